@@ -1,0 +1,24 @@
+"""Diffusion models in Keras: train on your own images with `fit`, sample from a SavedModel.
+
+Names are imported when they are first used, so that `--help` need not wait for TensorFlow.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOME = {"DiffusionModel": "model", "export_saved_model": "export"}
+_ROOMS = ("callbacks", "data", "networks", "plotting", "samplers", "schedules")
+__all__ = [*_HOME, *_ROOMS]
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,104 @@
+"""From a Config to objects: the only file that knows both."""
+
+import keras
+import tensorflow as tf
+
+from keras_diffusion import data
+from keras_diffusion.model import DiffusionModel
+from keras_diffusion.networks import NETWORKS
+from keras_diffusion.registry import lookup
+
+CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # flags of processors that multiply in bfloat16
+
+
+def precision(name):
+    """Returns the dtype policy for a name, and for "auto" why it was picked: (policy, reason)."""
+    if name != "auto":
+        return name, "as asked"
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capability = tf.config.experimental.get_device_details(gpus[0]).get(
+            "compute_capability", (0, 0)
+        )
+        if capability >= (8, 0):
+            return "mixed_bfloat16", f"the GPU has compute capability {capability[0]}"
+        return "float32", "the GPU has no bfloat16"
+    found = [name for name in CPU_BFLOAT16 if name in _cpu_flags()]
+    if found:
+        return "mixed_bfloat16", f"the processor has {' and '.join(found)}"
+    return "float32", "the processor has no bfloat16"
+
+
+def _cpu_flags():
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next((line.split() for line in file if line.startswith("flags")), [])
+    except OSError:  # not Linux
+        return []
+
+
+def load_data(config):
+    """Returns the `TrainingData` of a Config."""
+    names = ("image_size", "batch_size", "data_dir", "train_split", "val_split")
+    names += ("horizontal_flip", "channels", "limit", "seed", "folder")
+    options = {name: getattr(config, name) for name in names}
+    return data.load_source(
+        None if config.folder else config.dataset,
+        balance=None if config.balance == "none" else config.balance,
+        labels=not config.unconditional,
+        **options,
+    )
+
+
+def model(config, image_shape, num_classes):
+    """Returns a compiled `DiffusionModel`; its layers take the global dtype policy."""
+    network = lookup(NETWORKS, config.network, "network")(
+        image_shape,
+        num_classes=num_classes,
+        widths=config.widths,
+        block_depth=config.block_depth,
+        attention=config.attention,
+        dropout=config.dropout,
+        embedding_width=config.embedding_width,
+    )
+    built = DiffusionModel(
+        network,
+        schedule=config.schedule,
+        prediction_type=config.prediction_type,
+        loss_weighting=config.loss_weighting,
+        ema_decay=config.ema_decay,
+        label_dropout=config.label_dropout,
+        seed=config.seed,
+    )
+    built.compile(
+        optimizer=keras.optimizers.AdamW(
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            beta_2=0.99,
+            global_clipnorm=config.clip_norm,
+        )
+    )
+    return built
+
+
+def costs(network, batch_size):
+    """Returns what a network costs, as estimates for `--dry-run`.
+
+    Returns:
+        dict of parameters; flops of one forward pass of one image (2 per multiply-add, of
+        convolutions and dense layers); memory, bytes of a training step: weights, their
+        average, gradients and two moments, and every activation kept once.
+    """
+    flops = activations = 0
+    for layer in network.layers:
+        pixels = 1
+        shape = layer.output.shape
+        if len(shape) == 4:
+            pixels = shape[1] * shape[2]
+        width = 2 if layer.compute_dtype in ("bfloat16", "float16") else 4
+        activations += pixels * shape[-1] * width if len(shape) > 1 else 0
+        kernels = [w for w in layer.trainable_variables if w.name == "kernel"]
+        flops += 2 * pixels * sum(int(tf.size(kernel)) for kernel in kernels)
+    parameters = network.count_params()
+    memory = 5 * 4 * parameters + batch_size * activations
+    return {"parameters": parameters, "flops": flops, "memory": memory}

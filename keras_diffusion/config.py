@@ -1,0 +1,174 @@
+"""What a training run is made of: one frozen dataclass, and the presets of `configs/`."""
+
+import ast
+import dataclasses
+import importlib
+import json
+import typing
+from pathlib import Path
+
+# Choices that a command line can check before TensorFlow is imported; the tests hold them
+# against the tables that they name.
+CHOICES = {
+    "balance": ("none", "classes"),
+    "schedule": ("linear", "cosine", "constant", "inverse_linear", "sigmoid"),
+    "prediction_type": ("eps", "x0", "v"),
+    "loss_weighting": ("uniform", "min_snr"),
+    "network": ("unet",),
+    "sampler": ("ddpm", "ddim", "heun", "dpmpp_2m"),
+    "precision": ("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Every option of a run. None means: the data set decides."""
+
+    # data
+    dataset: str = "digits"  # a name in tfds, or "digits"
+    folder: str | None = None  # of the user's own pictures, instead of a data set
+    data_dir: str | None = None  # where tfds keeps its data; None: ~/tensorflow_datasets
+    image_size: tuple | None = None  # (height, width) in pixels; None: as they come
+    channels: int | None = None  # 1, 3 or 4
+    train_split: str | None = None  # tfds slicing strings
+    val_split: str | None = None
+    balance: str = "none"  # "classes": every class equally likely in training
+    horizontal_flip: bool | None = None
+    limit: int | None = None  # use only the first N training images
+    unconditional: bool = False  # leave the labels out
+
+    # network
+    network: str = "unet"
+    widths: tuple = (64, 128, 256)  # channels per level, full resolution first
+    block_depth: int = 1  # residual blocks per level and direction
+    attention: tuple = (False, False, True)  # per level
+    dropout: float = 0.0
+    embedding_width: int = 256
+
+    # diffusion
+    schedule: str = "cosine"
+    prediction_type: str = "v"
+    loss_weighting: str = "uniform"
+    ema_decay: float = 0.999
+    label_dropout: float = 0.1
+
+    # training
+    epochs: int = 50
+    minutes: float | None = None  # train this long instead of `epochs`
+    batch_size: int = 64  # over all devices
+    learning_rate: float = 1e-3  # peak
+    warmup: float = 0.03  # share of the training
+    weight_decay: float = 1e-4
+    clip_norm: float = 1.0  # of the gradients of all weights together
+    precision: str = "auto"
+    seed: int = 0
+
+    # pictures: previews, and the defaults of the export
+    sampler: str = "dpmpp_2m"
+    num_steps: int = 20
+    guidance_scale: float = 2.0
+
+    def __post_init__(self):
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{flag(name)}: unknown {getattr(self, name)!r}. "
+                    f"Choose from: {', '.join(sorted(choices))}."
+                )
+        for name in ("epochs", "batch_size", "limit", "block_depth", "num_steps"):
+            self._check(name, lambda value: value >= 1, "must be at least 1")
+        for name in ("minutes", "learning_rate", "clip_norm"):
+            self._check(name, lambda value: value > 0, "must be above 0")
+        for name in ("dropout", "ema_decay", "label_dropout", "warmup"):
+            self._check(name, lambda value: 0 <= value < 1, "must be in [0, 1)")
+        self._check("channels", lambda value: value in (1, 3, 4), "must be 1, 3 or 4")
+        self._check("seed", lambda value: 0 <= value < 2**31, "must be in [0, 2**31)")
+
+    def _check(self, name, valid, rule):
+        value = getattr(self, name)
+        if value is not None and not valid(value):
+            raise ValueError(f"{flag(name)}: {value} {rule}.")
+
+
+def flag(name):
+    """Returns the command-line spelling of an option: "batch_size" -> "--batch-size"."""
+    return "--" + name.replace("_", "-")
+
+
+def resolve(dataset=None, overrides=()):
+    """Returns the Config of a data set: its preset, changed by what the user gave.
+
+    Args:
+        dataset: name of a data set; one without a preset, or None for own pictures, starts
+            from the defaults.
+        overrides: dict of options; None values are skipped.
+
+    Raises:
+        ValueError: an unknown option or an invalid value, on one line.
+    """
+    options = {name: value for name, value in dict(overrides).items() if value is not None}
+    names = [field.name for field in dataclasses.fields(Config)]
+    for name in options:
+        if name not in names:
+            raise ValueError(f"--set: unknown option {name!r}. Choose from: {', '.join(names)}.")
+    return dataclasses.replace(preset(dataset), **options)
+
+
+def preset(dataset):
+    """Returns the preset in `configs/NAME.py`, or the defaults under the data set's name."""
+    known = {path.stem for path in (Path(__file__).parent / "configs").glob("[a-z]*.py")}
+    if dataset in known:
+        return importlib.import_module(f"keras_diffusion.configs.{dataset}").CONFIG
+    return Config(dataset=dataset) if dataset else Config()
+
+
+def resumed(run_dir, given):
+    """Returns the Config that a run was started with.
+
+    Args:
+        run_dir: folder of the run.
+        given: options given again; None values are skipped.
+
+    Raises:
+        FileNotFoundError: no run is there.
+        ValueError: an option that contradicts the run, with both values.
+    """
+    path = Path(run_dir) / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(f"--resume: there is no run in {run_dir}.")
+    saved = json.loads(path.read_text())["config"]
+    saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
+    config = Config(**saved)
+    for name, value in given.items():
+        if value is not None and value != getattr(config, name):
+            raise ValueError(
+                f"{flag(name)}: {value!r} contradicts {getattr(config, name)!r} of {path}."
+            )
+    return config
+
+
+def parse_setting(text):
+    """Parses "key=value" of `--set`, the value as the type of the option: (key, value).
+
+    Raises:
+        ValueError: no "=", an unknown key, or a value of the wrong type.
+    """
+    name, equals, written = text.partition("=")
+    types = typing.get_type_hints(Config)
+    if not equals or name not in types:
+        raise ValueError(
+            f"--set: {text!r} is not KEY=VALUE with one of the keys: {', '.join(types)}."
+        )
+    try:
+        value = ast.literal_eval(written)
+    except (ValueError, SyntaxError):
+        value = written  # a bare word is a string
+    if isinstance(value, list):
+        value = tuple(value)
+    allowed = typing.get_args(types[name]) or (types[name],)
+    if float in allowed and type(value) is int:
+        value = float(value)
+    if type(value) not in allowed:
+        kinds = " or ".join("None" if kind is type(None) else kind.__name__ for kind in allowed)
+        raise ValueError(f"--set: {name}={written} is not {kinds}.")
+    return name, value

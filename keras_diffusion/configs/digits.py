@@ -1,0 +1,16 @@
+"""Scikit-learn's 1797 handwritten digits of 8x8 pixels: the demo, no download.
+
+    python train.py --dataset digits --minutes 1.5
+"""
+
+from keras_diffusion.config import Config
+
+CONFIG = Config(
+    dataset="digits",
+    widths=(64, 128),
+    attention=(False, True),
+    epochs=60,
+    batch_size=128,
+    learning_rate=2e-3,
+    ema_decay=0.995,
+)

@@ -1,0 +1,10 @@
+"""Fashion-MNIST, 28x28: as MNIST, and mirrored garments are garments.
+
+    python train.py --dataset fashion_mnist --minutes 10
+"""
+
+import dataclasses
+
+from keras_diffusion.configs.mnist import CONFIG as MNIST
+
+CONFIG = dataclasses.replace(MNIST, dataset="fashion_mnist", horizontal_flip=True)

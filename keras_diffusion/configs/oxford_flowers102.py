@@ -1,0 +1,18 @@
+"""Oxford Flowers 102, 64x64, re-split 80/20 over the three official splits.
+
+    python train.py --dataset oxford_flowers102 --minutes 60
+    python train.py --dataset oxford_flowers102 --minutes 60 --image-size 32
+"""
+
+from keras_diffusion.config import Config
+
+CONFIG = Config(
+    dataset="oxford_flowers102",
+    image_size=(64, 64),
+    widths=(32, 64, 128, 256),
+    attention=(False, False, False, True),
+    epochs=200,
+    batch_size=64,
+    learning_rate=1.5e-3,
+    guidance_scale=2.5,
+)

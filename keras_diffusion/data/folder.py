@@ -1,0 +1,138 @@
+"""Reading a folder of pictures with Pillow: which files, which classes, which pixels."""
+
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+from PIL import Image, ImageOps
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """The readable pictures of a folder.
+
+    Attributes:
+        paths: tuple of N file names, sorted.
+        labels: int64 array (N,), or None when the folder has no class sub-folders.
+        class_names: tuple of the sub-folders' names, empty when unlabelled.
+        image_shape: (height, width, channels); height and width are None where they vary.
+        skipped: tuple of "file: reason" for what could not be used.
+    """
+
+    paths: tuple
+    labels: np.ndarray | None
+    class_names: tuple
+    image_shape: tuple
+    skipped: tuple
+
+
+def scan(root):
+    """Finds the pictures under a folder and decodes each once, to be sure that it can be read.
+
+    Sub-folders are the classes (searched at any depth). Without sub-folders the pictures lie
+    directly inside and are unlabelled. Hidden files are ignored.
+
+    Args:
+        root: path of the folder.
+
+    Returns:
+        `Pictures`. The channels are those that all files need: 1 if all are gray, 4 if any is
+        transparent somewhere, else 3.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if no file in it can be read as a picture.
+    """
+    root = pathlib.Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(root)!r}")
+    groups, skipped = _groups(root)
+    files = [(path, name) for name, paths in groups.items() for path in paths]
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # Pillow decodes without the GIL
+        probes = list(pool.map(_probe, (path for path, _ in files)))
+    good = []
+    for (path, name), probe in zip(files, probes, strict=True):
+        if isinstance(probe, str):
+            skipped.append(f"{path.relative_to(root)}: {probe}")
+        else:
+            good.append((str(path), name, probe))
+    if not good:
+        detail = f" (skipped {skipped[0]})" if skipped else ""
+        raise ValueError(f"no readable picture in the folder {str(root)!r}{detail}")
+    paths, names, probes = zip(*good, strict=True)
+    class_names = tuple(sorted(set(names) - {None}))
+    labels = np.array([class_names.index(n) for n in names], np.int64) if class_names else None
+    return Pictures(paths, labels, class_names, _common_shape(probes), tuple(skipped))
+
+
+def decode(path, channels):
+    """Decodes one picture, turned upright as its EXIF orientation says.
+
+    Args:
+        path: file name (str or bytes). Of an animation, the first frame is taken.
+        channels: 1 (gray by luma), 3, or 4 (with alpha, 255 where the file has none).
+
+    Returns:
+        uint8 array (height, width, channels).
+    """
+    image = _open(path)
+    if image.mode.startswith("I"):  # 16 bit gray: Pillow would clip it at 255, not scale it
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        image = image.convert("RGB")
+    pixels = np.array(image.convert(_MODES[channels]))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _open(path):
+    with Image.open(os.fsdecode(path)) as image:
+        image.load()
+        return ImageOps.exif_transpose(image)
+
+
+def _probe(path):
+    """(height, width, channels) that a file decodes to, or in words why it does not."""
+    if path.suffix.lower() not in EXTENSIONS:
+        return "not a picture by its name"
+    try:
+        image = _open(path)
+    except Exception as error:  # noqa: BLE001  decoders raise anything on bytes not their own
+        brief = str(error).partition("\n")[0].replace(repr(str(path)), "file")
+        return brief or type(error).__name__
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        channels = 4
+    else:
+        channels = 1 if image.mode in ("1", "L") or image.mode.startswith("I") else 3
+    return image.height, image.width, channels
+
+
+def _common_shape(shapes):
+    heights, widths, channels = (set(values) for values in zip(*shapes, strict=True))
+    height, width = (values.pop() if len(values) == 1 else None for values in (heights, widths))
+    if 4 in channels:
+        return height, width, 4
+    return height, width, 1 if channels == {1} else 3
+
+
+def _groups(root):
+    """{class name: sorted files}, with the class None when there are no sub-folders."""
+    entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+    folders = {path.name: _files_below(path) for path in entries if path.is_dir()}
+    folders = {name: files for name, files in folders.items() if files}
+    loose = [path for path in entries if path.is_file()]
+    if not folders:
+        return {None: loose}, []
+    return folders, [f"{path.name}: not in a class folder" for path in loose]
+
+
+def _files_below(folder):
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [pathlib.Path(parent, name) for name in files if not name.startswith(".")]
+    return sorted(found)

@@ -1,0 +1,297 @@
+"""From decoded images to batches: crop, resize, shuffle, flip.
+
+The order of epoch e is a function of (seed, e) and of nothing else. Everything below hangs on
+one kind of function, `epoch_batches(epoch) -> tf.data.Dataset`: `endless` chains its epochs
+from any first one (that is how a run resumes), `one_epoch_per_iteration` gives a finite data
+set for plain `model.fit`.
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+# Resized images up to this size are held in memory and shuffled completely: 60000 images of
+# 32x32x3 take 0.17 GiB. Bigger data sets are read again in every epoch.
+MEMORY_LIMIT = 4 * 2**30
+
+
+def convert_channels(image, channels):
+    """Converts between gray, RGB and RGBA.
+
+    Args:
+        image: uint8 tensor (..., H, W, C) with a static C of 1, 3 or 4.
+        channels: 1 (luma; alpha is dropped), 3 (alpha is dropped), or 4 (alpha 255 if new).
+
+    Returns:
+        uint8 tensor (..., H, W, channels).
+
+    Raises:
+        ValueError: for another number of channels.
+    """
+    have = image.shape[-1]
+    if have == channels:
+        return image
+    if have not in (1, 3, 4) or channels not in (1, 3, 4):
+        raise ValueError(f"channels must be 1, 3 or 4: cannot convert {have} to {channels}")
+    color = tf.image.grayscale_to_rgb(image) if have == 1 else image[..., :3]
+    if channels == 1:
+        return tf.image.rgb_to_grayscale(color)
+    if channels == 3:
+        return color
+    return tf.concat([color, tf.fill(tf.shape(color[..., :1]), tf.constant(255, tf.uint8))], -1)
+
+
+def centre_crop(image, height, width):
+    """Cuts the largest centred part with the aspect ratio height : width.
+
+    Args:
+        image: tensor (H, W, C).
+        height: int, only its ratio to width counts.
+        width: int.
+
+    Returns:
+        Tensor (h, w, C) with h == H or w == W.
+    """
+    shape = tf.shape(image)
+    high = tf.clip_by_value(shape[1] * height // width, 1, shape[0])
+    wide = tf.clip_by_value(shape[0] * width // height, 1, shape[1])
+    top, left = (shape[0] - high) // 2, (shape[1] - wide) // 2
+    return image[top : top + high, left : left + wide]
+
+
+def resize(image, height, width):
+    """Centre crop and antialiased resize; an image of that size already stays as it is.
+
+    Args:
+        image: uint8 tensor (H, W, C) with a static C.
+        height: int, pixels.
+        width: int, pixels.
+
+    Returns:
+        uint8 tensor (height, width, C).
+    """
+
+    def resized():
+        # A triangle filter as wide as the shrinking asks for; bilinear when growing.
+        pixels = tf.image.resize(centre_crop(image, height, width), (height, width), antialias=True)
+        return tf.saturate_cast(tf.round(pixels), tf.uint8)
+
+    same = tf.reduce_all(tf.shape(image)[:2] == (height, width))
+    return tf.ensure_shape(tf.cond(same, lambda: image, resized), (height, width, image.shape[-1]))
+
+
+def flip(images, mask):
+    """Mirrors some images of a batch left to right.
+
+    Args:
+        images: tensor (B, H, W, C).
+        mask: bool tensor (B,), which ones.
+
+    Returns:
+        Tensor (B, H, W, C).
+    """
+    return tf.where(mask[:, None, None, None], tf.reverse(images, [2]), images)
+
+
+def epoch_order(num_images, seed, epoch, labels=None):
+    """The order of one epoch: every image once or, given labels, every class equally often.
+
+    When classes are balanced, small classes repeat all their images evenly and of large ones
+    each epoch sees other images; the epoch keeps its length.
+
+    Args:
+        num_images: int, N.
+        seed: int, of the run.
+        epoch: int, from 0.
+        labels: int array (N,) to balance by, or None.
+
+    Returns:
+        int64 array (N,) of positions.
+    """
+    rng = np.random.default_rng((seed, epoch, 0))
+    if labels is None:
+        return rng.permutation(num_images)
+    classes = rng.permutation(np.unique(labels))
+    quotas = np.full(len(classes), num_images // len(classes))
+    quotas[: num_images % len(classes)] += 1  # random classes get what is left over
+    picks = [
+        np.resize(rng.permutation(np.flatnonzero(labels == label)), quota)
+        for label, quota in zip(classes, quotas, strict=True)
+    ]
+    return rng.permutation(np.concatenate(picks))
+
+
+def epoch_flips(num_images, seed, epoch):
+    """Which images of an epoch are mirrored: bool array (N,) in the epoch's order."""
+    return np.random.default_rng((seed, epoch, 1)).random(num_images) < 0.5
+
+
+def prepared(dataset, height, width, channels):
+    """A source's data set with every image resized and of the channels asked for."""
+
+    def prepare(example):
+        image = convert_channels(resize(example["image"], height, width), channels)
+        return {**example, "image": image}
+
+    return dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def read(dataset, num_images):
+    """Reads a whole data set into memory.
+
+    Args:
+        dataset: tf.data.Dataset of {"image": uint8 (H, W, C), "label": int64 if there are
+            any}, as from `prepared`.
+        num_images: int, how many there are.
+
+    Returns:
+        The same dict, of arrays with a leading axis of num_images.
+    """
+    spec = dataset.element_spec
+    arrays = {
+        key: np.empty((num_images, *spec[key].shape), spec[key].dtype.as_numpy_dtype)
+        for key in spec
+    }
+    start = 0
+    for batch in dataset.batch(256).prefetch(2).as_numpy_iterator():
+        stop = start + len(batch["image"])
+        for key, values in batch.items():
+            arrays[key][start:stop] = values
+        start = stop
+    return arrays
+
+
+def steps_per_epoch(num_images, batch_size):
+    """Training batches in an epoch: full ones only, or one small one if there is no full one."""
+    return max(1, num_images // batch_size)
+
+
+def batches_in_memory(arrays, batch_size, *, seed=0, balance=None, horizontal_flip=False):
+    """Training batches of images held in memory, completely shuffled.
+
+    Args:
+        arrays: dict of arrays as from `read`.
+        batch_size: int.
+        seed: int, of the run.
+        balance: "classes" to show every class equally often, or None.
+        horizontal_flip: bool, mirror half of the images at random.
+
+    Returns:
+        epoch_batches(epoch) -> tf.data.Dataset of dicts of uint8 (B, H, W, C), int64 (B,).
+    """
+    num_images = len(arrays["image"])
+    labels = arrays["label"] if balance else None
+
+    def epoch_batches(epoch):
+        order = _drawn(lambda e: epoch_order(num_images, seed, e, labels), epoch, num_images)
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(
+            batch_size, drop_remainder=num_images >= batch_size
+        )
+        batches = batches.map(lambda rows: _gather(arrays, rows), tf.data.AUTOTUNE)
+        return _flipped(batches, num_images, seed, epoch) if horizontal_flip else batches
+
+    return epoch_batches
+
+
+def batches_from_stream(dataset, num_images, batch_size, *, seed=0, horizontal_flip=False):
+    """Training batches of images too many for memory, decoded again in every epoch.
+
+    They pass through a shuffle buffer of half of `MEMORY_LIMIT`.
+
+    Args:
+        dataset: as from `prepared`.
+        num_images: int, how many images it has.
+        batch_size, seed, horizontal_flip: as in `batches_in_memory`.
+
+    Returns:
+        epoch_batches(epoch), as `batches_in_memory`.
+    """
+    image_bytes = math.prod(dataset.element_spec["image"].shape)
+    buffer = min(num_images, max(1, MEMORY_LIMIT // 2 // image_bytes))
+
+    def epoch_batches(epoch):
+        # tf.data takes one number as a seed: draw it from both.
+        draw = tf.random.stateless_uniform([], (seed, epoch), None, None, tf.int64)
+        shuffled = dataset.shuffle(buffer, seed=draw, reshuffle_each_iteration=False)
+        batches = shuffled.batch(batch_size, drop_remainder=num_images >= batch_size)
+        return _flipped(batches, num_images, seed, epoch) if horizontal_flip else batches
+
+    return epoch_batches
+
+
+def validation_batches(data, batch_size):
+    """Batches in the source's order, with the remainder: `data` is arrays or a data set."""
+    if isinstance(data, tf.data.Dataset):
+        return data.batch(batch_size).prefetch(2)
+    rows = tf.data.Dataset.range(len(data["image"])).batch(batch_size)
+    return rows.map(lambda batch: _gather(data, batch), tf.data.AUTOTUNE).prefetch(2)
+
+
+def endless(epoch_batches, first_epoch=0):
+    """All epochs from `first_epoch` on, one after the other: `fit` needs steps_per_epoch.
+
+    Args:
+        epoch_batches: as from `batches_in_memory`.
+        first_epoch: int, the epoch to start (or to resume) with.
+
+    Returns:
+        tf.data.Dataset without an end.
+    """
+    epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
+    return epochs.flat_map(epoch_batches).prefetch(2)
+
+
+def one_epoch_per_iteration(epoch_batches, steps):
+    """A finite data set whose k-th complete iteration is epoch k.
+
+    An epoch counts when its last batch is handed out. To count iterators would be simpler
+    and wrong: Keras makes two for each epoch, and one more to build the model.
+
+    Args:
+        epoch_batches: as from `batches_in_memory`.
+        steps: int, batches in an epoch.
+
+    Returns:
+        tf.data.Dataset of `steps` batches.
+    """
+    done = np.zeros((), np.int64)
+
+    def count(step):
+        done[...] += step == steps - 1
+        return np.True_
+
+    def counted(step, batch):
+        with tf.control_dependencies([tf.numpy_function(count, [step], tf.bool)]):
+            return {key: tf.identity(value) for key, value in batch.items()}
+
+    epoch = tf.data.Dataset.range(1).map(lambda _: tf.numpy_function(done.copy, [], tf.int64))
+    batches = epoch.flat_map(lambda e: epoch_batches(tf.ensure_shape(e, ()))).prefetch(2)
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False  # it would hand out unasked
+    counting = batches.enumerate().map(counted).with_options(options)
+    return counting.apply(tf.data.experimental.assert_cardinality(steps))
+
+
+def _drawn(draw, epoch, num_images, dtype=tf.int64):
+    """`draw(epoch)`, a numpy function of the epoch, inside tf.data."""
+    drawn = tf.numpy_function(lambda number: draw(int(number)), [epoch], dtype)
+    return tf.ensure_shape(drawn, (num_images,))
+
+
+def _gather(arrays, rows):
+    """Rows of the arrays, by numpy: captured tensors would be copied for every iterator."""
+    batch = {}
+    for key, values in arrays.items():
+        picked = tf.numpy_function(values.__getitem__, [rows], values.dtype)
+        batch[key] = tf.ensure_shape(picked, (rows.shape[0], *values.shape[1:]))
+    return batch
+
+
+def _flipped(batches, num_images, seed, epoch):
+    """The batches of an epoch, each with its share of the epoch's flips."""
+    mask = _drawn(lambda e: epoch_flips(num_images, seed, e), epoch, num_images, tf.bool)
+    size = batches.element_spec["image"].shape[0] or num_images
+    masks = tf.data.Dataset.from_tensor_slices(mask).batch(size)
+    zipped = tf.data.Dataset.zip(batches, masks)
+    return zipped.map(lambda batch, m: {**batch, "image": flip(batch["image"], m)})

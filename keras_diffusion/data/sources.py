@@ -1,0 +1,283 @@
+"""Where images come from: scikit-learn's digits, TensorFlow Datasets, or a folder."""
+
+import dataclasses
+import difflib
+import os
+import pathlib
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from keras_diffusion.data import folder as folder_files
+from keras_diffusion.data import splits
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Decoded images of one data set, in a fixed order, not yet resized or batched.
+
+    Attributes:
+        name: str.
+        train: tf.data.Dataset of {"image": uint8 (H, W, C), "label": int64}; the label only
+            when there are classes.
+        validation: likewise.
+        image_shape: (height, width, channels); height and width are None when they vary or
+            are not known before decoding.
+        num_train: int, training images.
+        num_val: int, validation images.
+        class_names: tuple of num_classes names.
+        train_labels: int64 array (num_train,), or None when unlabelled.
+        val_labels: int64 array (num_val,), or None.
+        train_split: str, how the training images were chosen.
+        val_split: str, likewise.
+        skipped: tuple of "file: reason", files that could not be used.
+    """
+
+    name: str
+    train: tf.data.Dataset
+    validation: tf.data.Dataset
+    image_shape: tuple
+    num_train: int
+    num_val: int
+    class_names: tuple = ()
+    train_labels: np.ndarray | None = None
+    val_labels: np.ndarray | None = None
+    train_split: str = ""
+    val_split: str = ""
+    skipped: tuple = ()
+
+    @property
+    def num_classes(self):
+        """int: the number of classes, 0 when unlabelled."""
+        return len(self.class_names)
+
+    @property
+    def table(self):
+        """`splits.SplitTable` of the two splits."""
+        if self.train_labels is None:
+            return splits.SplitTable(self.num_train, self.num_val)
+        return splits.describe(
+            self.train_labels, self.val_labels, self.num_classes, self.class_names
+        )
+
+    def limited(self, num_images):
+        """The same source with at most the first `num_images` training images."""
+        labels = None if self.train_labels is None else self.train_labels[:num_images]
+        return dataclasses.replace(
+            self,
+            train=self.train.take(num_images),
+            train_labels=labels,
+            num_train=min(self.num_train, num_images),
+        )
+
+    def unlabelled(self):
+        """The same source without its labels."""
+        train, validation = (
+            data.map(lambda example: {"image": example["image"]})
+            for data in (self.train, self.validation)
+        )
+        return dataclasses.replace(
+            self,
+            train=train,
+            validation=validation,
+            class_names=(),
+            train_labels=None,
+            val_labels=None,
+        )
+
+
+def digits(val_percent=20):
+    """The 1797 handwritten digits, 8x8 gray, that come with scikit-learn: nothing to download.
+
+    Args:
+        val_percent: percent of every class for validation.
+
+    Returns:
+        A `Source`.
+    """
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    images = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None]  # values 0 .. 16
+    names = tuple(str(name) for name in data.target_names)
+    return _from_slices("digits", images, data.target, names, (8, 8, 1), val_percent)
+
+
+def folder(path, val_percent=20):
+    """Your own pictures; see `keras_diffusion.data.folder.scan` for which files are taken.
+
+    Args:
+        path: the folder; its sub-folders are the classes, if it has any.
+        val_percent: percent of every class for validation.
+
+    Returns:
+        A `Source` that decodes files as it is read.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it has no two readable pictures, of one class, to split.
+    """
+    pictures = folder_files.scan(path)
+    channels = pictures.image_shape[-1]
+
+    def read(example):
+        image = tf.numpy_function(
+            lambda name: folder_files.decode(name, channels), [example["image"]], tf.uint8
+        )
+        image.set_shape(pictures.image_shape)
+        return {**example, "image": image}
+
+    name = pathlib.Path(path).resolve().name
+    source = _from_slices(
+        name, np.array(pictures.paths), pictures.labels, pictures.class_names,
+        pictures.image_shape, val_percent,
+    )  # fmt: skip
+    train, validation = (
+        data.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+        for data in (source.train, source.validation)
+    )
+    return dataclasses.replace(source, train=train, validation=validation, skipped=pictures.skipped)
+
+
+def tfds(name, data_dir=None, train_split=None, val_split=None):
+    """An image data set of TensorFlow Datasets, downloaded unless it is prepared already.
+
+    Splits that are not given: Flowers is re-split 80/20 over all its official splits; other
+    sets keep their official training split and validation (else test) split, and are cut
+    80/20 when there are no two. Validation goes before test because the labels of a test
+    split are often withheld.
+
+    Args:
+        name: a name that tfds knows, such as "mnist" or "oxford_flowers102:2.1.1".
+        data_dir: where prepared data sets lie; None is tfds' own, ~/tensorflow_datasets.
+        train_split: a tfds slicing string, such as "train[:10%]+test"; needs val_split too.
+        val_split: likewise.
+
+    Returns:
+        A `Source`.
+
+    Raises:
+        ValueError: for an unknown name or split, or a data set without 8 bit images.
+        FileNotFoundError: if the data set is not prepared and cannot be downloaded.
+    """
+    import tensorflow_datasets as tfds_library
+
+    builder = _prepared_builder(tfds_library, name, data_dir)
+    image_key, label_key = _feature_keys(tfds_library, builder.info)
+    if (train_split is None) != (val_split is None):
+        raise ValueError("give both train_split and val_split, or neither")
+    if train_split is None:
+        train_split, val_split = splits.default_splits(builder.name, tuple(builder.info.splits))
+    sizes = [_split_size(builder, split) for split in (train_split, val_split)]
+    keys = {"image": image_key, **({"label": label_key} if label_key else {})}
+
+    def read(split):
+        data = builder.as_dataset(split=split)
+        return data.map(lambda example: {key: example[theirs] for key, theirs in keys.items()})
+
+    def read_labels(split):
+        if not label_key:
+            return None
+        undecoded = {image_key: tfds_library.decode.SkipDecoding()}
+        data = builder.as_dataset(split=split, decoders=undecoded)
+        batches = data.map(lambda example: example[label_key]).batch(4096).as_numpy_iterator()
+        labels = np.concatenate(list(batches))
+        if labels.min() < 0:
+            raise ValueError(f"the split {split!r} of {builder.name!r} withholds its labels")
+        return labels
+
+    features = builder.info.features
+    return Source(
+        name=builder.name,
+        train=read(train_split),
+        validation=read(val_split),
+        image_shape=tuple(features[image_key].shape),
+        num_train=sizes[0],
+        num_val=sizes[1],
+        class_names=tuple(features[label_key].names) if label_key else (),
+        train_labels=read_labels(train_split),
+        val_labels=read_labels(val_split),
+        train_split=train_split,
+        val_split=val_split,
+    )
+
+
+def _from_slices(name, images, labels, class_names, image_shape, val_percent):
+    """A source of arrays (images or file names), split at random within every class."""
+    strata = np.zeros(len(images), np.int64) if labels is None else labels.astype(np.int64)
+    chosen = splits.stratified(strata, val_percent)
+    if not len(chosen[1]):
+        raise ValueError(f"{name!r} has no two pictures of one class to split for validation")
+    datasets = []
+    for positions in chosen:
+        example = {"image": images[positions]}
+        if labels is not None:
+            example["label"] = strata[positions]
+        datasets.append(tf.data.Dataset.from_tensor_slices(example))
+    return Source(
+        name, *datasets, image_shape, *map(len, chosen), class_names,
+        *(None if labels is None else strata[positions] for positions in chosen),
+        train_split=f"{100 - val_percent}% of every class",
+        val_split=f"{val_percent}% of every class",
+    )  # fmt: skip
+
+
+def _prepared_builder(tfds_library, name, data_dir):
+    base = re.split(r"[:/]", name)[0]
+    known = dict.fromkeys([*tfds_library.list_builders(), "digits"])
+    if base not in known and not (data_dir and os.path.isdir(os.path.join(data_dir, base))):
+        close = difflib.get_close_matches(base, known)
+        close += [other for other in known if base in other and other not in close]
+        hint = f"; did you mean {', '.join(close[:5])}?" if base and close else ""
+        raise ValueError(f"unknown data set {name!r}{hint}")
+    try:
+        builder = tfds_library.builder(name, data_dir=data_dir)
+    except Exception as error:  # an unknown version or configuration, a broken folder
+        raise ValueError(f"cannot open the data set {name!r}: {_brief(error)}") from error
+    if not builder.is_prepared():
+        try:
+            builder.download_and_prepare()
+        except Exception as error:  # no network, a moved file, a missing library, full disk
+            raise FileNotFoundError(
+                f"the data set {name!r} is not in {builder.data_dir} and its download failed "
+                f"({_brief(error)}); give --data-dir with a prepared copy, or --folder with "
+                "pictures of your own"
+            ) from error
+    return builder
+
+
+def _feature_keys(tfds_library, info):
+    """Keys of the image and, if there is one, of the class label of a tfds data set."""
+    features = dict(info.features) if hasattr(info.features, "items") else {}
+    images = [
+        key
+        for key, feature in features.items()
+        if isinstance(feature, tfds_library.features.Image) and feature.np_dtype == np.uint8
+    ]
+    if not images:
+        has = ", ".join(features) or "no named features"
+        raise ValueError(f"the data set {info.name!r} has no 8 bit image (it has {has})")
+    labels = [key for key in ("label", *(info.supervised_keys or ())) if key in features]
+    labels = [k for k in labels if isinstance(features[k], tfds_library.features.ClassLabel)]
+    return "image" if "image" in images else images[0], labels[0] if labels else None
+
+
+def _split_size(builder, split):
+    try:
+        size = builder.info.splits[split].num_examples
+    except Exception as error:  # tfds raises several kinds for what it cannot parse
+        names = ", ".join(builder.info.splits)
+        raise ValueError(
+            f"bad split {split!r} of the data set {builder.name!r}, whose splits are {names} "
+            "(write for example 'train[:80%]' or 'train+test')"
+        ) from error
+    if not size:
+        raise ValueError(f"the split {split!r} of the data set {builder.name!r} has no images")
+    return size
+
+
+def _brief(error):
+    """An error in one short line."""
+    line = next((part for part in str(error).splitlines() if part.strip()), "")
+    return f"{type(error).__name__}: {line.strip()[:160]}" if line else type(error).__name__

@@ -1,0 +1,190 @@
+"""Training and validation splits: who goes where, and how even that is (numpy only)."""
+
+import dataclasses
+
+import numpy as np
+
+# Flowers keeps 6149 of its 8189 images for testing and only 10 per class for training.
+RESPLIT = ("oxford_flowers102",)
+
+
+def rebalanced(names, train_percent=80):
+    """Re-splits a data set over all of its official splits.
+
+    Every official split is cut at the same percentage, so the two results are disjoint and
+    together complete.
+
+    Args:
+        names: names of the official splits, such as `("train", "validation", "test")`.
+        train_percent: int, 1 to 99, percent of each official split that goes into training.
+
+    Returns:
+        Two tfds slicing strings, `(train, validation)`.
+
+    Raises:
+        ValueError: if there are no names, or the percentage is not within 1 to 99.
+
+    Example:
+        >>> rebalanced(("train", "test"))
+        ('train[:80%]+test[:80%]', 'train[80%:]+test[80%:]')
+    """
+    if not names:
+        raise ValueError("rebalanced needs the name of at least one split")
+    if not 1 <= train_percent <= 99:
+        raise ValueError(f"train_percent must be within 1 to 99, not {train_percent}")
+    train = "+".join(f"{name}[:{train_percent}%]" for name in names)
+    validation = "+".join(f"{name}[{train_percent}%:]" for name in names)
+    return train, validation
+
+
+def default_splits(name, names):
+    """The splits of a tfds data set when none are asked for.
+
+    Args:
+        name: the data set's name.
+        names: names of its official splits.
+
+    Returns:
+        `(train, validation)`, two tfds slicing strings; see `sources.tfds` for the rule.
+    """
+    first = [known for known in ("train", "validation", "test") if known in names]
+    names = (*first, *(other for other in names if other not in first))
+    if name in RESPLIT:
+        return rebalanced(names)
+    for other in ("validation", "test"):
+        if "train" in names and other in names:
+            return "train", other
+    return rebalanced(("train",) if "train" in names else names)
+
+
+def stratified(labels, val_percent=20, seed=0):
+    """Splits images at random, class by class.
+
+    A class of two or more images has at least one image on both sides; a single image is
+    trained on. Both sides come in random order, so that the first N are a fair sample.
+
+    Args:
+        labels: int array (N,); all zeros for unlabelled images.
+        val_percent: percent of every class for validation, above 0 and below 100.
+        seed: int.
+
+    Returns:
+        `(train, validation)`, two int arrays of positions in `labels`.
+
+    Raises:
+        ValueError: if val_percent is out of range.
+    """
+    if not 0 < val_percent < 100:
+        raise ValueError(f"val_percent must be above 0 and below 100, not {val_percent}")
+    rng = np.random.default_rng(seed)
+    labels = np.asarray(labels)
+    in_validation = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        wanted = max(1, round(len(members) * val_percent / 100))
+        in_validation[members[: min(wanted, len(members) - 1)]] = True
+    order = rng.permutation(len(labels))
+    return order[~in_validation[order]], order[in_validation[order]]
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitTable:
+    """Images per split and class; `str()` gives the table that is printed before training.
+
+    Attributes:
+        num_train: int, training images.
+        num_val: int, validation images.
+        class_names: tuple of K names, empty when unlabelled.
+        train_counts: int array (K,), training images of each class.
+        val_counts: int array (K,), validation images of each class.
+    """
+
+    num_train: int
+    num_val: int
+    class_names: tuple = ()
+    train_counts: np.ndarray = ()
+    val_counts: np.ndarray = ()
+
+    @property
+    def val_shares(self):
+        """Float array (K,): the share of each class in validation, NaN where it is empty."""
+        total = np.asarray(self.train_counts) + self.val_counts
+        return np.divide(self.val_counts, total, np.full(len(total), np.nan), where=total > 0)
+
+    def missing(self, split):
+        """Names of the classes without an image in `split` ("train" or "validation")."""
+        counts = {"train": self.train_counts, "validation": self.val_counts}[split]
+        return tuple(self.class_names[i] for i in np.flatnonzero(np.asarray(counts) == 0))
+
+    def __str__(self):
+        if not self.class_names:
+            rows = [("", "images"), ("train", self.num_train), ("validation", self.num_val)]
+            return _aligned(rows)
+        rows = [("", "images", "smallest class", "largest class")]
+        for name, total, counts in (
+            ("train", self.num_train, self.train_counts),
+            ("validation", self.num_val, self.val_counts),
+        ):
+            ends = (np.argmin(counts), np.argmax(counts))
+            rows.append((name, total, *(f"{self.class_names[i]} ({counts[i]})" for i in ends)))
+        lines = [_aligned(rows), f"share of each class in validation: {self._shares_text()}"]
+        for split in ("train", "validation"):
+            missing = self.missing(split)
+            if missing:
+                lines.append(f"no {split} images of {len(missing)} classes: {_listed(missing)}")
+        return "\n".join(lines)
+
+    def _shares_text(self, most=12):
+        shares = self.val_shares
+        known = np.flatnonzero(~np.isnan(shares))
+        if not len(known):
+            return "none"
+        if len(shares) <= most:
+            return ", ".join(f"{self.class_names[i]} {shares[i]:.0%}" for i in known)
+        low, high = known[np.argmin(shares[known])], known[np.argmax(shares[known])]
+        return (
+            f"smallest {shares[low]:.0%} ({self.class_names[low]}), "
+            f"median {np.median(shares[known]):.0%}, "
+            f"largest {shares[high]:.0%} ({self.class_names[high]})"
+        )
+
+
+def describe(train_labels, val_labels, num_classes, class_names):
+    """Counts the images of every class in both splits.
+
+    Args:
+        train_labels: int array (N,) with values in [0, num_classes).
+        val_labels: int array (M,) likewise.
+        num_classes: int, K.
+        class_names: K names.
+
+    Returns:
+        A `SplitTable`; print it.
+    """
+    return SplitTable(
+        len(train_labels),
+        len(val_labels),
+        tuple(class_names),
+        np.bincount(train_labels, minlength=num_classes),
+        np.bincount(val_labels, minlength=num_classes),
+    )
+
+
+def _aligned(rows):
+    """Rows of cells as text: the second column (a number) to the right, the others left."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if i == 1 else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _listed(names, most=10):
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

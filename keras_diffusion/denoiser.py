@@ -1,0 +1,63 @@
+"""The seam between networks and samplers: `denoiser(x_t, t) -> (x0, eps)`."""
+
+from keras import ops
+
+from keras_diffusion import process, schedules
+
+
+def make_denoiser(
+    network,
+    schedule,
+    prediction_type,
+    *,
+    labels=None,
+    null_label=None,
+    guidance_scale=None,
+    clip=None,
+):
+    """Returns a function from noisy images and a time to the pair (x0, eps).
+
+    Guidance mixes raw outputs, null + guidance_scale * (conditional - null): eps, x0 and v
+    are linear in each other, so it means the same in every space (Ho & Salimans 2022,
+    arXiv:2207.12598). Both halves run as one batch of twice the size.
+
+    Args:
+        network: called with {"x": (B, H, W, C), "logsnr": (B,)} and, if `labels` are given,
+            "label": (B,).
+        schedule: t -> alpha_bar.
+        prediction_type: what the network predicts, "eps", "x0" or "v".
+        labels: (B,) int32 in [0, num_classes], or None for a network without labels.
+        null_label: the label that means "no class", num_classes; needed for guidance.
+        guidance_scale: None (off), or a float or scalar tensor; 1 is plain conditional
+            sampling, at half the work per step, 0 unconditional.
+        clip: None, or the bound for |x0|; 1 for pixels.
+
+    Returns:
+        denoiser(x_t, t), `t` a scalar or (B,); both parts of its pair are (B, H, W, C).
+    """
+
+    def predict(x_t, logsnr):
+        inputs = {"x": x_t, "logsnr": logsnr}
+        if labels is not None:
+            inputs["label"] = labels
+
+        def plain():
+            return network(inputs, training=False)
+
+        def guided():
+            both = {name: ops.concatenate([value, value]) for name, value in inputs.items()}
+            both["label"] = ops.concatenate([labels, ops.full_like(labels, null_label)])
+            conditional, null = ops.split(network(both, training=False), 2)
+            return null + guidance_scale * (conditional - null)
+
+        if labels is None or guidance_scale is None:
+            return plain()
+        return ops.cond(ops.equal(guidance_scale, 1.0), plain, guided)
+
+    def denoiser(x_t, t):
+        times = ops.broadcast_to(t, (ops.shape(x_t)[0],))
+        level = [rate[:, None, None, None] for rate in schedules.rates(schedule, times)]
+        output = predict(x_t, schedules.logsnr(schedule, times))
+        return process.to_pair(output, x_t, level, prediction_type, clip)
+
+    return denoiser

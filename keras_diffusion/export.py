@@ -1,0 +1,121 @@
+"""Export: a SavedModel with the whole sampler inside, that needs none of this code."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_diffusion.denoiser import make_denoiser
+from keras_diffusion.generation import signature
+from keras_diffusion.samplers import SAMPLERS
+
+CONFIG_FILE = os.path.join("assets.extra", "config.json")  # TensorFlow's folder for such files
+
+
+def export_saved_model(
+    model,
+    path,
+    *,
+    sampler="dpmpp_2m",
+    num_steps=20,
+    guidance_scale=1.0,
+    class_names=(),
+    training=None,
+):
+    """Writes the EMA network and all samplers as a SavedModel.
+
+    Endpoints, all of int32 tensors but guidance_scale (float32), in this order:
+
+        generate_SAMPLER(seed, indices, num_steps[, labels, guidance_scale]) -> uint8 images
+        trajectory_SAMPLER(the same) -> uint8 (21, N, H, W, C), from noise to picture
+        denoise(x_t, t[, labels]) -> {"x0", "eps"}; x_t float32 (B, H, W, C), t (B,) in [0, 1]
+
+    `indices` (N,) are the numbers of the pictures, usually 0 .. N - 1: picture i depends on
+    (seed, i) only. The bracketed arguments are those of labelled models. `assets.extra/
+    config.json` holds image shape, class names, schedule, prediction type and the defaults.
+
+    Args:
+        model: a `DiffusionModel`.
+        path: folder to write; an export that is there already is replaced once the new one
+            is whole.
+        sampler, num_steps, guidance_scale: defaults for whoever samples it.
+        class_names: names of the classes, or empty.
+        training: None, or what is worth knowing of the training, as JSON allows.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: `path` holds something that is not a SavedModel.
+    """
+    path = Path(path)
+    if path.exists() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
+        raise ValueError(f"{path}: is not empty and not a SavedModel; it is left as it is.")
+    part = path.with_name(path.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    archive = keras.export.ExportArchive()
+    archive.track(model.ema_network)
+    specs = list(signature(model.num_classes > 0).values())
+    for name in SAMPLERS:
+        archive.add_endpoint(f"generate_{name}", _generator(model, name), specs)
+        archive.add_endpoint(f"trajectory_{name}", _generator(model, name, num_frames=20), specs)
+    archive.add_endpoint("denoise", *_denoise_endpoint(model))
+    archive.write_out(str(part), verbose=False)
+    config = {
+        "image_shape": model.image_shape,
+        "num_classes": model.num_classes,
+        "class_names": list(class_names),
+        "schedule": model.schedule,
+        "prediction_type": model.prediction_type,
+        "samplers": sorted(SAMPLERS),
+        "sampler": sampler,
+        "num_steps": num_steps,
+        "guidance_scale": guidance_scale,
+        "training": training or {},
+        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
+    }
+    (part / CONFIG_FILE).parent.mkdir(exist_ok=True)
+    (part / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+    _replace(part, path)
+    return path
+
+
+def _generator(model, sampler, num_frames=None):
+    """An endpoint with positional arguments in the order of `signature`."""
+    names = list(signature(model.num_classes > 0))
+    graph = model.sampling_graph(sampler, num_frames)
+
+    def generate(*tensors):
+        return graph(**dict(zip(names, tensors, strict=True)))
+
+    return generate
+
+
+def _denoise_endpoint(model):
+    def denoise(x_t, t, labels=None):
+        denoiser = make_denoiser(
+            model.network_graph(), model.noise_schedule, model.prediction_type, labels=labels
+        )
+        x0, eps = denoiser(x_t, t)
+        return {"x0": x0, "eps": eps}
+
+    specs = [
+        tf.TensorSpec((None, *model.image_shape), tf.float32, "x_t"),
+        tf.TensorSpec((None,), tf.float32, "t"),
+    ]
+    if model.num_classes:
+        specs.append(tf.TensorSpec((None,), tf.int32, "labels"))
+    return denoise, specs
+
+
+def _replace(part, path):
+    """Puts the folder `part` where `path` is; the old one goes last."""
+    old = path.with_name(path.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        os.replace(path, old)
+    os.replace(part, path)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,198 @@
+"""The parts of the networks, chosen for what they cost on a CPU as well as on a GPU.
+
+Statistics, embeddings and softmax are float32 under mixed precision; everything of the size
+of an image is in the compute dtype, and touched as seldom as possible.
+"""
+
+import math
+
+import keras
+from keras import layers, ops
+
+
+def register(cls):
+    """Makes a layer loadable from .keras files."""
+    return keras.saving.register_keras_serializable("keras_diffusion")(cls)
+
+
+@register
+class LogSNREmbedding(layers.Layer):
+    """Sines and cosines of the log signal-to-noise ratio, (B,) -> (B, width).
+
+    Args:
+        width: even number of features.
+        longest, shortest: wave lengths in units of logSNR. Schedules span about 28 units;
+            networks need to tell about 0.5 apart.
+
+    Reference: Vaswani et al. 2017, arXiv:1706.03762, section 3.5, as used for time in
+        Ho et al. 2020; conditioning on logSNR from Kingma et al. 2021, arXiv:2107.00630.
+    """
+
+    def __init__(self, width=64, longest=60.0, shortest=2.0, **kwargs):
+        super().__init__(dtype="float32", **{k: v for k, v in kwargs.items() if k != "dtype"})
+        self.width = width
+        self.longest = longest
+        self.shortest = shortest
+
+    def call(self, logsnr):
+        exponents = ops.linspace(0.0, 1.0, self.width // 2)
+        lengths = self.longest * (self.shortest / self.longest) ** exponents
+        angles = logsnr[:, None] * (2 * math.pi / lengths)
+        return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
+
+    def get_config(self):
+        config = super().get_config()
+        return {
+            **config,
+            "width": self.width,
+            "longest": self.longest,
+            "shortest": self.shortest,
+        }
+
+
+@register
+class LabelEmbedding(layers.Embedding):
+    """One learned vector per class, and one more for "no class", the null class of guidance.
+
+    Args:
+        num_classes: labels are 0 .. num_classes - 1; the null class is `num_classes`.
+        width: length of the vectors.
+
+    Reference: Ho & Salimans 2022, arXiv:2207.12598.
+    """
+
+    def __init__(self, num_classes, width, **kwargs):
+        super().__init__(num_classes + 1, width, **kwargs)
+        self.num_classes = num_classes
+        self.width = width
+
+    def get_config(self):
+        base = layers.Layer.get_config(self)
+        return {**base, "num_classes": self.num_classes, "width": self.width}
+
+
+@register
+class AdaptiveNorm(layers.Layer):
+    """Root-mean-square normalisation of channel groups, modulated by the embedding.
+
+        y = x / rms(x) * (1 + scale) + shift,    (scale, shift) = dense(embedding)
+
+    rms is taken over height, width and the channels of a group. One multiply-add touches
+    the image; all else has the size of (B, C). Zero `dense` at the start: plain RMS.
+
+    Args:
+        group_width: channels that share their statistics; all of them if the number of
+            channels is not a multiple of it.
+        epsilon: added to the mean square.
+
+    Call arguments: x (B, H, W, C); embedding (B, E).
+
+    Reference: Wu & He 2018, arXiv:1803.08494 (groups); Zhang & Sennrich 2019,
+        arXiv:1910.07467 (no centring); Perez et al. 2018, arXiv:1709.07871 (FiLM).
+    """
+
+    def __init__(self, group_width=16, epsilon=1e-5, **kwargs):
+        super().__init__(**kwargs)
+        self.group_width = group_width
+        self.epsilon = epsilon
+
+    def build(self, x_shape, embedding_shape):
+        self.channels = x_shape[-1]
+        grouped = self.channels % self.group_width == 0
+        self.groups = self.channels // self.group_width if grouped else 1
+        self.kernel = self.add_weight(
+            shape=(embedding_shape[-1], 2 * self.channels), initializer="zeros", name="kernel"
+        )
+        self.bias = self.add_weight(
+            shape=(2 * self.channels,), initializer="zeros", name="bias"
+        )
+
+    def call(self, x, embedding):
+        mean_square = ops.cast(ops.mean(x * x, axis=(1, 2)), "float32")
+        grouped = ops.reshape(mean_square, (-1, self.groups, self.channels // self.groups))
+        rms = ops.sqrt(ops.mean(grouped, axis=-1, keepdims=True) + self.epsilon)
+        rms = ops.reshape(ops.broadcast_to(rms, ops.shape(grouped)), (-1, self.channels))
+        modulation = ops.matmul(
+            ops.cast(embedding, "float32"), ops.cast(self.kernel, "float32")
+        )
+        scale, shift = ops.split(modulation + ops.cast(self.bias, "float32"), 2, axis=-1)
+        scale = ops.cast((1 + scale) / rms, x.dtype)[:, None, None, :]
+        return x * scale + ops.cast(shift, x.dtype)[:, None, None, :]
+
+    def compute_output_shape(self, x_shape, embedding_shape):
+        return x_shape
+
+    def get_config(self):
+        config = super().get_config()
+        return {**config, "group_width": self.group_width, "epsilon": self.epsilon}
+
+
+@register
+class SpatialAttention(layers.Layer):
+    """Every pixel looks at every pixel: multi-head self-attention, (B, H, W, C) -> the same.
+
+    Cost grows with (H W)^2: for low resolutions. Queries and keys are normalised, so that
+    the softmax (float32) stays finite in bfloat16.
+
+    Args:
+        head_width: channels per head, at most C.
+
+    Reference: Vaswani et al. 2017, arXiv:1706.03762; Dehghani et al. 2023,
+        arXiv:2302.05442 (normalised queries and keys).
+    """
+
+    def __init__(self, head_width=32, **kwargs):
+        super().__init__(**kwargs)
+        self.head_width = head_width
+
+    def build(self, x_shape):
+        channels = x_shape[-1]
+        self.num_heads = max(1, channels // self.head_width)
+        width = self.num_heads * self.head_width
+        self.project_in = layers.Dense(3 * width, use_bias=False, dtype=self.dtype_policy)
+        self.project_in.build(x_shape)
+        self.project_out = layers.Dense(
+            channels, kernel_initializer="zeros", dtype=self.dtype_policy
+        )
+        self.project_out.build((*x_shape[:-1], width))
+
+    def call(self, x):
+        _, height, width, _ = x.shape
+        qkv = ops.reshape(
+            self.project_in(x), (-1, height * width, 3, self.num_heads, self.head_width)
+        )
+        q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), axis=0)
+        scores = ops.cast(
+            ops.matmul(_unit_rms(q), ops.transpose(_unit_rms(k), (0, 1, 3, 2))), "float32"
+        )
+        weights = ops.softmax(scores / math.sqrt(self.head_width), axis=-1)
+        mixed = ops.transpose(ops.matmul(ops.cast(weights, v.dtype), v), (0, 2, 1, 3))
+        mixed = ops.reshape(mixed, (-1, height, width, self.num_heads * self.head_width))
+        return self.project_out(mixed)
+
+    def compute_output_shape(self, x_shape):
+        return x_shape
+
+    def get_config(self):
+        return {**super().get_config(), "head_width": self.head_width}
+
+
+def _unit_rms(x):
+    mean_square = ops.mean(ops.square(ops.cast(x, "float32")), axis=-1, keepdims=True)
+    return x * ops.cast(ops.rsqrt(mean_square + 1e-6), x.dtype)
+
+
+@register
+class SpaceToDepth(layers.Layer):
+    """Folds 2x2 pixels into channels: (B, H, W, C) -> (B, H/2, W/2, 4C)."""
+
+    def call(self, x):
+        return ops.space_to_depth(x, 2)
+
+
+@register
+class DepthToSpace(layers.Layer):
+    """Unfolds channels into 2x2 pixels: (B, H, W, 4C) -> (B, 2H, 2W, C)."""
+
+    def call(self, x):
+        return ops.depth_to_space(x, 2)

@@ -1,0 +1,132 @@
+"""The default network: a U-Net with one embedding of noise level and label in every block."""
+
+import keras
+from keras import layers
+
+from keras_diffusion.networks.layers import (
+    AdaptiveNorm,
+    DepthToSpace,
+    LabelEmbedding,
+    LogSNREmbedding,
+    SpaceToDepth,
+    SpatialAttention,
+)
+
+
+def unet(
+    image_shape,
+    *,
+    num_classes=0,
+    widths=(64, 128, 256),
+    block_depth=1,
+    attention=(False, False, True),
+    dropout=0.0,
+    embedding_width=256,
+    name="unet",
+):
+    """Builds a U-Net that predicts eps, x0 or v from noisy images.
+
+    Args:
+        image_shape: (height, width, channels); height and width multiples of
+            2 ** (len(widths) - 1).
+        num_classes: 0 for no labels; otherwise labels are 0 .. num_classes - 1, and
+            `num_classes` itself is the null class of guidance.
+        widths: channels of each level, full resolution first; each next level has half the
+            height and width.
+        block_depth: residual blocks per level on the way down, and again on the way up.
+        attention: for each level, whether its blocks are followed by attention.
+        dropout: share of features dropped inside each residual block, in [0, 1).
+        embedding_width: features of the embedding of noise level and label.
+        name: name of the model.
+
+    Returns:
+        A functional `keras.Model`; inputs a dict of "x" (B, H, W, C), "logsnr" (B,) and, for
+        labels, "label" (B,) int32; output float32 (B, H, W, C), zero at the start.
+
+    Raises:
+        ValueError: a size that the levels do not divide; `attention` of another length.
+
+    Reference: Ronneberger et al. 2015, arXiv:1505.04597; residual blocks and attention as in
+        Ho et al. 2020, arXiv:2006.11239, appendix B.
+    """
+    height, width, channels = image_shape
+    check_size((height, width), 2 ** (len(widths) - 1))
+    if len(attention) != len(widths):
+        raise ValueError(
+            f"attention: {len(attention)} entries for {len(widths)} widths; give one per level."
+        )
+    inputs = {"x": keras.Input(image_shape, name="x"), "logsnr": keras.Input((), name="logsnr")}
+    if num_classes:
+        inputs["label"] = keras.Input((), dtype="int32", name="label")
+    embedding = _embed(inputs, num_classes, embedding_width)
+
+    def blocks(h, level, prefix, depth=block_depth):
+        for index in range(depth):
+            h = _residual_block(h, embedding, widths[level], dropout, f"{prefix}_{index}")
+            if attention[level]:
+                h = _attention_block(h, embedding, f"{prefix}_{index}_attention")
+        return h
+
+    last = len(widths) - 1
+    h = layers.Conv2D(widths[0], 3, padding="same", name="stem")(inputs["x"])
+    skips = []
+    for level in range(last):
+        h = blocks(h, level, f"down{level}")
+        skips.append(h)
+        h = SpaceToDepth(name=f"halve{level}")(h)
+        h = layers.Conv2D(widths[level + 1], 1, name=f"halve{level}_conv")(h)
+    h = blocks(h, last, "middle", 2 * block_depth)
+    for level in reversed(range(last)):
+        h = layers.Conv2D(4 * widths[level], 1, name=f"double{level}_conv")(h)
+        h = DepthToSpace(name=f"double{level}")(h)
+        h = layers.Concatenate(name=f"skip{level}")([h, skips[level]])
+        h = blocks(h, level, f"up{level}")
+    h = AdaptiveNorm(name="out_norm")(h, embedding)
+    h = layers.Activation("silu", name="out_silu")(h)
+    h = layers.Conv2D(channels, 3, padding="same", kernel_initializer="zeros", name="out")(h)
+    output = layers.Activation("linear", dtype="float32", name="out_float32")(h)
+    return keras.Model(inputs, output, name=name)
+
+
+def check_size(size, factor):
+    """Raises ValueError, with the nearest sizes that work, unless `factor` divides `size`."""
+    if all(side >= factor and side % factor == 0 for side in size):
+        return
+    low = "x".join(str(max(factor, side // factor * factor)) for side in size)
+    high = "x".join(str(max(factor, -(-side // factor) * factor)) for side in size)
+    nearest = low if low == high else f"{low} or {high}"
+    raise ValueError(
+        f"image size {size[0]}x{size[1]}: this network needs multiples of {factor}. "
+        f"Nearest: {nearest}."
+    )
+
+
+def _embed(inputs, num_classes, width):
+    h = LogSNREmbedding(name="logsnr_waves")(inputs["logsnr"])
+    h = layers.Dense(width, activation="silu", dtype="float32", name="logsnr_dense")(h)
+    if num_classes:
+        label = LabelEmbedding(num_classes, width, dtype="float32", name="label_embedding")
+        h = layers.Add(dtype="float32", name="embedding_sum")([h, label(inputs["label"])])
+    return layers.Dense(width, activation="silu", dtype="float32", name="embedding")(h)
+
+
+def _residual_block(x, embedding, width, dropout, name):
+    """norm, silu, conv twice, plus the input (through a 1x1 conv if the width changes)."""
+    h = AdaptiveNorm(name=f"{name}_norm1")(x, embedding)
+    h = layers.Activation("silu", name=f"{name}_silu1")(h)
+    h = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv1")(h)
+    h = AdaptiveNorm(name=f"{name}_norm2")(h, embedding)
+    h = layers.Activation("silu", name=f"{name}_silu2")(h)
+    if dropout:
+        h = layers.Dropout(dropout, name=f"{name}_dropout")(h)
+    h = layers.Conv2D(
+        width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_conv2"
+    )(h)
+    if x.shape[-1] != width:
+        x = layers.Conv2D(width, 1, name=f"{name}_shortcut")(x)
+    return layers.Add(name=f"{name}_add")([x, h])
+
+
+def _attention_block(x, embedding, name):
+    h = AdaptiveNorm(name=f"{name}_norm")(x, embedding)
+    return layers.Add(name=f"{name}_add")([x, SpatialAttention(name=name)(h)])

@@ -1,0 +1,72 @@
+"""Figures; the only file that imports matplotlib."""
+
+import csv
+import os
+
+import matplotlib
+import numpy as np
+
+from keras_diffusion import images as pictures
+
+matplotlib.use("Agg", force=False)
+from matplotlib import pyplot as plt  # noqa: E402  after the backend is chosen
+
+
+def loss_curves(history_csv, path):
+    """Draws training and validation loss per epoch.
+
+    Args:
+        history_csv: file with columns epoch, loss and, if there was validation, val_loss.
+        path: PNG to write.
+    """
+    with open(history_csv, newline="") as file:
+        rows = list(csv.DictReader(file))
+    epochs = [int(row["epoch"]) + 1 for row in rows]
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for name, label in (("loss", "training"), ("val_loss", "validation (EMA weights)")):
+        values = [float(row[name]) if row.get(name) else np.nan for row in rows]
+        if np.isfinite(values).any():
+            axes.plot(epochs, values, marker="o" if len(rows) < 30 else None, ms=3, label=label)
+    axes.set(xlabel="epoch", ylabel="loss (weighted squared error)", yscale="log")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    _save(figure, path)
+
+
+def process_strip(frames, titles, path):
+    """Draws pictures on their way through a process, a row for each, a column for each stage.
+
+    Args:
+        frames: uint8 (stages, N, H, W, C).
+        titles: one for each stage.
+        path: PNG to write.
+    """
+    stages, count, height, width, _ = frames.shape
+    figure, axes = plt.subplots(
+        count,
+        stages,
+        figsize=(1.2 * stages * width / height, 1.2 * count + 0.3),
+        squeeze=False,
+        layout="constrained",
+    )
+    for column in range(stages):
+        for row in range(count):
+            image = frames[column, row]
+            grey = image.shape[-1] == 1
+            axes[row, column].imshow(image[..., 0] if grey else image, cmap="gray" if grey else None)
+            axes[row, column].axis("off")
+        axes[0, column].set_title(titles[column], fontsize=9)
+    _save(figure, path)
+
+
+def sample_grid(images, path, columns=None):
+    """Writes a grid of uint8 pictures (N, H, W, C) to a PNG, pixel for pixel."""
+    pictures.save_png(path, pictures.grid(images, columns))
+
+
+def _save(figure, path):
+    path = os.fspath(path)
+    figure.savefig(path + ".part", format="png", dpi=120)
+    plt.close(figure)
+    os.replace(path + ".part", path)

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_diffusion.denoiser import make_denoiser
+from keras_diffusion.process import mix, to_pair
+from keras_diffusion.schedules import cosine, logsnr, rates
+
+NULL = 3
+LABELS = np.array([0, 1, 2, 1], "int32")
+X = np.random.default_rng(0).normal(size=(4, 2, 3, 1)).astype("float32")
+TIMES = np.array([0.1, 0.4, 0.6, 0.9], "float32")
+every_type = pytest.mark.parametrize("prediction_type", ["eps", "x0", "v"])
+
+
+class FakeNetwork:
+    """A nonlinear function of all its inputs, which remembers the sizes of its batches."""
+
+    def __init__(self):
+        self.batches = []
+
+    def __call__(self, inputs, training):
+        assert training is False
+        label = inputs.get("label", np.zeros(inputs["x"].shape[0]))
+        assert inputs["logsnr"].shape == label.shape == inputs["x"].shape[:1]
+        self.batches.append(inputs["x"].shape[0])
+        shift = 0.1 * inputs["logsnr"] + tf.cast(label, "float32")
+        return tf.tanh(inputs["x"] + shift[:, None, None, None])
+
+    def raw(self, labels, times=TIMES):
+        return self({"x": X, "logsnr": logsnr(cosine, times), "label": labels}, training=False)
+
+
+def level(times=TIMES):
+    return [rate[:, None, None, None] for rate in rates(cosine, times)]
+
+
+def check_pairs(got, expected):
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4, rtol=1e-4)
+
+
+@every_type
+@pytest.mark.parametrize("scale", [0.0, 1.0, 2.5, tf.constant(4.0)])
+def test_guidance_extrapolates_from_null_to_conditional(prediction_type, scale):
+    network = FakeNetwork()
+    guided = make_denoiser(
+        network, cosine, prediction_type, labels=LABELS, null_label=NULL, guidance_scale=scale
+    )(X, TIMES)
+    assert network.batches == [4 if scale == 1 else 8]
+    null, conditional = network.raw(np.full(4, NULL)), network.raw(LABELS)
+    output = null + scale * (conditional - null)
+    check_pairs(guided, to_pair(output, X, level(), prediction_type))
+    np.testing.assert_allclose(mix(guided, level()), X, atol=1e-5)
+
+
+@every_type
+def test_without_guidance_one_call_of_the_batch(prediction_type):
+    network = FakeNetwork()
+    got = make_denoiser(network, cosine, prediction_type, labels=LABELS)(X, TIMES)
+    assert network.batches == [4]
+    check_pairs(got, to_pair(network.raw(LABELS), X, level(), prediction_type))
+    one = make_denoiser(
+        network, cosine, prediction_type, labels=LABELS, null_label=NULL, guidance_scale=1.0
+    )
+    check_pairs(one(X, TIMES), got)
+
+
+def test_without_labels_the_network_gets_none():
+    seen = []
+
+    def network(inputs, training):
+        seen.append(sorted(inputs))
+        return inputs["x"]
+
+    make_denoiser(network, cosine, "eps")(X, 0.5)
+    assert seen == [["logsnr", "x"]]
+
+
+@every_type
+def test_scalar_time_is_the_time_of_every_image(prediction_type):
+    denoiser = make_denoiser(FakeNetwork(), cosine, prediction_type, labels=LABELS)
+    whole = denoiser(X, np.full(4, 0.3, "float32"))
+    for time in (0.3, np.float32(0.3), tf.constant(0.3)):
+        check_pairs(denoiser(X, time), whole)
+
+
+@every_type
+def test_clip_bounds_x0_and_keeps_the_pair(prediction_type):
+    denoiser = make_denoiser(
+        FakeNetwork(), cosine, prediction_type, labels=LABELS, clip=0.2
+    )
+    x0, eps = denoiser(X, TIMES)
+    free, _ = make_denoiser(FakeNetwork(), cosine, prediction_type, labels=LABELS)(X, TIMES)
+    assert np.abs(free).max() > 0.2
+    np.testing.assert_allclose(x0, np.clip(free, -0.2, 0.2), atol=1e-6)
+    np.testing.assert_allclose(mix((x0, eps), level()), X, atol=1e-5)
+
+
+def test_guidance_scale_is_an_argument_of_the_graph():
+    traces = []
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.float32)])
+    def guided(scale):
+        traces.append(1)
+        return make_denoiser(
+            FakeNetwork(), cosine, "v", labels=LABELS, null_label=NULL, guidance_scale=scale
+        )(tf.constant(X), tf.constant(0.5))[0]
+
+    low, middle, high = (guided(scale).numpy() for scale in (0.0, 1.0, 2.0))
+    np.testing.assert_allclose(high - middle, middle - low, atol=1e-5)
+    assert np.abs(high - low).max() > 0.01
+    assert len(traces) == 1

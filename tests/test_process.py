@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+
+from keras_diffusion import process, schedules
+
+every_type = pytest.mark.parametrize("prediction_type", ["eps", "x0", "v"])
+SHAPE = (6, 4, 4, 2)
+
+
+def example(seed=0, times=(0.05, 0.2, 0.4, 0.6, 0.8, 0.95)):
+    """A pair, its levels and its x_t."""
+    x0, eps = np.random.default_rng(seed).normal(size=(2, *SHAPE)).astype("float32")
+    times = np.array(times, "float32")[:, None, None, None]
+    level = [np.array(rate) for rate in schedules.rates(schedules.cosine, times)]
+    return (x0, eps), level, level[0] * x0 + level[1] * eps
+
+
+def test_mix_is_the_forward_process():
+    pair, level, x_t = example()
+    np.testing.assert_allclose(process.mix(pair, level), x_t, atol=1e-6)
+    np.testing.assert_array_equal(process.mix(pair, (1.0, 0.0)), pair[0])
+    np.testing.assert_array_equal(process.mix(pair, (0.0, 1.0)), pair[1])
+
+
+def test_targets_by_hand():
+    pair = (np.float32(2.0), np.float32(-1.0))
+    level = (0.6, 0.8)
+    targets = [process.target(pair, level, name) for name in ("eps", "x0", "v")]
+    np.testing.assert_allclose(targets, [-1.0, 2.0, 0.6 * -1.0 - 0.8 * 2.0], rtol=1e-6)
+
+
+@every_type
+def test_to_pair_undoes_target(prediction_type):
+    pair, level, x_t = example()
+    output = process.target(pair, level, prediction_type)
+    for got, expected in zip(
+        process.to_pair(output, x_t, level, prediction_type), pair, strict=True
+    ):
+        np.testing.assert_allclose(got, expected, atol=2e-5)
+
+
+@every_type
+@pytest.mark.parametrize("clip", [None, 1.0, 0.3])
+def test_a_predicted_pair_mixes_to_x_t(prediction_type, clip):
+    (_, wrong), level, x_t = example()  # any output whatever makes a pair
+    x0, eps = process.to_pair(wrong, x_t, level, prediction_type, clip)
+    np.testing.assert_allclose(process.mix((x0, eps), level), x_t, atol=1e-5)
+    if clip:
+        assert np.abs(x0).max() == pytest.approx(clip)
+        free, _ = process.to_pair(wrong, x_t, level, prediction_type)
+        np.testing.assert_allclose(x0, np.clip(free, -clip, clip), atol=1e-6)
+
+
+@every_type
+def test_to_pair_is_finite_at_both_ends_of_time(prediction_type):
+    _, level, x_t = example(times=(0, 0, 0, 1, 1, 1))
+    for part in process.to_pair(x_t, x_t, level, prediction_type, clip=1.0):
+        assert np.isfinite(part).all()
+
+
+def errors_in_every_space(seed=1):
+    """{space: (B,) mean squared error} of one wrong prediction, computed directly."""
+    pair, level, x_t = example(seed)
+    wrong = process.to_pair(pair[1] + pair[0] ** 2, x_t, level, "v")
+    flat = tuple(rate[:, 0, 0, 0] for rate in level)
+    return flat, {
+        space: np.mean(
+            (process.target(wrong, level, space) - process.target(pair, level, space)) ** 2,
+            axis=(1, 2, 3),
+        )
+        for space in ("eps", "x0", "v")
+    }
+
+
+@every_type
+def test_errors_are_the_errors_of_one_prediction_in_every_space(prediction_type):
+    level, expected = errors_in_every_space()
+    got = process.errors(expected[prediction_type], level, prediction_type)
+    assert set(got) == {"eps", "x0", "v"}
+    for space, error in got.items():
+        np.testing.assert_allclose(error, expected[space], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("prediction_type", "formula"),
+    [
+        ("x0", lambda snr: np.minimum(snr, 5)),
+        ("eps", lambda snr: np.minimum(snr, 5) / snr),
+        ("v", lambda snr: np.minimum(snr, 5) / (snr + 1)),
+    ],
+)
+def test_min_snr_weights(prediction_type, formula):
+    """Hang et al. 2023, arXiv:2303.09556, sections 3.4 and appendix."""
+    snr = np.array([1e-4, 0.1, 1, 4.9, 5.1, 100, 1e4], "float32")
+    level = np.sqrt(snr / (1 + snr)), np.sqrt(1 / (1 + snr))
+    got = process.loss_weights(level, prediction_type, "min_snr")
+    np.testing.assert_allclose(got, formula(snr), rtol=2e-3)
+
+
+def test_min_snr_gives_one_loss_in_every_space():
+    level, errors = errors_in_every_space()
+    losses = [
+        process.loss_weights(level, space, "min_snr") * error for space, error in errors.items()
+    ]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+    np.testing.assert_allclose(losses[2], losses[0], rtol=1e-3)
+
+
+@every_type
+def test_loss_weights_at_the_ends_of_time(prediction_type):
+    level = np.array([1.0, 0.00316], "float32"), np.array([0.0, 1.0], "float32")
+    assert np.isfinite(process.loss_weights(level, prediction_type, "min_snr")).all()
+    np.testing.assert_array_equal(process.loss_weights(level, prediction_type, "uniform"), 1)
+
+
+@pytest.mark.parametrize(
+    ("call", "choices"),
+    [
+        (lambda: process.target((1, 1), (1, 1), "noise"), ("eps", "x0", "v")),
+        (lambda: process.to_pair(1, 1, (1, 1), "noise"), ("eps", "x0", "v")),
+        (lambda: process.loss_weights((1.0, 1.0), "eps", "snr"), ("uniform", "min_snr")),
+        (lambda: process.loss_weights((1.0, 1.0), "noise", "min_snr"), ("eps", "x0", "v")),
+        (lambda: process.errors(np.ones(1), np.ones((2, 1)), "noise"), ("eps", "x0", "v")),
+    ],
+)
+def test_unknown_names_list_the_choices(call, choices):
+    with pytest.raises(ValueError, match="unknown") as error:
+        call()
+    assert all(choice in str(error.value) for choice in choices)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 64])
+def test_stratified_times(batch_size):
+    offsets = (np.arange(100, dtype="float32") + 0.5) / 100 + 1e-3
+    times = np.stack([process.stratified_times(offset, batch_size) for offset in offsets])
+    assert times.shape == (100, batch_size) and times.dtype == "float32"
+    assert times.min() >= 0 and times.max() < 1
+    # gaps of 1 / B, also across the end: each stratum has one
+    ordered = np.sort(times, axis=1)
+    ordered = np.concatenate([ordered, ordered[:, :1] + 1], axis=1)
+    np.testing.assert_allclose(np.diff(ordered, axis=1), 1 / batch_size, atol=1e-5)
+    # over the offsets every single time is uniform
+    np.testing.assert_allclose(times.mean(axis=0), 0.5, atol=0.02)
+    np.testing.assert_allclose(times.std(axis=0), 12**-0.5, atol=0.02)

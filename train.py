@@ -1,0 +1,112 @@
+"""Train a diffusion model:  python train.py --dataset oxford_flowers102
+
+Flags are options of keras_diffusion/config.py; what is not given comes from the preset of
+the data set in keras_diffusion/configs/. TensorFlow is imported after they are parsed.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from keras_diffusion import config as configuration
+from keras_diffusion.config import CHOICES
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message):
+        message = message.removeprefix("argument ").replace("\n", " ")
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def image_size(text):
+    """Parses 64 or 48x64 (height x width)."""
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 64 or 48x64")
+    return int(sides[0]), int(sides[-1])
+
+
+def parser():
+    """Returns the parser; the names of most flags are those of `Config`."""
+    flags = OneLineParser(
+        prog="train.py",
+        description="Train a diffusion model on images and export it for sample.py.",
+        epilog="Every other option: --set key=value, see keras_diffusion/config.py.",
+        allow_abbrev=False,
+    )
+    add = flags.add_argument
+    data = flags.add_mutually_exclusive_group()
+    data.add_argument("--dataset", help="digits, or any image data set of tfds (mnist, ...)")
+    data.add_argument("--folder", help="your own pictures; sub-folders are classes")
+    add("--data-dir", help="where tfds keeps its data")
+    add("--image-size", type=image_size, metavar="N or HxW", help="in pixels")
+    add("--channels", type=int, choices=(1, 3, 4), help="default: as the images have")
+    add("--train-split", help="tfds slicing string, such as train[:90%%]")
+    add("--val-split", help="the same for validation")
+    add("--balance", choices=CHOICES["balance"], help="classes: each equally likely")
+    add("--horizontal-flip", action=argparse.BooleanOptionalAction, default=None)
+    add("--limit", type=int, metavar="N", help="use only the first N training images")
+    add("--unconditional", action="store_true", default=None, help="leave the labels out")
+    add("--network", choices=CHOICES["network"])
+    add("--schedule", choices=CHOICES["schedule"])
+    add("--prediction-type", choices=CHOICES["prediction_type"])
+    add("--loss-weighting", choices=CHOICES["loss_weighting"])
+    add("--epochs", type=int)
+    add("--minutes", type=float, help="train this long instead of a number of epochs")
+    add("--batch-size", type=int)
+    add("--learning-rate", type=float, help="the peak; warmed up, then a half cosine")
+    add("--precision", choices=CHOICES["precision"], help="auto: bfloat16 if in hardware")
+    add("--seed", type=int)
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="any other option")
+    add("--run-dir", help="default: runs/NAME-DATE-TIME")
+    add("--export-dir", help="default: saved_models/NAME, NAME as in --run-dir")
+    add("--resume", nargs="?", const="", metavar="RUN_DIR", help="go on; default: the newest run")
+    add("--dry-run", action="store_true", help="print what would be done, and stop")
+    return flags
+
+
+def newest_run(root="runs"):
+    """Returns the run directory that was written to last."""
+    checkpoints = sorted(Path(root).glob("*/checkpoints"), key=lambda path: path.stat().st_mtime)
+    if not checkpoints:
+        raise FileNotFoundError(f"--resume: there is no run with a checkpoint in {root}/.")
+    return checkpoints[-1].parent
+
+
+def main(arguments=None):
+    """Runs the command; returns the exit code."""
+    flags = parser()
+    given = vars(flags.parse_args(arguments))
+    run_dir, export_dir = given.pop("run_dir"), given.pop("export_dir")
+    resume, dry_run = given.pop("resume"), given.pop("dry_run")
+    try:
+        given.update(configuration.parse_setting(text) for text in given.pop("set"))
+        if resume is not None:
+            run_dir = Path(resume or run_dir or newest_run())
+            config = configuration.resumed(run_dir, given)
+        else:
+            dataset = given["dataset"] or (None if given["folder"] else "digits")
+            config = configuration.resolve(dataset, given)
+        name = Path(config.folder).resolve().name if config.folder else config.dataset
+        run_dir = Path(run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        from keras_diffusion import training
+
+        training.run(
+            config,
+            run_dir,
+            export_dir or Path("saved_models") / run_dir.name,
+            resume=resume is not None,
+            dry_run=dry_run,
+        )
+    except (ValueError, OSError) as error:
+        flags.error(" ".join(str(error).split()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
