@@ -111,15 +111,23 @@ def resolve(dataset=None, overrides=()):
     for name in options:
         if name not in names:
             raise ValueError(f"--set: unknown option {name!r}. Choose from: {', '.join(names)}.")
-    return dataclasses.replace(preset(dataset), **options)
+    return dataclasses.replace(preset(dataset, options.get("image_size")), **options)
 
 
-def preset(dataset):
-    """Returns the preset in `configs/NAME.py`, or the defaults under the data set's name."""
+def preset(dataset, image_size=None):
+    """Returns the preset in `configs/NAME.py`, or the defaults under the data set's name.
+
+    A preset file holds CONFIG and, where other sizes want other networks, SIZES, {height:
+    Config}; the smallest one that `image_size` fits into is taken.
+    """
     known = {path.stem for path in (Path(__file__).parent / "configs").glob("[a-z]*.py")}
-    if dataset in known:
-        return importlib.import_module(f"keras_diffusion.configs.{dataset}").CONFIG
-    return Config(dataset=dataset) if dataset else Config()
+    if dataset not in known:
+        return Config(dataset=dataset) if dataset else Config()
+    module = importlib.import_module(f"keras_diffusion.configs.{dataset}")
+    if image_size in (None, module.CONFIG.image_size):
+        return module.CONFIG
+    fitting = [size for size in getattr(module, "SIZES", {}) if image_size[0] <= size]
+    return module.SIZES[min(fitting)] if fitting else module.CONFIG
 
 
 def resumed(run_dir, given):

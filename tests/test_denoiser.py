@@ -87,9 +87,7 @@ def test_scalar_time_is_the_time_of_every_image(prediction_type):
 
 @every_type
 def test_clip_bounds_x0_and_keeps_the_pair(prediction_type):
-    denoiser = make_denoiser(
-        FakeNetwork(), cosine, prediction_type, labels=LABELS, clip=0.2
-    )
+    denoiser = make_denoiser(FakeNetwork(), cosine, prediction_type, labels=LABELS, clip=0.2)
     x0, eps = denoiser(X, TIMES)
     free, _ = make_denoiser(FakeNetwork(), cosine, prediction_type, labels=LABELS)(X, TIMES)
     assert np.abs(free).max() > 0.2

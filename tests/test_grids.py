@@ -51,9 +51,7 @@ def test_uniform_t_is_linspace():
 def test_uniform_logsnr_has_equal_steps(schedule):
     schedule = SCHEDULES[schedule]
     values = np.array(logsnr(schedule, GRIDS["uniform_logsnr"](schedule, 32)))[1:-1]
-    np.testing.assert_allclose(
-        values, np.linspace(LOWEST, HIGHEST, 33)[1:-1], atol=3e-3
-    )
+    np.testing.assert_allclose(values, np.linspace(LOWEST, HIGHEST, 33)[1:-1], atol=3e-3)
 
 
 @every_schedule

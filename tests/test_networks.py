@@ -139,9 +139,7 @@ def test_saving_keeps_the_function(name, tmp_path):
     network, inputs = build(name), inputs_of(name)
     network.save(tmp_path / "network.keras")
     loaded = keras.models.load_model(tmp_path / "network.keras")
-    np.testing.assert_array_equal(
-        loaded(inputs, training=False), network(inputs, training=False)
-    )
+    np.testing.assert_array_equal(loaded(inputs, training=False), network(inputs, training=False))
 
 
 @every_network
@@ -166,9 +164,7 @@ def test_a_loaded_mixed_network_is_still_mixed(tmp_path):
     network.save(tmp_path / "network.keras")
     loaded = keras.models.load_model(tmp_path / "network.keras")
     assert loaded.get_layer("stem").compute_dtype == "bfloat16"
-    np.testing.assert_array_equal(
-        loaded(inputs, training=False), network(inputs, training=False)
-    )
+    np.testing.assert_array_equal(loaded(inputs, training=False), network(inputs, training=False))
 
 
 @pytest.mark.parametrize(
@@ -266,3 +262,19 @@ def test_embedding_tells_noise_levels_apart():
     assert waves.shape == (len(logsnr), 64)
     distances = np.linalg.norm(waves[:, None] - waves[None], axis=-1)
     assert distances[~np.eye(len(logsnr), dtype=bool)].min() > 0.5
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        AdaptiveNorm(group_width=8, epsilon=1e-3),
+        SpatialAttention(head_width=8),
+        LogSNREmbedding(width=16, longest=50.0, shortest=3.0),
+    ],
+    ids=lambda layer: layer.name,
+)
+def test_a_layer_is_restored_with_all_its_arguments(layer):
+    again = type(layer).from_config(layer.get_config())
+    for key in {"group_width", "epsilon", "head_width", "width", "longest", "shortest"}:
+        assert getattr(again, key, None) == getattr(layer, key, None), key
+    assert again.dtype_policy.name == layer.dtype_policy.name

@@ -175,9 +175,7 @@ def test_every_eta_keeps_the_std(eta):
 
     @tf.function
     def run(x, times):
-        return ddim(
-            gaussian_denoiser(schedule), schedule, x, times, eta=eta, noise_fn=noise_of(x)
-        )
+        return ddim(gaussian_denoiser(schedule), schedule, x, times, eta=eta, noise_fn=noise_of(x))
 
     assert np.std(run(gaussian(), uniform_logsnr(schedule, 200))) == pytest.approx(STD, rel=0.03)
 

@@ -47,9 +47,7 @@ def test_inverse_linear_is_linear_with_its_betas_reversed():
 
 def test_cosine_formula():
     f = np.cos((TIMES.astype("float64") + 0.008) / 1.008 * math.pi / 2) ** 2
-    np.testing.assert_allclose(
-        SCHEDULES["cosine"](TIMES), np.maximum(f / f[0], FLOOR), atol=2e-6
-    )
+    np.testing.assert_allclose(SCHEDULES["cosine"](TIMES), np.maximum(f / f[0], FLOOR), atol=2e-6)
 
 
 def test_sigmoid_formula():

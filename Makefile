@@ -1,0 +1,48 @@
+# `make` lists the targets. Paths are relative, so the folder's own name may hold spaces.
+PYTHON ?= python3
+PY := .venv/bin/python
+PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check
+
+DEMO_MODEL := saved_models/digits
+DEMO_PICTURE := samples/digits.png
+DEMO_TRAIN_FLAGS ?= --dataset digits --minutes 1.5 --run-dir runs/demo --export-dir $(DEMO_MODEL)
+DEMO_SAMPLE_FLAGS ?= --model $(DEMO_MODEL) --out $(DEMO_PICTURE)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' Makefile
+
+# Stamps are written last: an install that failed is tried again, a finished one is not.
+# A new pip first: the one that comes with Python 3.10 searches for many minutes here.
+.venv/.pip:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer, please: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(PIP_INSTALL) --upgrade pip
+	touch $@
+
+.venv/.requirements: requirements.txt .venv/.pip
+	$(PIP_INSTALL) -r requirements.txt
+	touch $@
+
+.venv/.requirements-dev: requirements-dev.txt .venv/.requirements
+	$(PIP_INSTALL) -r requirements-dev.txt
+	touch $@
+
+demo: .venv/.requirements  ## train on 8x8 digits for about two minutes on a CPU, then sample
+	$(PY) train.py $(DEMO_TRAIN_FLAGS)
+	mkdir -p $(dir $(DEMO_PICTURE))
+	$(PY) sample.py $(DEMO_SAMPLE_FLAGS)
+	@echo "Samples: $(DEMO_PICTURE)   The run's pictures and curves: runs/demo"
+
+test: .venv/.requirements-dev  ## run the tests
+	$(PY) -m pytest
+
+lint: .venv/.requirements-dev  ## check style and format, changing nothing
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+clean:  ## remove the environment, caches and build files; runs, samples and models stay
+	rm -rf .venv .pytest_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
