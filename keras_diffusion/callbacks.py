@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from keras_diffusion import images as pictures
 
+UNLIMITED_EPOCHS = 2**31  # for `fit(epochs=...)` when a Budget of minutes ends it
+
 
 class SampleGrid(keras.callbacks.Callback):
     """Draws the same noise into pictures at the end of epochs, into `epoch-*.png`.
@@ -25,9 +27,7 @@ class SampleGrid(keras.callbacks.Callback):
         options: sampler, num_steps, guidance_scale, seed of `DiffusionModel.generate`.
     """
 
-    def __init__(
-        self, directory, num_images=36, every=1, max_share=None, log_dir=None, **options
-    ):
+    def __init__(self, directory, num_images=36, every=1, max_share=None, log_dir=None, **options):
         super().__init__()
         self.directory = Path(directory)
         self.num_images = num_images
@@ -196,8 +196,15 @@ class Progress(keras.callbacks.ProgbarLogger):
         super().__init__()
         self.batch_size = batch_size
 
+    def set_params(self, params):
+        super().set_params(params)
+        if self.epochs >= UNLIMITED_EPOCHS:
+            self.epochs = 1  # Keras' way of not printing "Epoch 1/4294967296"
+
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
+        if self.epochs == 1:
+            print(f"Epoch {epoch + 1}")
         self._epoch_began = time.monotonic()
         self._rate = 0.0
 

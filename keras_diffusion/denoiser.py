@@ -34,7 +34,12 @@ def make_denoiser(
 
     Returns:
         denoiser(x_t, t), `t` a scalar or (B,); both parts of its pair are (B, H, W, C).
+
+    Raises:
+        ValueError: guidance without labels or without a null label.
     """
+    if guidance_scale is not None and (labels is None or null_label is None):
+        raise ValueError("guidance_scale: needs labels and a null_label.")
 
     def predict(x_t, logsnr):
         inputs = {"x": x_t, "logsnr": logsnr}
@@ -50,7 +55,7 @@ def make_denoiser(
             conditional, null = ops.split(network(both, training=False), 2)
             return null + guidance_scale * (conditional - null)
 
-        if labels is None or guidance_scale is None:
+        if guidance_scale is None:
             return plain()
         return ops.cond(ops.equal(guidance_scale, 1.0), plain, guided)
 

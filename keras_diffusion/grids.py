@@ -15,9 +15,9 @@ def _fractions(num_steps):
 
 
 def _pinned(times, start):
-    """The same grid, beginning at exactly `start` and ending at exactly 0."""
+    """The same grid, beginning at exactly `start`, ending at exactly 0 and never rising."""
     start = ops.reshape(ops.cast(start, "float32"), (1,))
-    return ops.concatenate([start, times[1:-1], ops.zeros((1,))])
+    return ops.concatenate([start, ops.minimum(times[1:-1], start), ops.zeros((1,))])
 
 
 def uniform_t(schedule, num_steps, start=1.0):

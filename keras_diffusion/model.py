@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_diffusion import process, schedules
+from keras_diffusion.batches import unpack
 from keras_diffusion.codecs import PixelCodec
 from keras_diffusion.generation import draw_images, signature
 from keras_diffusion.networks.layers import LabelEmbedding
@@ -83,7 +84,7 @@ class DiffusionModel(keras.Model):
     # Training ---------------------------------------------------------------------------
 
     def train_step(self, data):
-        batch = self._unpack(data)
+        batch = unpack(data, self.image_shape, self.num_classes)
         key = step_key(self.seed, self.optimizer.iterations)
         with tf.GradientTape() as tape:
             loss, details = self._diffusion_loss(self.network, batch, key, training=True)
@@ -96,7 +97,7 @@ class DiffusionModel(keras.Model):
         return self._update_metrics(loss, details)
 
     def test_step(self, data):
-        batch = self._unpack(data)
+        batch = unpack(data, self.image_shape, self.num_classes)
         fixed_key = step_key(self.seed, -1)
         return self._update_metrics(
             *self._diffusion_loss(self.ema_network, batch, fixed_key, training=False)
@@ -104,7 +105,7 @@ class DiffusionModel(keras.Model):
 
     def call(self, data, training=False):
         """Returns the EMA network's guess of x0 for a batch that is noised as in `evaluate`."""
-        batch = self._unpack(data)
+        batch = unpack(data, self.image_shape, self.num_classes)
         x_t, t, level, _, labels = self._noised(batch, step_key(self.seed, -1), training)
         output = self._predict(self.ema_network, x_t, t, labels, training)
         return process.to_pair(output, x_t, level, self.prediction_type)[0]
@@ -142,32 +143,10 @@ class DiffusionModel(keras.Model):
             inputs["label"] = labels
         return network(inputs, training=training)
 
-    def _unpack(self, data):
-        """Returns {"image"[, "label"][, "endpoint"]} from any of the forms `fit` takes."""
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        batch = dict(x) if isinstance(x, dict) else {"image": x}
-        if y is not None:
-            batch["label"] = y
-        shape = tuple(batch["image"].shape[1:])
-        if shape != self.image_shape:
-            raise ValueError(f"images: shape {shape}; the network takes {self.image_shape}.")
-        if not self.num_classes:
-            batch.pop("label", None)
-        elif "label" not in batch:
-            raise ValueError(
-                f"labels: the network has {self.num_classes} classes, but the data has no "
-                'labels. Give (images, labels) or {"image": ..., "label": ...}.'
-            )
-        else:
-            batch["label"] = _checked_labels(batch["label"], self.num_classes)
-        return batch
-
     def _update_ema(self):
         step = tf.cast(self.optimizer.iterations, tf.float32)
         decay = tf.minimum(self.ema_decay, (1 + step) / (10 + step))
-        for average, weight in zip(
-            self.ema_network.weights, self.network.weights, strict=True
-        ):
+        for average, weight in zip(self.ema_network.weights, self.network.weights, strict=True):
             average.assign(average + (1 - decay) * (weight - average))
 
     def _update_metrics(self, loss, details):
@@ -320,13 +299,3 @@ class DiffusionModel(keras.Model):
 def _count_classes(network):
     embeddings = [layer for layer in network.layers if isinstance(layer, LabelEmbedding)]
     return embeddings[0].num_classes if embeddings else 0
-
-
-def _checked_labels(labels, num_classes):
-    labels = tf.cast(labels, tf.int32)
-    if labels.shape.rank == 2 and labels.shape[1] == 1:
-        labels = tf.squeeze(labels, axis=1)
-    valid = tf.reduce_all((labels >= 0) & (labels < num_classes))
-    message = f"labels: must lie in 0 .. {num_classes - 1}; found:"
-    with tf.control_dependencies([tf.debugging.Assert(valid, [message, labels])]):
-        return tf.identity(labels)

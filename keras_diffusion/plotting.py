@@ -53,8 +53,9 @@ def process_strip(frames, titles, path):
     for column in range(stages):
         for row in range(count):
             image = frames[column, row]
-            grey = image.shape[-1] == 1
-            axes[row, column].imshow(image[..., 0] if grey else image, cmap="gray" if grey else None)
+            if image.shape[-1] == 1:
+                image = image.repeat(3, axis=-1)
+            axes[row, column].imshow(image)
             axes[row, column].axis("off")
         axes[0, column].set_title(titles[column], fontsize=9)
     _save(figure, path)

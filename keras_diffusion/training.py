@@ -90,8 +90,10 @@ def _train(model, config, data, run_dir, state):
         minutes=config.minutes,
         elapsed=state["elapsed"],
     )
-    if budget.minutes and budget.elapsed >= 60 * budget.minutes or (
-        not budget.minutes and first_epoch >= config.epochs
+    if (
+        budget.minutes
+        and budget.elapsed >= 60 * budget.minutes
+        or (not budget.minutes and first_epoch >= config.epochs)
     ):
         print("this run is finished; only its pictures and its export are made again")
         return
@@ -109,7 +111,7 @@ def _train(model, config, data, run_dir, state):
         data.training_batches(first_epoch),
         steps_per_epoch=data.steps_per_epoch,
         initial_epoch=first_epoch,
-        epochs=2**31 if config.minutes else config.epochs,
+        epochs=callbacks.UNLIMITED_EPOCHS if config.minutes else config.epochs,
         validation_data=data.validation,
         validation_steps=_validation_steps(config, data.source),
         shuffle=False,
@@ -134,12 +136,8 @@ def _draw_processes(model, config, data, run_dir):
     """Writes forward.png and backward.png, every fifth of the way."""
     batch = next(iter(data.validation))
     x0 = model.codec.encode(batch["image"][:6])
-    eps = image_noise(
-        tf.constant(config.seed), tf.range(tf.shape(x0)[0]), model.image_shape, 0
-    )
-    forward = [
-        model.codec.decode(mix((x0, eps), rates(model.noise_schedule, t))) for t in FIFTHS
-    ]
+    eps = image_noise(tf.constant(config.seed), tf.range(tf.shape(x0)[0]), model.image_shape, 0)
+    forward = [model.codec.decode(mix((x0, eps), rates(model.noise_schedule, t))) for t in FIFTHS]
     titles = [f"t = {t:.1f}" for t in FIFTHS]
     plotting.process_strip(np.stack(forward), titles, run_dir / "forward.png")
     options = {"guidance_scale": config.guidance_scale} if model.num_classes else {}

@@ -14,11 +14,12 @@ FLOORS = {
     "registry": -1,  # below all: even floor 0 looks names up
     "schedules": 0,
     "process": 0,
-    "images": 0,
     "grids": 1,
     "denoiser": 1,
     "samplers": 1,
+    "batches": 2,
     "codecs": 2,
+    "images": 2,
     "randomness": 2,
     "generation": 2,
     "model": 2,
@@ -41,7 +42,7 @@ SIDE = {
 # Importer: neighbours on its own floor that it may use, one way only.
 SAME_FLOOR = {
     "generation": {"codecs", "randomness"},
-    "model": {"codecs", "randomness", "generation"},
+    "model": {"batches", "codecs", "randomness", "generation"},
     "training": {"build"},
 }
 

@@ -1,6 +1,6 @@
 """CIFAR-10, 32x32.
 
-    python train.py --dataset cifar10 --minutes 60
+python train.py --dataset cifar10 --minutes 60
 """
 
 from keras_diffusion.config import Config

@@ -1,6 +1,6 @@
 """MNIST, 28x28.
 
-    python train.py --dataset mnist --minutes 10
+python train.py --dataset mnist --minutes 10
 """
 
 from keras_diffusion.config import Config

@@ -1,7 +1,7 @@
 """Oxford Flowers 102, 64x64, re-split 80/20 over the three official splits.
 
-    python train.py --dataset oxford_flowers102 --minutes 60
-    python train.py --dataset oxford_flowers102 --minutes 60 --image-size 32
+python train.py --dataset oxford_flowers102 --minutes 60
+python train.py --dataset oxford_flowers102 --minutes 60 --image-size 32
 """
 
 import dataclasses

@@ -77,8 +77,9 @@ class AdaptiveNorm(layers.Layer):
 
         y = x / rms(x) * (1 + scale) + shift,    (scale, shift) = dense(embedding)
 
-    rms is taken over height, width and the channels of a group. One multiply-add touches
-    the image; all else has the size of (B, C). Zero `dense` at the start: plain RMS.
+    rms is taken over height, width and the channels of a group. One square and one
+    multiply-add touch the image, in the compute dtype; all else has the size of (B, C) and
+    is float32. `dense` is zero at the start: plain RMS.
 
     Args:
         group_width: channels that share their statistics; all of them if the number of
@@ -92,7 +93,7 @@ class AdaptiveNorm(layers.Layer):
     """
 
     def __init__(self, group_width=16, epsilon=1e-5, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "autocast": False})  # the embedding stays float32
         self.group_width = group_width
         self.epsilon = epsilon
 
@@ -100,22 +101,18 @@ class AdaptiveNorm(layers.Layer):
         self.channels = x_shape[-1]
         grouped = self.channels % self.group_width == 0
         self.groups = self.channels // self.group_width if grouped else 1
-        self.kernel = self.add_weight(
-            shape=(embedding_shape[-1], 2 * self.channels), initializer="zeros", name="kernel"
-        )
-        self.bias = self.add_weight(
-            shape=(2 * self.channels,), initializer="zeros", name="bias"
-        )
+        options = {"initializer": "zeros", "autocast": False}
+        shape = (embedding_shape[-1], 2 * self.channels)
+        self.kernel = self.add_weight(shape=shape, name="kernel", **options)
+        self.bias = self.add_weight(shape=shape[1:], name="bias", **options)
 
     def call(self, x, embedding):
         mean_square = ops.cast(ops.mean(x * x, axis=(1, 2)), "float32")
         grouped = ops.reshape(mean_square, (-1, self.groups, self.channels // self.groups))
         rms = ops.sqrt(ops.mean(grouped, axis=-1, keepdims=True) + self.epsilon)
         rms = ops.reshape(ops.broadcast_to(rms, ops.shape(grouped)), (-1, self.channels))
-        modulation = ops.matmul(
-            ops.cast(embedding, "float32"), ops.cast(self.kernel, "float32")
-        )
-        scale, shift = ops.split(modulation + ops.cast(self.bias, "float32"), 2, axis=-1)
+        modulation = ops.matmul(ops.cast(embedding, "float32"), self.kernel) + self.bias
+        scale, shift = ops.split(modulation, 2, axis=-1)
         scale = ops.cast((1 + scale) / rms, x.dtype)[:, None, None, :]
         return x * scale + ops.cast(shift, x.dtype)[:, None, None, :]
 

@@ -55,10 +55,7 @@ def unet(
         raise ValueError(
             f"attention: {len(attention)} entries for {len(widths)} widths; give one per level."
         )
-    inputs = {"x": keras.Input(image_shape, name="x"), "logsnr": keras.Input((), name="logsnr")}
-    if num_classes:
-        inputs["label"] = keras.Input((), dtype="int32", name="label")
-    embedding = _embed(inputs, num_classes, embedding_width)
+    inputs, embedding = _inputs(image_shape, num_classes, embedding_width)
 
     def blocks(h, level, prefix, depth=block_depth):
         for index in range(depth):
@@ -101,13 +98,16 @@ def check_size(size, factor):
     )
 
 
-def _embed(inputs, num_classes, width):
+def _inputs(image_shape, num_classes, width):
+    """Returns the network's inputs and the embedding of noise level and label, (B, width)."""
+    inputs = {"x": keras.Input(image_shape, name="x"), "logsnr": keras.Input((), name="logsnr")}
     h = LogSNREmbedding(name="logsnr_waves")(inputs["logsnr"])
     h = layers.Dense(width, activation="silu", dtype="float32", name="logsnr_dense")(h)
     if num_classes:
+        inputs["label"] = keras.Input((), dtype="int32", name="label")
         label = LabelEmbedding(num_classes, width, dtype="float32", name="label_embedding")
         h = layers.Add(dtype="float32", name="embedding_sum")([h, label(inputs["label"])])
-    return layers.Dense(width, activation="silu", dtype="float32", name="embedding")(h)
+    return inputs, layers.Dense(width, activation="silu", dtype="float32", name="embedding")(h)
 
 
 def _residual_block(x, embedding, width, dropout, name):
@@ -119,9 +119,7 @@ def _residual_block(x, embedding, width, dropout, name):
     h = layers.Activation("silu", name=f"{name}_silu2")(h)
     if dropout:
         h = layers.Dropout(dropout, name=f"{name}_dropout")(h)
-    h = layers.Conv2D(
-        width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_conv2"
-    )(h)
+    h = layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_conv2")(h)
     if x.shape[-1] != width:
         x = layers.Conv2D(width, 1, name=f"{name}_shortcut")(x)
     return layers.Add(name=f"{name}_add")([x, h])

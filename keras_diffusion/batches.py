@@ -1,0 +1,48 @@
+"""What `fit` may be given, brought into one form."""
+
+import keras
+import tensorflow as tf
+
+
+def unpack(data, image_shape, num_classes):
+    """Returns a batch as {"image"[, "label"][, "endpoint"]}.
+
+    Args:
+        data: images; (images, labels); or a dict with "image" and, where it has them,
+            "label" and "endpoint" (what sits at t = 1 instead of noise).
+        image_shape: (H, W, C) that the network takes.
+        num_classes: classes of the network; 0: labels are left out.
+
+    Raises:
+        ValueError: images of another shape, or no labels for a labelled network.
+        tf.errors.InvalidArgumentError: when run, labels outside of 0 .. num_classes - 1.
+    """
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+    batch = dict(x) if isinstance(x, dict) else {"image": x}
+    if y is not None:
+        batch["label"] = y
+    if "image" not in batch:
+        raise ValueError(f'data: no "image" among the keys {sorted(batch)}.')
+    shape = tuple(batch["image"].shape[1:])
+    if shape != image_shape:
+        raise ValueError(f"images: shape {shape}; the network takes {image_shape}.")
+    if not num_classes:
+        batch.pop("label", None)
+    elif "label" not in batch:
+        raise ValueError(
+            f"labels: the network has {num_classes} classes, but the data has no labels. "
+            'Give (images, labels) or {"image": ..., "label": ...}.'
+        )
+    else:
+        batch["label"] = _checked(batch["label"], num_classes)
+    return batch
+
+
+def _checked(labels, num_classes):
+    labels = tf.cast(labels, tf.int32)
+    if labels.shape.rank == 2 and labels.shape[1] == 1:
+        labels = tf.squeeze(labels, axis=1)
+    valid = tf.reduce_all((labels >= 0) & (labels < num_classes))
+    message = f"labels: must lie in 0 .. {num_classes - 1}; found:"
+    with tf.control_dependencies([tf.debugging.Assert(valid, [message, labels])]):
+        return tf.identity(labels)
