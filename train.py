@@ -105,6 +105,9 @@ def main(arguments=None):
         )
     except (ValueError, OSError) as error:
         flags.error(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; go on with: python train.py --resume {run_dir}", file=sys.stderr)
+        return 130
     return 0
 
 

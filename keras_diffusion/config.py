@@ -62,6 +62,7 @@ class Config:
     clip_norm: float = 1.0  # of the gradients of all weights together
     precision: str = "auto"
     seed: int = 0
+    checkpoint_minutes: float = 0.5  # least time between two; the last epoch is always saved
 
     # pictures: previews, and the defaults of the export
     sampler: str = "dpmpp_2m"
@@ -81,6 +82,7 @@ class Config:
             self._check(name, lambda value: value > 0, "must be above 0")
         for name in ("dropout", "ema_decay", "label_dropout", "warmup"):
             self._check(name, lambda value: 0 <= value < 1, "must be in [0, 1)")
+        self._check("checkpoint_minutes", lambda value: value >= 0, "must be at least 0")
         self._check("channels", lambda value: value in (1, 3, 4), "must be 1, 3 or 4")
         self._check("seed", lambda value: 0 <= value < 2**31, "must be in [0, 2**31)")
 
@@ -146,6 +148,9 @@ def resumed(run_dir, given):
         raise FileNotFoundError(f"--resume: there is no run in {run_dir}.")
     saved = json.loads(path.read_text())["config"]
     saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
+    unknown = sorted(set(saved) - {field.name for field in dataclasses.fields(Config)})
+    if unknown:
+        raise ValueError(f"{path}: unknown options {', '.join(unknown)}; of another version?")
     config = Config(**saved)
     for name, value in given.items():
         if value is not None and value != getattr(config, name):

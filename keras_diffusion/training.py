@@ -118,7 +118,9 @@ def _train(model, config, data, run_dir, state):
         callbacks=[
             budget,
             preview,
-            callbacks.Checkpoint(run_dir / "checkpoints", budget),
+            callbacks.Checkpoint(
+                run_dir / "checkpoints", budget, minutes=config.checkpoint_minutes
+            ),
             keras.callbacks.CSVLogger(run_dir / "history.csv", append=first_epoch > 0),
             keras.callbacks.TensorBoard(run_dir / "logs", write_graph=False),
             callbacks.Progress(config.batch_size),

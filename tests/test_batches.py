@@ -1,0 +1,155 @@
+"""What may be given to `fit`, and what a user who gives something else is told."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_diffusion import DiffusionModel
+from keras_diffusion.batches import unpack
+from keras_diffusion.networks import unet
+
+SHAPE = (4, 4, 1)
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, *SHAPE), np.uint8)
+LABELS = np.array([0, 1, 2, 2, 1, 0])
+TINY = {"widths": (4,), "attention": (False,), "embedding_width": 8}
+
+
+def tiny_model(num_classes=0, **options):
+    """A model that answers zero until it is trained."""
+    keras.utils.set_random_seed(0)
+    model = DiffusionModel(unet(SHAPE, num_classes=num_classes, **TINY), **options)
+    model.compile(keras.optimizers.SGD(0.1))
+    return model
+
+
+@pytest.fixture(scope="module")
+def unlabelled():
+    return tiny_model(prediction_type="eps")
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    return tiny_model(num_classes=3, prediction_type="eps")
+
+
+def first_loss(model, images, labels=None):
+    return float(model.test_on_batch(images, labels, return_dict=True)["loss"])
+
+
+def as_seen(batch):
+    return {name: np.asarray(value).tolist() for name, value in batch.items()}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (IMAGES, LABELS),
+        (IMAGES, LABELS.astype("uint8")),
+        (IMAGES, LABELS[:, None]),
+        {"image": IMAGES, "label": LABELS},
+        ({"image": IMAGES}, LABELS),
+        ({"image": IMAGES, "label": LABELS},),
+    ],
+)
+def test_every_form_of_labelled_images(data):
+    data = tf.nest.map_structure(tf.constant, data)
+    batch = unpack(data, SHAPE, num_classes=3)
+    assert as_seen(batch) == as_seen({"image": IMAGES, "label": LABELS})
+    assert batch["label"].dtype == tf.int32
+    assert as_seen(unpack(data, SHAPE, num_classes=0)) == as_seen({"image": IMAGES})
+
+
+def test_images_alone():
+    for data in (IMAGES, (IMAGES,), {"image": IMAGES}):
+        assert list(unpack(data, SHAPE, num_classes=0)) == ["image"]
+
+
+def test_the_given_dict_is_left_alone():
+    data = {"image": IMAGES, "label": LABELS}
+    unpack(data, SHAPE, num_classes=0)
+    assert sorted(data) == ["image", "label"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_floats_are_worth_what_uint8_is(unlabelled, dtype):
+    as_float = (IMAGES / 255).astype(dtype)
+    tolerance = 1e-3 if dtype == "float16" else 1e-6
+    assert first_loss(unlabelled, as_float) == pytest.approx(
+        first_loss(unlabelled, IMAGES), rel=tolerance
+    )
+
+
+def test_floats_train_like_uint8():
+    losses, weights = [], []
+    for images in (IMAGES, (IMAGES / 255).astype("float32")):
+        model = tiny_model(prediction_type="v")
+        results = [model.train_on_batch(images, return_dict=True) for _ in range(3)]
+        losses.append([float(result["loss"]) for result in results])
+        weights.append(np.concatenate([w.ravel() for w in model.get_weights()]))
+    assert len(set(losses[0])) == 3
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    np.testing.assert_allclose(weights[1], weights[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint16", "bool"])
+def test_other_integers_are_refused(unlabelled, dtype):
+    message = f"images: dtype {dtype}; give uint8 in 0..255 or floats in"
+    with pytest.raises(ValueError, match=message):
+        first_loss(unlabelled, IMAGES.astype(dtype))
+
+
+@pytest.mark.parametrize("images", [IMAGES.astype("float32"), IMAGES / 127.5 - 1])
+def test_floats_beyond_0_to_1_are_refused(unlabelled, images):
+    for run in (unlabelled.train_on_batch, unlabelled.test_on_batch):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"floats must lie in \[0, 1\]"):
+            run(images)
+
+
+def test_nan_is_refused(unlabelled):
+    images = (IMAGES / 255).astype("float32")
+    images[0, 0, 0, 0] = np.nan
+    with pytest.raises(tf.errors.InvalidArgumentError, match="floats must lie"):
+        unlabelled.test_on_batch(images)
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_labels_out_of_range_are_refused(labelled, wrong):
+    labels = np.where(LABELS == 2, wrong, LABELS)
+    for run in (labelled.train_on_batch, labelled.test_on_batch):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"labels: must lie in 0 \.\. 2"):
+            run(IMAGES, labels)
+
+
+def test_one_hot_labels_are_refused(labelled):
+    one_hot = np.eye(3, dtype="float32")[LABELS]
+    with pytest.raises(ValueError, match=r"labels: shape"):
+        labelled.test_on_batch(IMAGES, one_hot)
+
+
+def test_missing_labels(labelled):
+    for data in (IMAGES, {"image": IMAGES}):
+        with pytest.raises(ValueError, match="the network has 3 classes, but the data has no lab"):
+            labelled.test_on_batch(data)
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 4, 3), (6, 8, 8, 1), (6, 4, 4), (6,)])
+def test_images_of_another_shape(shape):
+    with pytest.raises(ValueError, match=r"images: shape \(.*; the network takes \(4, 4, 1\)"):
+        unpack(tf.zeros(shape, tf.uint8), SHAPE, num_classes=0)
+
+
+def test_a_dict_without_images_names_its_keys():
+    with pytest.raises(ValueError, match=r"no \"image\" among the keys \['label', 'picture'\]"):
+        unpack({"picture": IMAGES, "label": LABELS}, SHAPE, num_classes=3)
+
+
+def test_endpoint_takes_the_place_of_the_noise(unlabelled):
+    # The network still answers zero and predicts eps: the loss is the endpoint's mean square.
+    endpoint = np.full(IMAGES.shape, 0.75, "float32")
+    assert first_loss(unlabelled, {"image": IMAGES, "endpoint": endpoint}) == pytest.approx(0.25)
+    pixels = np.full(IMAGES.shape, 255, "uint8")
+    assert first_loss(unlabelled, {"image": IMAGES, "endpoint": pixels}) == pytest.approx(1)
+    noisy = first_loss(unlabelled, {"image": IMAGES})
+    assert noisy == pytest.approx(1, abs=0.3)
+    assert noisy != pytest.approx(1, abs=1e-4)

@@ -1,0 +1,299 @@
+"""train.py and sample.py as a user meets them."""
+
+import csv
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import sample
+import train
+from PIL import Image
+
+from keras_diffusion import config as configuration
+from keras_diffusion.networks import NETWORKS
+from keras_diffusion.process import LOSS_WEIGHTINGS, PREDICTION_TYPES
+from keras_diffusion.samplers import SAMPLERS
+from keras_diffusion.schedules import SCHEDULES
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+TINY = (
+    "--dataset digits --limit 64 --batch-size 32 --precision float32 --set widths=(8,16) "
+    "--set attention=(False,False) --set embedding_width=16 --set num_steps=3 --epochs 2 "
+    "--set checkpoint_minutes=0"
+).split()
+
+
+def run(script, *arguments, cwd):
+    """Runs a script of the repository in another process; returns what it printed."""
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder in which `train.py` has made a tiny run and its export, and what it printed."""
+    folder = tmp_path_factory.mktemp("user")
+    return folder, run("train.py", *TINY, "--run-dir", "runs/tiny", cwd=folder)
+
+
+def history(folder):
+    with open(folder / "runs/tiny/history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# Arguments ------------------------------------------------------------------------------
+
+
+def test_help_is_quick():
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        subprocess.run(
+            [sys.executable, ROOT / "train.py", "--help"], capture_output=True, check=True
+        )
+        seconds.append(time.monotonic() - began)
+    assert min(seconds) < 1.0, seconds
+
+
+BAD_TRAIN = [
+    ("--dataset nope", "nope"),
+    ("--dataset digits --schedule quick", "--schedule.*quick.*cosine"),
+    ("--dataset digits --prediction-type z", "--prediction-type.*'z'.*eps"),
+    ("--dataset digits --epochs 0", "--epochs: 0 must be at least 1"),
+    ("--dataset digits --epochs many", "--epochs.*'many'"),
+    ("--dataset digits --minutes 0", "--minutes: 0.0 must be above 0"),
+    ("--dataset digits --batch-size -3", "--batch-size: -3"),
+    ("--dataset digits --learning-rate 0", "--learning-rate"),
+    ("--dataset digits --image-size 0", "--image-size.*'0'"),
+    ("--dataset digits --image-size 8x", "--image-size.*'8x'"),
+    ("--dataset digits --image-size 7 --dry-run", "7x7.*Nearest: 6x6 or 8x8"),
+    ("--dataset digits --channels 2", "--channels.*2"),
+    ("--dataset digits --set wings=2", "--set.*wings.*widths"),
+    ("--dataset digits --set dropout=high", "--set.*dropout=high.*float"),
+    ("--dataset digits --set dropout=1.5", "--dropout: 1.5"),
+    ("--dataset digits --set sampler=dpm", "--sampler: unknown 'dpm'. Choose from: ddim"),
+    ("--dataset digits --balance classes --unconditional", "balance"),
+    ("--dataset digits --folder .", "--folder.*not allowed with.*--dataset"),
+    ("--folder missing", "missing"),
+    ("--resume runs/none", "--resume.*runs/none"),
+    ("--resume", "--resume.*no run"),
+    ("--frobnicate", "--frobnicate"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "pattern"), BAD_TRAIN, ids=[a for a, _ in BAD_TRAIN])
+def test_bad_training_arguments_end_in_one_line(arguments, pattern, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        train.main(arguments.split())
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 2
+    assert re.search(pattern, errors[-1]), errors
+    assert not [line for line in errors if "Traceback" in line]
+    assert not list(tmp_path.iterdir())
+
+
+def test_choices_are_those_of_the_tables():
+    tables = {
+        "schedule": SCHEDULES,
+        "prediction_type": PREDICTION_TYPES,
+        "loss_weighting": LOSS_WEIGHTINGS,
+        "network": NETWORKS,
+        "sampler": SAMPLERS,
+    }
+    for name, table in tables.items():
+        assert set(configuration.CHOICES[name]) == set(table), name
+
+
+def test_settings_are_parsed_as_the_type_of_the_option():
+    parsed = dict(map(configuration.parse_setting, ["widths=[8, 16]", "dropout=0", "minutes=3"]))
+    assert parsed == {"widths": (8, 16), "dropout": 0.0, "minutes": 3.0}
+    assert type(parsed["dropout"]) is float
+
+
+def test_presets_answer_to_their_names():
+    for path in (ROOT / "keras_diffusion/configs").glob("[a-z]*.py"):
+        assert configuration.preset(path.stem).dataset == path.stem
+    assert configuration.resolve("oxford_flowers102", {"image_size": (32, 32)}).widths[0] == 32
+
+
+def test_dry_run_tells_all_and_writes_nothing(tmp_path):
+    printed = run("train.py", *TINY, "--dry-run", cwd=tmp_path)
+    for part in ("precision: float32", "validation", "parameters", "GFLOP", "GiB", '"widths"'):
+        assert part in printed
+    assert not list(tmp_path.iterdir())
+
+
+# A run ----------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_all_that_it_says(trained):
+    folder, printed = trained
+    for name in ("loss.png", "forward.png", "backward.png", "samples/epoch-0001.png"):
+        assert Image.open(folder / "runs/tiny" / name).size[0] > 200
+    assert len(history(folder)) == 2
+    assert float(history(folder)[1]["val_loss"]) > 0
+    record = json.loads((folder / "runs/tiny/config.json").read_text())
+    assert record["config"]["widths"] == [8, 16]
+    assert record["versions"]["keras"]
+    assert list((folder / "runs/tiny/logs").rglob("events*"))
+    assert not list(folder.rglob("*part*"))
+    assert "python sample.py --model saved_models/tiny" in printed
+
+
+def test_resumed_run_ends_as_the_uninterrupted_one(trained):
+    folder, _ = trained
+    copy = folder.parent / "resumed"
+    shutil.copytree(folder, copy)
+    for lost in (copy / "runs/tiny/checkpoints").glob("epoch-0002*"):
+        lost.unlink()
+    rows = (copy / "runs/tiny/history.csv").read_text().splitlines()
+    (copy / "runs/tiny/history.csv").write_text("\n".join(rows[:2]) + "\n")
+    printed = run("train.py", "--resume", cwd=copy)
+    assert re.search(r"resuming .*epoch-0001.keras: step 2, 1 epochs, learning rate", printed)
+    first, second = history(folder)[1], history(copy)[1]
+    for name in first:
+        assert float(first[name]) == pytest.approx(float(second[name]), rel=1e-4), name
+
+
+def test_run_directory_is_not_overwritten_and_contradictions_are_named(
+    trained, monkeypatch, capsys
+):
+    folder, _ = trained
+    monkeypatch.chdir(folder)
+    for arguments, pattern in (
+        ([*TINY, "--run-dir", "runs/tiny"], "--run-dir: runs/tiny holds a run already; --resume"),
+        (["--resume", "runs/tiny", "--seed", "5"], "--seed: 5 contradicts 0"),
+    ):
+        with pytest.raises(SystemExit):
+            train.main(arguments)
+        assert re.search(pattern, capsys.readouterr().err)
+
+
+def test_own_pictures_in_folders(tmp_path):
+    noise = np.random.default_rng(0)
+    for name in ("cats", "dogs"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for index in range(8):
+            pixels = noise.integers(0, 256, (12, 16, 3), dtype="uint8")
+            Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{index}.png")
+    (tmp_path / "pets" / "dogs" / "broken.jpg").write_bytes(b"no picture")
+    tiny = TINY[TINY.index("--batch-size") + 2 :]
+    options = ["--folder", "pets", "--image-size", "12x16", "--batch-size", "4", *tiny]
+    printed = run("train.py", *options, "--run-dir", "runs/pets", cwd=tmp_path)
+    assert "broken.jpg" in printed
+    run("sample.py", "--class-name", "dogs", "--num", "3", "--out", "dogs.png", cwd=tmp_path)
+    assert Image.open(tmp_path / "dogs.png").mode == "RGB"
+
+
+# Sampling -------------------------------------------------------------------------------
+
+
+def test_sample_needs_no_flags(trained):
+    folder, _ = trained
+    printed = run("sample.py", cwd=folder)
+    assert re.search(r"wrote samples/tiny.png: 80 pictures of saved_models/tiny, 3 steps", printed)
+    assert Image.open(folder / "samples/tiny.png").mode == "L"
+
+
+def test_separate_pictures_do_not_depend_on_the_batch(trained):
+    folder, _ = trained
+    for batch in (3, 8):
+        run("sample.py", "--num", 8, "--separate", "--gif", "--out", f"b{batch}",
+            "--batch-size", batch, cwd=folder)  # fmt: skip
+    for index in range(8):
+        one, other = (
+            np.asarray(Image.open(folder / b / f"{index:05d}.png"), int) for b in ("b3", "b8")
+        )
+        assert np.abs(one - other).max() <= 1
+    assert Image.open(folder / "b8.gif").n_frames == 21
+
+
+BAD_SAMPLE = [
+    ("--model missing", "--model: missing does not exist"),
+    ("--model {root}/docs", "--model: .*docs is not an export"),
+    ("--sampler dpm", "--sampler: unknown 'dpm'. Choose from: ddim, ddpm, dpmpp_2m, heun."),
+    ("--class-name three", "--class-name: unknown 'three'. Choose from: 0, 1"),
+    ("--labels 3 10", "--labels: 10 is not in 0 .. 9"),
+    ("--labels 3 --class-name 3", "--class-name.*not allowed"),
+    ("--num 0", "--num: 0 must be at least 1"),
+    ("--num-steps 0", "--num-steps: 0"),
+    ("--seed 99999999999", "--seed"),
+    ("--out picture.jpg", "--out: picture.jpg must end in .png"),
+    ("--guidance-scale high", "--guidance-scale.*'high'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "pattern"), BAD_SAMPLE, ids=[a for a, _ in BAD_SAMPLE])
+def test_bad_sampling_arguments_end_in_one_line(trained, arguments, pattern, monkeypatch, capsys):
+    monkeypatch.chdir(trained[0])
+    with pytest.raises(SystemExit) as stop:
+        sample.main(arguments.format(root=ROOT).split())
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 2
+    assert len(errors) == 1
+    assert re.search(pattern, errors[0]), errors
+
+
+def test_broken_model_ends_in_one_line(trained, tmp_path, capsys):
+    shutil.copytree(trained[0] / "saved_models/tiny", tmp_path / "broken")
+    (tmp_path / "broken/saved_model.pb").write_bytes(b"\x00broken")
+    with pytest.raises(SystemExit) as stop:
+        sample.main(["--model", str(tmp_path / "broken")])
+    assert stop.value.code == 2
+    assert "broken cannot be loaded" in capsys.readouterr().err
+
+
+# The README -----------------------------------------------------------------------------
+
+
+def fenced(language):
+    text = (ROOT / "README.md").read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_commands_of_the_readme_are_understood():
+    lines = [line.split("#")[0] for block in fenced("bash") for line in block.splitlines()]
+    commands = [shlex.split(line) for line in lines if line.strip()]
+    scripts = [command[1:] for command in commands if command[0] == "python"]
+    assert len(scripts) >= 4
+    for script, *arguments in scripts:
+        if script == "train.py":
+            flags = vars(train.parser().parse_args(arguments))
+            assert flags["dataset"] or flags["folder"] or flags["resume"] is not None
+        elif script == "sample.py":
+            sample.parse(arguments)
+    targets = (ROOT / "Makefile").read_text()
+    for command in commands:
+        if command[0] == "make":
+            assert f"\n{command[1]}:" in targets
+
+
+def test_user_code_of_the_readme_runs(tmp_path):
+    code = next(block for block in fenced("python") if "model.fit" in block)
+    small = {
+        '"oxford_flowers102", image_size=64, batch_size=64': '"digits", batch_size=64, limit=64',
+        "unet((64, 64, 3), num_classes=102)": "unet((8, 8, 1), num_classes=10, widths=(8, 16, 16))",
+        "epochs=50": "epochs=1",
+        "num_steps=20": "num_steps=2",
+    }
+    for large, tiny in small.items():
+        assert large in code, large
+        code = code.replace(large, tiny)
+    code += "\nassert images.shape == (16, 8, 8, 1) and images.dtype == 'uint8'\n"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert (tmp_path / "saved_models/flowers/saved_model.pb").exists()
