@@ -5,7 +5,7 @@ PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check
 
 DEMO_MODEL := saved_models/digits
 DEMO_PICTURE := samples/digits.png
-DEMO_TRAIN_FLAGS ?= --dataset digits --minutes 1.5 --run-dir runs/demo --export-dir $(DEMO_MODEL)
+DEMO_TRAIN_FLAGS ?= --dataset digits --minutes 1 --run-dir runs/demo --export-dir $(DEMO_MODEL)
 DEMO_SAMPLE_FLAGS ?= --model $(DEMO_MODEL) --out $(DEMO_PICTURE)
 
 .DEFAULT_GOAL := help
@@ -30,7 +30,7 @@ help:  ## list the targets
 	$(PIP_INSTALL) -r requirements-dev.txt
 	touch $@
 
-demo: .venv/.requirements  ## train on 8x8 digits for about two minutes on a CPU, then sample
+demo: .venv/.requirements  ## train on 8x8 digits for a minute on a CPU, then sample
 	$(PY) train.py $(DEMO_TRAIN_FLAGS)
 	mkdir -p $(dir $(DEMO_PICTURE))
 	$(PY) sample.py $(DEMO_SAMPLE_FLAGS)

@@ -4,6 +4,7 @@ Names are imported when they are first used, so that `--help` need not wait for 
 """
 
 import importlib
+import sys
 
 __version__ = "0.1.0"
 
@@ -22,3 +23,7 @@ def __getattr__(name):
 
 def __dir__():
     return sorted([*globals(), *__all__])
+
+
+if "keras" in sys.modules:  # whoever loads models wants our classes registered; it is quick now
+    importlib.import_module(f"{__name__}.model")

@@ -42,6 +42,10 @@ def _checked(labels, num_classes):
     labels = tf.cast(labels, tf.int32)
     if labels.shape.rank == 2 and labels.shape[1] == 1:
         labels = tf.squeeze(labels, axis=1)
+    if labels.shape.rank != 1:
+        raise ValueError(
+            f"labels: shape {tuple(labels.shape)}; give one class number for each image."
+        )
     valid = tf.reduce_all((labels >= 0) & (labels < num_classes))
     message = f"labels: must lie in 0 .. {num_classes - 1}; found:"
     with tf.control_dependencies([tf.debugging.Assert(valid, [message, labels])]):

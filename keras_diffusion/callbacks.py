@@ -38,6 +38,7 @@ class SampleGrid(keras.callbacks.Callback):
         self._writer = None
         self._spent = 0.0  # seconds in grids after the first, whose tracing is paid once
         self._last = None
+        self._traced = False
 
     def on_train_begin(self, logs=None):
         self._started = time.monotonic()
@@ -62,6 +63,9 @@ class SampleGrid(keras.callbacks.Callback):
             self._writer = self._writer or tf.summary.create_file_writer(str(self.log_dir))
             with self._writer.as_default():
                 tf.summary.image("samples", sheet[None], step=epoch)
+        if not self._traced:
+            self._traced = True
+            return path
         self._last = time.monotonic() - began
         self._spent += self._last
         return path
@@ -173,16 +177,22 @@ class Checkpoint(keras.callbacks.Callback):
         state = {"epochs": self._unsaved, "elapsed": self.budget.elapsed}
         stem.with_suffix(".json").write_text(json.dumps(state))
         os.replace(part, stem.with_suffix(".keras"))
-        for old in sorted(self.directory.glob("epoch-*.keras"))[: -self.keep]:
+        for old in _checkpoints(self.directory)[: -self.keep]:
             old.unlink()
             old.with_suffix(".json").unlink(missing_ok=True)
         self._last = time.monotonic()
         self._unsaved = None
 
 
+def _checkpoints(directory):
+    """Paths of the .keras files, oldest first; by number, as 10000 follows 9999."""
+    paths = Path(directory).glob("epoch-*.keras")
+    return sorted(paths, key=lambda path: int(path.stem.removeprefix("epoch-")))
+
+
 def newest_checkpoint(directory):
     """Returns (path of the .keras file, its state), or None where there is no checkpoint."""
-    for path in sorted(Path(directory).glob("epoch-*.keras"), reverse=True):
+    for path in reversed(_checkpoints(directory)):
         state = path.with_suffix(".json")
         if state.exists():
             return path, json.loads(state.read_text())
@@ -210,7 +220,7 @@ class Progress(keras.callbacks.ProgbarLogger):
 
     def on_train_batch_end(self, batch, logs=None):
         seconds = time.monotonic() - self._epoch_began
-        self._rate = (batch + 1) * self.batch_size / seconds
+        self._rate = (batch + 1) * self.batch_size / max(seconds, 1e-3)  # clocks tick
         super().on_train_batch_end(batch, self._shown(logs))
 
     def on_epoch_end(self, epoch, logs=None):

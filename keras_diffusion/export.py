@@ -51,10 +51,8 @@ def export_saved_model(
     Raises:
         ValueError: `path` holds something that is not a SavedModel.
     """
-    path = Path(path)
-    if path.exists() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
-        raise ValueError(f"{path}: is not empty and not a SavedModel; it is left as it is.")
-    part = path.with_name(path.name + ".part")
+    path = check_target(path)
+    part = path.with_name(f".{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     archive = keras.export.ExportArchive()
     archive.track(model.ema_network)
@@ -111,9 +109,18 @@ def _denoise_endpoint(model):
     return denoise, specs
 
 
+def check_target(path):
+    """Returns `path`, unless an export would replace what is not an export: ValueError."""
+    path = Path(path)
+    free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    if not free and not (path / "saved_model.pb").exists():
+        raise ValueError(f"{path}: is not empty and not a SavedModel; it is left as it is.")
+    return path
+
+
 def _replace(part, path):
     """Puts the folder `part` where `path` is; the old one goes last."""
-    old = path.with_name(path.name + ".old")
+    old = path.with_name(f".{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         os.replace(path, old)

@@ -57,6 +57,7 @@ class DiffusionModel(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        schedules.get(schedule)
         lookup(process.PREDICTION_TYPES, prediction_type, "prediction type")
         lookup(process.LOSS_WEIGHTINGS, loss_weighting, "loss weighting")
         for name, share in (("ema_decay", ema_decay), ("label_dropout", label_dropout)):

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_diffusion import __version__, build, callbacks, plotting
-from keras_diffusion.export import export_saved_model
+from keras_diffusion.export import check_target, export_saved_model
 from keras_diffusion.process import mix
 from keras_diffusion.randomness import image_noise
 from keras_diffusion.schedules import rates
@@ -34,7 +34,7 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
     Raises:
         ValueError, FileNotFoundError: what cannot be used, on one line.
     """
-    run_dir, export_dir = Path(run_dir), Path(export_dir)
+    run_dir, export_dir = Path(run_dir), check_target(export_dir)
     policy, reason = build.precision(config.precision)
     keras.config.set_dtype_policy(policy)
     print(f"precision: {policy} ({reason})")
@@ -60,6 +60,7 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
     if not resume and callbacks.newest_checkpoint(run_dir / "checkpoints"):
         raise ValueError(f"--run-dir: {run_dir} holds a run already; --resume goes on with it.")
     _write_config(run_dir, config, data.source, policy)
+    _forget_epochs(run_dir / "history.csv", state["epochs"])
     _train(model, config, data, run_dir, state)
     _draw_processes(model, config, data, run_dir)
     export_saved_model(
@@ -79,6 +80,15 @@ def _checkpoint_to_resume(run_dir):
     if found is None:
         raise FileNotFoundError(f"--resume: there is no checkpoint in {run_dir / 'checkpoints'}.")
     return found
+
+
+def _forget_epochs(history_csv, epochs):
+    """Drops the rows of epochs that were trained after the checkpoint, and will be again."""
+    if history_csv.exists():
+        header, *rows = history_csv.read_text().splitlines(keepends=True)
+        part = history_csv.with_name(history_csv.name + ".part")
+        part.write_text("".join([header, *rows[:epochs]]))
+        os.replace(part, history_csv)
 
 
 def _train(model, config, data, run_dir, state):

@@ -1,6 +1,6 @@
 """Scikit-learn's 1797 handwritten digits of 8x8 pixels: the demo, no download.
 
-python train.py --dataset digits --minutes 1.5
+python train.py --dataset digits --minutes 1
 """
 
 from keras_diffusion.config import Config
