@@ -31,6 +31,7 @@ help:  ## list the targets
 	touch $@
 
 demo: .venv/.requirements  ## train on 8x8 digits for a minute on a CPU, then sample
+	rm -rf runs/demo
 	$(PY) train.py $(DEMO_TRAIN_FLAGS)
 	mkdir -p $(dir $(DEMO_PICTURE))
 	$(PY) sample.py $(DEMO_SAMPLE_FLAGS)

@@ -7,6 +7,7 @@ inside the SavedModel, and what it can draw is in its assets.extra/config.json.
 import argparse
 import difflib
 import json
+import math
 import os
 import sys
 import time
@@ -15,6 +16,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+CONFIG_KEYS = (
+    "num_classes",
+    "class_names",
+    "samplers",
+    "sampler",
+    "num_steps",
+    "guidance_scale",
+)
+MOST_STEPS = 1000
 SMALLEST_SIDE = 560  # pixels; smaller grids are enlarged by a whole factor, to be seen
 
 
@@ -24,7 +34,7 @@ def parse(arguments):
     flags.error = fail
     add = flags.add_argument
     add("--model", type=Path, help="SavedModel folder; default: the newest in saved_models/")
-    add("--num", type=int, help="pictures; default: 8 of each class, or 64 in all")
+    add("--num", type=int, help="pictures; default: 8 of each class, or 64")
     classes = flags.add_mutually_exclusive_group()
     classes.add_argument("--class-name", nargs="+", metavar="NAME", help="only these classes")
     classes.add_argument("--labels", nargs="+", type=int, help="the same by number")
@@ -48,7 +58,8 @@ def fail(message):
 
 def newest_model(root=Path("saved_models")):
     """Returns the SavedModel folder that was written last."""
-    found = sorted(root.glob("*/saved_model.pb"), key=lambda path: path.stat().st_mtime)
+    found = [path for path in root.glob("*/saved_model.pb") if path.parent.name[0] != "."]
+    found.sort(key=lambda path: path.stat().st_mtime)
     if not found:
         fail(f"--model: there is no model in {root}/; train.py writes them, or name a folder.")
     return found[-1].parent
@@ -61,9 +72,8 @@ def read_config(model):
     path = model / "assets.extra" / "config.json"
     try:
         config = json.loads(path.read_text())
-        config["image_shape"], config["num_classes"], config["samplers"]  # what is used below
-        return config
-    except (OSError, ValueError, KeyError) as error:
+        return {name: config[name] for name in CONFIG_KEYS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         fail(f"--model: {model} is not an export of this program ({path}: {error!r}).")
 
 
@@ -79,6 +89,8 @@ def choose_labels(flags, config):
         if not 0 <= label < count:
             fail(f"--labels: {label} is not in 0 .. {count - 1}.")
     for name in flags.class_name or ():
+        if not names:
+            fail(f"--class-name: this model has no class names; --labels takes 0 .. {count - 1}.")
         if name not in names:
             near = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names[:20]
             fail(f"--class-name: unknown {name!r}. Choose from: {', '.join(near)}.")
@@ -94,12 +106,18 @@ def resolve(flags, config, classes):
             setattr(flags, name, config[name])
     if flags.num is None:
         flags.num = 8 * len(classes) if classes and len(classes) <= 12 else 64
+        if classes:
+            flags.num = max(flags.num, len(classes))  # every class at least once
     if flags.sampler not in config["samplers"]:
         choices = ", ".join(config["samplers"])
         fail(f"--sampler: unknown {flags.sampler!r}. Choose from: {choices}.")
     for name in ("num", "num_steps", "batch_size"):
         if getattr(flags, name) < 1:
             fail(f"--{name.replace('_', '-')}: {getattr(flags, name)} must be at least 1.")
+    if flags.num_steps > MOST_STEPS:
+        fail(f"--num-steps: {flags.num_steps} must be at most {MOST_STEPS}.")
+    if not math.isfinite(flags.guidance_scale):
+        fail(f"--guidance-scale: {flags.guidance_scale} is not a finite number.")
     if not -(2**31) <= flags.seed < 2**31:
         fail(f"--seed: {flags.seed} must fit in 32 bits.")
 
@@ -113,7 +131,7 @@ def draw(model_path, kind, flags, classes):
         model = tf.saved_model.load(str(model_path))
         endpoint = getattr(model, f"{kind}_{flags.sampler}")
     except Exception as error:  # whatever TensorFlow makes of a broken file
-        fail(f"--model: {model_path} cannot be loaded: {str(error).splitlines()[0]}")
+        fail(f"--model: {model_path} cannot be loaded: {str(error)[:200]}")
     parts = []
     for first in range(0, flags.num, flags.batch_size):
         indices = np.arange(first, min(first + flags.batch_size, flags.num), dtype="int32")
@@ -158,10 +176,11 @@ def main(arguments=None):
     """Runs the command."""
     flags = parse(arguments)
     model = flags.model or newest_model()
+    name = model.resolve().name
     config = read_config(model)
     classes = choose_labels(flags, config)
     resolve(flags, config, classes)
-    out = flags.out or Path("samples") / (model.name if flags.separate else f"{model.name}.png")
+    out = flags.out or Path("samples") / (name if flags.separate else f"{name}.png")
     if not flags.separate and out.suffix.lower() != ".png":
         fail(f"--out: {out} must end in .png (or give --separate for a folder).")
     if flags.separate and out.exists() and not out.is_dir():
@@ -179,9 +198,10 @@ def main(arguments=None):
         else:
             save(to_grid(images, columns), out, optimize=True)
         if flags.gif:
-            sheets = [to_grid(frame, columns).convert("P") for frame in frames]
+            sheets = [to_grid(frame, columns) for frame in frames]
+            sheets = [sheet.convert("P", palette=Image.Palette.ADAPTIVE) for sheet in sheets]
             durations = [120] * (len(sheets) - 1) + [2000]  # milliseconds
-            moving = out.with_suffix(".gif")
+            moving = out.with_name((out.name if flags.separate else out.stem) + ".gif")
             save(sheets[0], moving, save_all=True, append_images=sheets[1:],
                  duration=durations, loop=0)  # fmt: skip
             print(f"wrote {moving}")

@@ -6,6 +6,7 @@ the data set in keras_diffusion/configs/. TensorFlow is imported after they are 
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -55,8 +56,9 @@ def parser():
     add("--schedule", choices=CHOICES["schedule"])
     add("--prediction-type", choices=CHOICES["prediction_type"])
     add("--loss-weighting", choices=CHOICES["loss_weighting"])
-    add("--epochs", type=int)
-    add("--minutes", type=float, help="train this long instead of a number of epochs")
+    length = flags.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=int)
+    length.add_argument("--minutes", type=float, help="train this long instead")
     add("--batch-size", type=int)
     add("--learning-rate", type=float, help="the peak; warmed up, then a half cosine")
     add("--precision", choices=CHOICES["precision"], help="auto: bfloat16 if in hardware")
@@ -86,12 +88,16 @@ def main(arguments=None):
     try:
         given.update(configuration.parse_setting(text) for text in given.pop("set"))
         if resume is not None:
+            if resume and run_dir:
+                raise ValueError("--run-dir: --resume names the run already.")
             run_dir = Path(resume or run_dir or newest_run())
             config = configuration.resumed(run_dir, given)
         else:
-            dataset = given["dataset"] or (None if given["folder"] else "digits")
-            config = configuration.resolve(dataset, given)
+            if given["dataset"] is None and given["folder"] is None:
+                given["dataset"] = "digits"
+            config = configuration.resolve(given["dataset"], given)
         name = Path(config.folder).resolve().name if config.folder else config.dataset
+        name = re.sub(r"[^\w.-]+", "-", name)  # a tfds variant has a slash
         run_dir = Path(run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         from keras_diffusion import training
@@ -106,8 +112,12 @@ def main(arguments=None):
     except (ValueError, OSError) as error:
         flags.error(" ".join(str(error).split()))
     except KeyboardInterrupt:
-        print(f"\ninterrupted; go on with: python train.py --resume {run_dir}", file=sys.stderr)
+        print("\ninterrupted; --resume goes on from the last whole epoch", file=sys.stderr)
         return 130
+    except Exception as error:
+        if type(error).__name__ != "ResourceExhaustedError":  # of TensorFlow
+            raise
+        flags.error("out of memory: choose a smaller --batch-size or --image-size.")
     return 0
 
 

@@ -17,7 +17,9 @@ def unpack(data, image_shape, num_classes):
         ValueError: images of another shape, or no labels for a labelled network.
         tf.errors.InvalidArgumentError: when run, labels outside of 0 .. num_classes - 1.
     """
-    x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if sample_weight is not None:
+        raise ValueError("sample_weight: a diffusion model takes none.")
     batch = dict(x) if isinstance(x, dict) else {"image": x}
     if y is not None:
         batch["label"] = y

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras_diffusion import data
 from keras_diffusion.model import DiffusionModel
 from keras_diffusion.networks import NETWORKS
+from keras_diffusion.networks.layers import AdaptiveNorm
 from keras_diffusion.registry import lookup
 
 CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # flags of processors that multiply in bfloat16
@@ -39,28 +40,36 @@ def _cpu_flags():
 
 def load_data(config):
     """Returns the `TrainingData` of a Config."""
+    where = f"--folder {config.folder}" if config.folder else f"--dataset {config.dataset}"
     names = ("image_size", "batch_size", "data_dir", "train_split", "val_split")
     names += ("horizontal_flip", "channels", "limit", "seed", "folder")
     options = {name: getattr(config, name) for name in names}
-    return data.load_source(
-        None if config.folder else config.dataset,
-        balance=None if config.balance == "none" else config.balance,
-        labels=not config.unconditional,
-        **options,
-    )
+    try:
+        return data.load_source(
+            None if config.folder else config.dataset,
+            balance=None if config.balance == "none" else config.balance,
+            labels=not config.unconditional,
+            **options,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(f"{where}: {error}") from error
 
 
 def model(config, image_shape, num_classes):
     """Returns a compiled `DiffusionModel`; its layers take the global dtype policy."""
-    network = lookup(NETWORKS, config.network, "network")(
-        image_shape,
-        num_classes=num_classes,
-        widths=config.widths,
-        block_depth=config.block_depth,
-        attention=config.attention,
-        dropout=config.dropout,
-        embedding_width=config.embedding_width,
-    )
+    try:
+        network = lookup(NETWORKS, config.network, "network")(
+            image_shape,
+            num_classes=num_classes,
+            widths=config.widths,
+            block_depth=config.block_depth,
+            attention=config.attention,
+            dropout=config.dropout,
+            embedding_width=config.embedding_width,
+        )
+    except ValueError as error:
+        raise ValueError(f"--image-size: {error}") from error
     built = DiffusionModel(
         network,
         schedule=config.schedule,
@@ -98,7 +107,8 @@ def costs(network, batch_size):
         width = 2 if layer.compute_dtype in ("bfloat16", "float16") else 4
         activations += pixels * shape[-1] * width if len(shape) > 1 else 0
         kernels = [w for w in layer.trainable_variables if w.name == "kernel"]
-        flops += 2 * pixels * sum(int(tf.size(kernel)) for kernel in kernels)
+        times = 1 if isinstance(layer, AdaptiveNorm) else pixels  # its dense sees no pixels
+        flops += 2 * times * sum(int(tf.size(kernel)) for kernel in kernels)
     parameters = network.count_params()
     memory = 5 * 4 * parameters + batch_size * activations
     return {"parameters": parameters, "flops": flops, "memory": memory}

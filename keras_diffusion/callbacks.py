@@ -39,21 +39,26 @@ class SampleGrid(keras.callbacks.Callback):
         self._spent = 0.0  # seconds in grids after the first, whose tracing is paid once
         self._last = None
         self._traced = False
+        self._undrawn = None  # the last epoch that has no grid; the last of all gets one
 
     def on_train_begin(self, logs=None):
         self._started = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
+        self._undrawn = epoch
         if (epoch + 1) % self.every == 0 and not self._too_dear():
             self.draw(epoch)
 
     def on_train_end(self, logs=None):
+        if self._undrawn is not None:
+            self.draw(self._undrawn)
         if self._writer:
             self._writer.close()
             self._writer = None
 
     def draw(self, epoch):
         """Writes the grid of this moment; returns its path."""
+        self._undrawn = None
         began = time.monotonic()
         images = self.model.generate(self.num_images, **self.options)
         sheet = pictures.grid(images, self._columns())
@@ -209,7 +214,7 @@ class Progress(keras.callbacks.ProgbarLogger):
     def set_params(self, params):
         super().set_params(params)
         if self.epochs >= UNLIMITED_EPOCHS:
-            self.epochs = 1  # Keras' way of not printing "Epoch 1/4294967296"
+            self.epochs = 1  # Keras' way of not printing "Epoch 1/2147483648"
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)

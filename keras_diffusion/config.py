@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import importlib
 import json
+import re
 import typing
 from pathlib import Path
 
@@ -16,8 +17,9 @@ CHOICES = {
     "loss_weighting": ("uniform", "min_snr"),
     "network": ("unet",),
     "sampler": ("ddpm", "ddim", "heun", "dpmpp_2m"),
-    "precision": ("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+    "precision": ("auto", "float32", "mixed_bfloat16"),
 }
+LARGEST_SIDE = 4096  # pixels; more is a slip of the keyboard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Config:
     network: str = "unet"
     widths: tuple = (64, 128, 256)  # channels per level, full resolution first
     block_depth: int = 1  # residual blocks per level and direction
-    attention: tuple = (False, False, True)  # per level
+    attention: tuple | None = None  # per level; None: at the last one
     dropout: float = 0.0
     embedding_width: int = 256
 
@@ -76,10 +78,17 @@ class Config:
                     f"{flag(name)}: unknown {getattr(self, name)!r}. "
                     f"Choose from: {', '.join(sorted(choices))}."
                 )
-        for name in ("epochs", "batch_size", "limit", "block_depth", "num_steps"):
+        if not self.dataset and not self.folder:
+            raise ValueError("--dataset: the name is empty.")
+        for name in (
+            "epochs", "batch_size", "limit", "block_depth", "num_steps", "embedding_width"
+        ):  # fmt: skip
             self._check(name, lambda value: value >= 1, "must be at least 1")
         for name in ("minutes", "learning_rate", "clip_norm"):
-            self._check(name, lambda value: value > 0, "must be above 0")
+            self._check(name, lambda value: 0 < value < float("inf"), "must be above 0")
+        self._check("image_size", _is_size, f"must be two sides of 1 to {LARGEST_SIDE} pixels")
+        self._check("widths", _are_positive, "must be channels of each level, such as (32, 64)")
+        self._check("attention", _fits(self.widths), "must be as many of True or False as widths")
         for name in ("dropout", "ema_decay", "label_dropout", "warmup"):
             self._check(name, lambda value: 0 <= value < 1, "must be in [0, 1)")
         self._check("checkpoint_minutes", lambda value: value >= 0, "must be at least 0")
@@ -90,6 +99,18 @@ class Config:
         value = getattr(self, name)
         if value is not None and not valid(value):
             raise ValueError(f"{flag(name)}: {value} {rule}.")
+
+
+def _are_positive(numbers):
+    return len(numbers) > 0 and all(type(n) is int and n >= 1 for n in numbers)
+
+
+def _is_size(size):
+    return len(size) == 2 and _are_positive(size) and max(size) <= LARGEST_SIDE
+
+
+def _fits(widths):
+    return lambda attention: len(attention) == len(widths) and all(a in (0, 1) for a in attention)
 
 
 def flag(name):
@@ -122,9 +143,10 @@ def preset(dataset, image_size=None):
     A preset file holds CONFIG and, where other sizes want other networks, SIZES, {height:
     Config}; the smallest one that `image_size` fits into is taken.
     """
+    dataset = re.split("[:/]", dataset)[0] if dataset else None  # without version or variant
     known = {path.stem for path in (Path(__file__).parent / "configs").glob("[a-z]*.py")}
     if dataset not in known:
-        return Config(dataset=dataset) if dataset else Config()
+        return Config()
     module = importlib.import_module(f"keras_diffusion.configs.{dataset}")
     if image_size in (None, module.CONFIG.image_size):
         return module.CONFIG
@@ -146,7 +168,10 @@ def resumed(run_dir, given):
     path = Path(run_dir) / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"--resume: there is no run in {run_dir}.")
-    saved = json.loads(path.read_text())["config"]
+    try:
+        saved = json.loads(path.read_text())["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: is not the configuration of a run ({error!r}).") from error
     saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
     unknown = sorted(set(saved) - {field.name for field in dataclasses.fields(Config)})
     if unknown:
@@ -174,7 +199,7 @@ def parse_setting(text):
         )
     try:
         value = ast.literal_eval(written)
-    except (ValueError, SyntaxError):
+    except Exception:  # whatever Python makes of it
         value = written  # a bare word is a string
     if isinstance(value, list):
         value = tuple(value)

@@ -57,7 +57,7 @@ class DiffusionModel(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        schedules.get(schedule)
+        lookup(schedules.SCHEDULES, schedule, "schedule")
         lookup(process.PREDICTION_TYPES, prediction_type, "prediction type")
         lookup(process.LOSS_WEIGHTINGS, loss_weighting, "loss weighting")
         for name, share in (("ema_decay", ema_decay), ("label_dropout", label_dropout)):
@@ -169,7 +169,7 @@ class DiffusionModel(keras.Model):
     @property
     def noise_schedule(self):
         """The schedule as a function t -> alpha_bar."""
-        return schedules.get(self.schedule)
+        return schedules.SCHEDULES[self.schedule]
 
     # Sampling ---------------------------------------------------------------------------
 

@@ -1,15 +1,10 @@
-"""Figures; the only file that imports matplotlib."""
+"""Figures; the only file that imports matplotlib. No pyplot: its state is the user's own."""
 
 import csv
 import os
 
-import matplotlib
 import numpy as np
-
-from keras_diffusion import images as pictures
-
-matplotlib.use("Agg", force=False)
-from matplotlib import pyplot as plt  # noqa: E402  after the backend is chosen
+from matplotlib.figure import Figure
 
 
 def loss_curves(history_csv, path):
@@ -22,7 +17,8 @@ def loss_curves(history_csv, path):
     with open(history_csv, newline="") as file:
         rows = list(csv.DictReader(file))
     epochs = [int(row["epoch"]) + 1 for row in rows]
-    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
     for name, label in (("loss", "training"), ("val_loss", "validation (EMA weights)")):
         values = [float(row[name]) if row.get(name) else np.nan for row in rows]
         if np.isfinite(values).any():
@@ -43,13 +39,9 @@ def process_strip(frames, titles, path):
         path: PNG to write.
     """
     stages, count, height, width, _ = frames.shape
-    figure, axes = plt.subplots(
-        count,
-        stages,
-        figsize=(1.2 * stages * width / height, 1.2 * count + 0.3),
-        squeeze=False,
-        layout="constrained",
-    )
+    size = 1.2 * stages * width / height, 1.2 * count + 0.3  # inches
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(count, stages, squeeze=False)
     for column in range(stages):
         for row in range(count):
             image = frames[column, row]
@@ -61,13 +53,7 @@ def process_strip(frames, titles, path):
     _save(figure, path)
 
 
-def sample_grid(images, path, columns=None):
-    """Writes a grid of uint8 pictures (N, H, W, C) to a PNG, pixel for pixel."""
-    pictures.save_png(path, pictures.grid(images, columns))
-
-
 def _save(figure, path):
     path = os.fspath(path)
     figure.savefig(path + ".part", format="png", dpi=120)
-    plt.close(figure)
     os.replace(path + ".part", path)

@@ -11,8 +11,6 @@ import math
 
 from keras import ops
 
-from keras_diffusion.registry import lookup
-
 NUM_TIMESTEPS = 1000  # length of the discrete chain in which betas are quoted
 FLOOR = 1e-5  # of alpha_bar: signal_rate >= 0.003, far below one grey level
 BETA_FIRST = NUM_TIMESTEPS * 1e-4  # linear betas times T: rate of forgetting at t = 0 ...
@@ -67,11 +65,6 @@ SCHEDULES = {
     "inverse_linear": inverse_linear,
     "sigmoid": sigmoid,
 }
-
-
-def get(schedule):
-    """Returns the schedule of that name; a function is returned as it is."""
-    return schedule if callable(schedule) else lookup(SCHEDULES, schedule, "schedule")
 
 
 def rates(schedule, t):

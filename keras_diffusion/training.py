@@ -34,13 +34,19 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
     Raises:
         ValueError, FileNotFoundError: what cannot be used, on one line.
     """
-    run_dir, export_dir = Path(run_dir), check_target(export_dir)
+    run_dir, export_dir = Path(run_dir), _checked_targets(run_dir, export_dir, resume)
     policy, reason = build.precision(config.precision)
     keras.config.set_dtype_policy(policy)
     print(f"precision: {policy} ({reason})")
     data = build.load_data(config)
     print(data.summary, flush=True)
-    config = dataclasses.replace(config, image_size=data.image_shape[:2])
+    config = dataclasses.replace(
+        config,
+        image_size=data.image_shape[:2],
+        channels=data.image_shape[2],
+        horizontal_flip=data.horizontal_flip,
+        precision=policy,
+    )
 
     checkpoint = _checkpoint_to_resume(run_dir) if resume else None
     if checkpoint:
@@ -57,9 +63,7 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
         print(f"dry run: nothing was trained; the run would be written to {run_dir}")
         return
 
-    if not resume and callbacks.newest_checkpoint(run_dir / "checkpoints"):
-        raise ValueError(f"--run-dir: {run_dir} holds a run already; --resume goes on with it.")
-    _write_config(run_dir, config, data.source, policy)
+    _write_config(run_dir, config, data.source)
     _forget_epochs(run_dir / "history.csv", state["epochs"])
     _train(model, config, data, run_dir, state)
     _draw_processes(model, config, data, run_dir)
@@ -70,9 +74,19 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
         num_steps=config.num_steps,
         guidance_scale=config.guidance_scale if model.num_classes else 1.0,
         class_names=data.source.class_names,
-        training=_describe_run(config, policy),
+        training=_describe_run(config),
     )
     _print_summary(run_dir, export_dir)
+
+
+def _checked_targets(run_dir, export_dir, resume):
+    """Returns the export folder, once it is sure that nothing of worth will be replaced."""
+    if not resume and callbacks.newest_checkpoint(Path(run_dir) / "checkpoints"):
+        raise ValueError(f"--run-dir: {run_dir} holds a run already; --resume goes on with it.")
+    try:
+        return check_target(export_dir)
+    except ValueError as error:
+        raise ValueError(f"--export-dir: {error}") from error
 
 
 def _checkpoint_to_resume(run_dir):
@@ -85,9 +99,9 @@ def _checkpoint_to_resume(run_dir):
 def _forget_epochs(history_csv, epochs):
     """Drops the rows of epochs that were trained after the checkpoint, and will be again."""
     if history_csv.exists():
-        header, *rows = history_csv.read_text().splitlines(keepends=True)
+        lines = history_csv.read_text().splitlines(keepends=True)
         part = history_csv.with_name(history_csv.name + ".part")
-        part.write_text("".join([header, *rows[:epochs]]))
+        part.write_text("".join(lines[: 1 + epochs]))
         os.replace(part, history_csv)
 
 
@@ -107,36 +121,44 @@ def _train(model, config, data, run_dir, state):
     ):
         print("this run is finished; only its pictures and its export are made again")
         return
+    checkpoint = callbacks.Checkpoint(
+        run_dir / "checkpoints", budget, minutes=config.checkpoint_minutes
+    )
+    try:
+        model.fit(
+            data.training_batches(first_epoch),
+            steps_per_epoch=data.steps_per_epoch,
+            initial_epoch=first_epoch,
+            epochs=callbacks.UNLIMITED_EPOCHS if config.minutes else config.epochs,
+            validation_data=data.validation,
+            validation_steps=_validation_steps(config, data.source),
+            shuffle=False,
+            callbacks=[
+                budget,
+                _preview(model, config, run_dir),
+                checkpoint,
+                keras.callbacks.CSVLogger(run_dir / "history.csv", append=first_epoch > 0),
+                keras.callbacks.TensorBoard(run_dir / "logs", write_graph=False),
+                callbacks.Progress(config.batch_size),
+            ],
+        )
+    except KeyboardInterrupt:
+        checkpoint.save()  # of the last whole epoch; Keras ends no callbacks here
+        raise
+    plotting.loss_curves(run_dir / "history.csv", run_dir / "loss.png")
+
+
+def _preview(model, config, run_dir):
     options = {"sampler": config.sampler, "num_steps": config.num_steps}
     if model.num_classes:
         options["guidance_scale"] = config.guidance_scale
-    preview = callbacks.SampleGrid(
+    return callbacks.SampleGrid(
         run_dir / "samples",
         num_images=40 if 1 < model.num_classes <= 12 else 36,
         max_share=0.05,
         log_dir=run_dir / "logs" / "samples",
         **options,
     )
-    model.fit(
-        data.training_batches(first_epoch),
-        steps_per_epoch=data.steps_per_epoch,
-        initial_epoch=first_epoch,
-        epochs=callbacks.UNLIMITED_EPOCHS if config.minutes else config.epochs,
-        validation_data=data.validation,
-        validation_steps=_validation_steps(config, data.source),
-        shuffle=False,
-        callbacks=[
-            budget,
-            preview,
-            callbacks.Checkpoint(
-                run_dir / "checkpoints", budget, minutes=config.checkpoint_minutes
-            ),
-            keras.callbacks.CSVLogger(run_dir / "history.csv", append=first_epoch > 0),
-            keras.callbacks.TensorBoard(run_dir / "logs", write_graph=False),
-            callbacks.Progress(config.batch_size),
-        ],
-    )
-    plotting.loss_curves(run_dir / "history.csv", run_dir / "loss.png")
 
 
 def _validation_steps(config, source):
@@ -156,7 +178,7 @@ def _draw_processes(model, config, data, run_dir):
     backward = model.generate(
         6, sampler=config.sampler, num_steps=config.num_steps, num_frames=5, **options
     )
-    titles = [f"{round(share * config.num_steps)} steps" for share in FIFTHS]
+    titles = [f"{i * config.num_steps // 5} steps" for i in range(6)]
     plotting.process_strip(backward, titles, run_dir / "backward.png")
 
 
@@ -170,10 +192,9 @@ def _print_costs(network, config):
     )
 
 
-def _describe_run(config, policy):
+def _describe_run(config):
     return {
         "config": dataclasses.asdict(config),
-        "precision": policy,
         "versions": {
             "keras_diffusion": __version__,
             "keras": keras.__version__,
@@ -196,9 +217,9 @@ def _git_revision():
         return None
 
 
-def _write_config(run_dir, config, source, policy):
+def _write_config(run_dir, config, source):
     run_dir.mkdir(parents=True, exist_ok=True)
-    record = _describe_run(config, policy)
+    record = _describe_run(config)
     record["splits"] = {"train": source.train_split, "validation": source.val_split}
     part = run_dir / "config.json.part"
     part.write_text(json.dumps(record, indent=2) + "\n")

@@ -105,13 +105,3 @@ def test_scalar_vector_and_graph_agree(name):
     traced = tf.function(lambda t: (schedule(t), *schedules.rates(schedule, t)))
     np.testing.assert_allclose(traced(tf.constant(TIMES[::100]))[0], vector, atol=1e-6)
     assert all(part.shape == () for part in traced(tf.constant(0.3)))
-
-
-def test_get():
-    assert schedules.get("cosine") is schedules.cosine
-    own = lambda t: 1 - t  # noqa: E731
-    assert schedules.get(own) is own
-    with pytest.raises(ValueError) as error:
-        schedules.get("cosin")
-    assert "schedule 'cosin'" in str(error.value)
-    assert all(name in str(error.value) for name in SCHEDULES)

@@ -8,7 +8,6 @@ from keras_diffusion.config import Config
 CONFIG = Config(
     dataset="digits",
     widths=(64, 128),
-    attention=(False, True),
     epochs=60,
     batch_size=128,
     learning_rate=2e-3,

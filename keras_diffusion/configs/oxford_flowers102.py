@@ -12,7 +12,6 @@ CONFIG = Config(
     dataset="oxford_flowers102",
     image_size=(64, 64),
     widths=(16, 48, 96, 192),  # full resolution costs most and decides least
-    attention=(False, False, False, True),
     epochs=200,
     batch_size=32,
     learning_rate=1.5e-3,

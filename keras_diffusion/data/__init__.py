@@ -28,6 +28,7 @@ class TrainingData:
         source: `Source`: name, class names, labels, counts.
         image_shape: (height, width, channels) of every batch.
         steps_per_epoch: int, training batches in an epoch.
+        horizontal_flip: bool, whether half of the training images are mirrored.
         epoch_batches: function, epoch (int from 0) -> tf.data.Dataset of that epoch's batches.
         validation: tf.data.Dataset, in order and with the remainder.
     """
@@ -35,6 +36,7 @@ class TrainingData:
     source: Source
     image_shape: tuple
     steps_per_epoch: int
+    horizontal_flip: bool
     epoch_batches: Callable
     validation: tf.data.Dataset
 
@@ -147,7 +149,7 @@ def load_source(
     options = {"seed": seed, "horizontal_flip": horizontal_flip}
     epoch_batches, validation = _batches(source, shape, batch_size, balance, options)
     steps = pipeline.steps_per_epoch(source.num_train, batch_size)
-    return TrainingData(source, shape, steps, epoch_batches, validation)
+    return TrainingData(source, shape, steps, horizontal_flip, epoch_batches, validation)
 
 
 def _batches(source, shape, batch_size, balance, options):

@@ -223,13 +223,20 @@ def _from_slices(name, images, labels, class_names, image_shape, val_percent):
     )  # fmt: skip
 
 
+PRESETS = "digits, mnist, fashion_mnist, cifar10, oxford_flowers102"
+
+
 def _prepared_builder(tfds_library, name, data_dir):
     base = re.split(r"[:/]", name)[0]
     known = dict.fromkeys([*tfds_library.list_builders(), "digits"])
     if base not in known and not (data_dir and os.path.isdir(os.path.join(data_dir, base))):
         close = difflib.get_close_matches(base, known)
         close += [other for other in known if base in other and other not in close]
-        hint = f"; did you mean {', '.join(close[:5])}?" if base and close else ""
+        hint = (
+            f"; did you mean {', '.join(close[:5])}?"
+            if base and close
+            else f"; the presets are {PRESETS}"
+        )
         raise ValueError(f"unknown data set {name!r}{hint}")
     try:
         builder = tfds_library.builder(name, data_dir=data_dir)

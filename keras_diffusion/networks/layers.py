@@ -1,7 +1,8 @@
 """The parts of the networks, chosen for what they cost on a CPU as well as on a GPU.
 
-Statistics, embeddings and softmax are float32 under mixed precision; everything of the size
-of an image is in the compute dtype, and touched as seldom as possible.
+Under mixed precision embeddings and softmax are float32; everything of the size of an image
+is in the compute dtype, bfloat16, whose range does not overflow, and touched as seldom as
+possible.
 """
 
 import math

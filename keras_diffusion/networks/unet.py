@@ -19,7 +19,7 @@ def unet(
     num_classes=0,
     widths=(64, 128, 256),
     block_depth=1,
-    attention=(False, False, True),
+    attention=None,
     dropout=0.0,
     embedding_width=256,
     name="unet",
@@ -34,7 +34,8 @@ def unet(
         widths: channels of each level, full resolution first; each next level has half the
             height and width.
         block_depth: residual blocks per level on the way down, and again on the way up.
-        attention: for each level, whether its blocks are followed by attention.
+        attention: for each level, whether its blocks are followed by attention; None: only at
+            the last one, where pixels are few.
         dropout: share of features dropped inside each residual block, in [0, 1).
         embedding_width: features of the embedding of noise level and label.
         name: name of the model.
@@ -51,6 +52,8 @@ def unet(
     """
     height, width, channels = image_shape
     check_size((height, width), 2 ** (len(widths) - 1))
+    if attention is None:
+        attention = (False,) * (len(widths) - 1) + (True,)
     if len(attention) != len(widths):
         raise ValueError(
             f"attention: {len(attention)} entries for {len(widths)} widths; give one per level."
