@@ -52,12 +52,7 @@ def unet(
     """
     height, width, channels = image_shape
     check_size((height, width), 2 ** (len(widths) - 1))
-    if attention is None:
-        attention = (False,) * (len(widths) - 1) + (True,)
-    if len(attention) != len(widths):
-        raise ValueError(
-            f"attention: {len(attention)} entries for {len(widths)} widths; give one per level."
-        )
+    attention = _per_level(attention, len(widths))
     inputs, embedding = _inputs(image_shape, num_classes, embedding_width)
 
     def blocks(h, level, prefix, depth=block_depth):
@@ -86,6 +81,14 @@ def unet(
     h = layers.Conv2D(channels, 3, padding="same", kernel_initializer="zeros", name="out")(h)
     output = layers.Activation("linear", dtype="float32", name="out_float32")(h)
     return keras.Model(inputs, output, name=name)
+
+
+def _per_level(attention, levels):
+    if attention is None:
+        return (False,) * (levels - 1) + (True,)
+    if len(attention) != levels:
+        raise ValueError(f"attention: {len(attention)} entries for {levels} widths; one per level.")
+    return attention
 
 
 def check_size(size, factor):
