@@ -1,0 +1,42 @@
+"""From options to objects: precision and costs."""
+
+import keras
+import pytest
+
+from keras_diffusion import build
+from keras_diffusion.networks import unet
+
+
+@pytest.mark.parametrize(
+    ("flags", "policy", "reason"),
+    [
+        ([], "float32", "no bfloat16"),
+        (["avx512f", "avx512_bf16"], "mixed_bfloat16", "avx512_bf16"),
+        (["amx_tile", "amx_bf16"], "mixed_bfloat16", "amx_bf16"),
+    ],
+)
+def test_automatic_precision_follows_the_processor(flags, policy, reason, monkeypatch):
+    monkeypatch.setattr(build, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(build.tf.config, "list_physical_devices", lambda kind: [])
+    picked, why = build.precision("auto")
+    assert picked == policy
+    assert reason in why
+
+
+def test_named_precision_is_taken():
+    assert build.precision("float32") == ("float32", "as asked")
+
+
+def test_flops_of_a_convolution():
+    inputs = keras.Input((8, 4, 3))
+    network = keras.Model(inputs, keras.layers.Conv2D(5, 3, padding="same")(inputs))
+    costs = build.costs(network, batch_size=10)
+    assert costs["flops"] == 2 * 8 * 4 * 3 * 3 * 3 * 5
+    assert costs["parameters"] == 3 * 3 * 3 * 5 + 5
+    assert costs["memory"] == 20 * costs["parameters"] + 10 * 4 * 8 * 4 * (3 + 5)
+
+
+def test_flops_of_convolutions_grow_with_the_pixels():
+    options = {"widths": (16, 32), "attention": (False, False), "embedding_width": 8}
+    small, large = (build.costs(unet((s, s, 1), **options), 1)["flops"] for s in (8, 16))
+    assert 3.8 < large / small <= 4
