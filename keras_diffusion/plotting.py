@@ -24,6 +24,8 @@ def loss_curves(history_csv, path):
         if np.isfinite(values).any():
             axes.plot(epochs, values, marker="o" if len(rows) < 30 else None, ms=3, label=label)
     axes.set(xlabel="epoch", ylabel="loss (weighted squared error)", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3, which="both")
     axes.legend()

@@ -220,7 +220,7 @@ def test_separate_pictures_do_not_depend_on_the_batch(trained):
     for index in range(8):
         one, other = (opened(folder / b / f"{index:05d}.png")[3] for b in ("b3", "b8"))
         assert np.abs(one - other).max() <= 1
-    assert opened(folder / "b8.gif")[2] == 21
+    assert opened(folder / "b8.gif")[2] == 4  # 3 steps; Pillow joins frames that are equal
 
 
 BAD_SAMPLE = [
