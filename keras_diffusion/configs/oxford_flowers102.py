@@ -1,7 +1,11 @@
 """Oxford Flowers 102, 64x64, re-split 80/20 over the three official splits.
 
-python train.py --dataset oxford_flowers102 --minutes 60
-python train.py --dataset oxford_flowers102 --minutes 60 --image-size 32
+    python train.py --dataset oxford_flowers102 --minutes 60
+    python train.py --dataset oxford_flowers102 --minutes 60 --image-size 32
+
+One hour on a single, shared core of an AMD EPYC (Zen 4, bfloat16 in AVX-512): 125,000 images at
+64x64, validation loss 0.110, flower heads of the right colours; 245,000 at 32x32, validation
+loss 0.124, petals and centres.
 """
 
 import dataclasses
