@@ -225,7 +225,7 @@ def test_separate_pictures_do_not_depend_on_the_batch(trained):
 
 BAD_SAMPLE = [
     ("--model missing", "--model: missing does not exist"),
-    ("--model {root}/docs", "--model: .*docs is not an export"),
+    ("--model '{root}/docs'", "--model: .*docs is not an export"),
     ("--sampler dpm", "--sampler: unknown 'dpm'. Choose from: ddim, ddpm, dpmpp_2m, heun."),
     ("--class-name three", "--class-name: unknown 'three'. Choose from: 0, 1"),
     ("--labels 3 10", "--labels: 10 is not in 0 .. 9"),
@@ -242,7 +242,7 @@ BAD_SAMPLE = [
 def test_bad_sampling_arguments_end_in_one_line(trained, arguments, pattern, monkeypatch, capsys):
     monkeypatch.chdir(trained[0])
     with pytest.raises(SystemExit) as stop:
-        sample.main(arguments.format(root=ROOT).split())
+        sample.main(shlex.split(arguments.format(root=ROOT)))
     errors = capsys.readouterr().err.strip().splitlines()
     assert stop.value.code == 2
     assert len(errors) == 1

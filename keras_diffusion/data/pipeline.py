@@ -197,7 +197,9 @@ def batches_in_memory(arrays, batch_size, *, seed=0, balance=None, horizontal_fl
 def batches_from_stream(dataset, num_images, batch_size, *, seed=0, horizontal_flip=False):
     """Training batches of images too many for memory, decoded again in every epoch.
 
-    They pass through a shuffle buffer of half of `MEMORY_LIMIT`.
+    They are shuffled in blocks of a quarter of `MEMORY_LIMIT` (a block and its shuffled copy
+    exist at once). `Dataset.shuffle` is not used: its order would depend on TensorFlow's
+    global seed as well.
 
     Args:
         dataset: as from `prepared`.
@@ -208,12 +210,18 @@ def batches_from_stream(dataset, num_images, batch_size, *, seed=0, horizontal_f
         epoch_batches(epoch), as `batches_in_memory`.
     """
     image_bytes = math.prod(dataset.element_spec["image"].shape)
-    buffer = min(num_images, max(1, MEMORY_LIMIT // 2 // image_bytes))
+    block_size = min(num_images, max(1, MEMORY_LIMIT // 4 // image_bytes))
 
     def epoch_batches(epoch):
-        # tf.data takes one number as a seed: draw it from both.
-        draw = tf.random.stateless_uniform([], (seed, epoch), None, None, tf.int64)
-        shuffled = dataset.shuffle(buffer, seed=draw, reshuffle_each_iteration=False)
+        key = tf.stack([tf.constant(seed, tf.int32), tf.cast(epoch, tf.int32)])
+
+        def mixed(number, block):
+            count = tf.shape(block["image"])[0]
+            block_key = tf.random.fold_in(key, tf.cast(number, tf.int32))
+            rows = tf.argsort(tf.random.stateless_uniform([count], block_key))
+            return {name: tf.gather(values, rows) for name, values in block.items()}
+
+        shuffled = dataset.batch(block_size).enumerate().map(mixed).unbatch()
         batches = shuffled.batch(batch_size, drop_remainder=num_images >= batch_size)
         return _flipped(batches, num_images, seed, epoch) if horizontal_flip else batches
 
