@@ -229,7 +229,8 @@ class DiffusionModel(keras.Model):
 
         Its arguments are those of `generation.signature`, all else is fixed.
         """
-        if (sampler, num_frames) not in self._graphs:
+        key = sampler, num_frames, self.schedule  # the schedule may be changed after training
+        if key not in self._graphs:
 
             def draw(**arguments):
                 return draw_images(
@@ -245,8 +246,8 @@ class DiffusionModel(keras.Model):
                 )
 
             graph = tf.function(draw).get_concrete_function(**signature(self.num_classes > 0))
-            self._graphs[sampler, num_frames] = graph
-        return self._graphs[sampler, num_frames]
+            self._graphs[key] = graph
+        return self._graphs[key]
 
     def network_graph(self):
         """Returns the EMA network as one graph that all sampling graphs call."""

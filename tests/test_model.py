@@ -453,6 +453,16 @@ def test_a_saved_model_goes_on_in_another_process_as_in_this_one(trained, reload
     assert there["iterations"] == int(trained.optimizer.iterations) == 5
 
 
+def test_schedule_may_change_between_samplings():
+    model = tiny_model()
+    cosine = model.generate(2, num_steps=3)
+    model.schedule = "linear"
+    linear = model.generate(2, num_steps=3)
+    model.schedule = "cosine"
+    assert np.abs(cosine.astype(int) - linear).max() > 1
+    np.testing.assert_array_equal(model.generate(2, num_steps=3), cosine)
+
+
 def test_importing_the_package_is_enough_to_load_a_model(reloaded):
     _, there = reloaded
     assert "error" not in there, there["error"]
