@@ -112,7 +112,7 @@ def main(arguments=None):
     except (ValueError, OSError) as error:
         flags.error(" ".join(str(error).split()))
     except KeyboardInterrupt:
-        print("\ninterrupted; --resume goes on from the last whole epoch", file=sys.stderr)
+        print("\ninterrupted; --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
     except Exception as error:
         if type(error).__name__ != "ResourceExhaustedError":  # of TensorFlow

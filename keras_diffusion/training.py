@@ -143,7 +143,8 @@ def _train(model, config, data, run_dir, state):
             ],
         )
     except KeyboardInterrupt:
-        checkpoint.save()  # of the last whole epoch; Keras ends no callbacks here
+        # Keras ends no callbacks here. The weights of now are kept; the epoch begins again.
+        checkpoint.save()
         raise
     plotting.loss_curves(run_dir / "history.csv", run_dir / "loss.png")
 
