@@ -58,8 +58,9 @@ def load_data(config):
 
 def model(config, image_shape, num_classes):
     """Returns a compiled `DiffusionModel`; its layers take the global dtype policy."""
+    network_builder = lookup(NETWORKS, config.network, "network")
     try:
-        network = lookup(NETWORKS, config.network, "network")(
+        network = network_builder(
             image_shape,
             num_classes=num_classes,
             widths=config.widths,

@@ -37,8 +37,7 @@ class SampleGrid(keras.callbacks.Callback):
         self.options = options
         self._writer = None
         self._spent = 0.0  # seconds in grids after the first, whose tracing is paid once
-        self._last = None
-        self._traced = False
+        self._last = None  # seconds of the last of those; None before the first
         self._undrawn = None  # the last epoch that has no grid; the last of all gets one
 
     def on_train_begin(self, logs=None):
@@ -68,10 +67,7 @@ class SampleGrid(keras.callbacks.Callback):
             self._writer = self._writer or tf.summary.create_file_writer(str(self.log_dir))
             with self._writer.as_default():
                 tf.summary.image("samples", sheet[None], step=epoch)
-        if not self._traced:
-            self._traced = True
-            return path
-        self._last = time.monotonic() - began
+        self._last = 0.0 if self._last is None else time.monotonic() - began
         self._spent += self._last
         return path
 

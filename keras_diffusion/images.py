@@ -5,6 +5,8 @@ import os
 import numpy as np
 from PIL import Image
 
+from keras_diffusion.files import whole_file
+
 SMALLEST_SIDE = 560  # pixels; smaller grids are enlarged by a whole factor, to be seen
 
 
@@ -38,5 +40,5 @@ def save_png(path, image):
     path = os.fspath(path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    picture.save(path + ".part", format="PNG", optimize=True)
-    os.replace(path + ".part", path)
+    with whole_file(path) as part:
+        picture.save(part, format="PNG", optimize=True)

@@ -1,10 +1,11 @@
 """Figures; the only file that imports matplotlib. No pyplot: its state is the user's own."""
 
 import csv
-import os
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from keras_diffusion.files import whole_file
 
 
 def loss_curves(history_csv, path):
@@ -56,6 +57,5 @@ def process_strip(frames, titles, path):
 
 
 def _save(figure, path):
-    path = os.fspath(path)
-    figure.savefig(path + ".part", format="png", dpi=120)
-    os.replace(path + ".part", path)
+    with whole_file(path) as part:
+        figure.savefig(part, format="png", dpi=120)

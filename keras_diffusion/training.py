@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_diffusion import __version__, build, callbacks, plotting
 from keras_diffusion.export import check_target, export_saved_model
+from keras_diffusion.files import whole_file
 from keras_diffusion.process import mix
 from keras_diffusion.randomness import image_noise
 from keras_diffusion.schedules import rates
@@ -35,6 +36,7 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
         ValueError, FileNotFoundError: what cannot be used, on one line.
     """
     run_dir, export_dir = Path(run_dir), _checked_targets(run_dir, export_dir, resume)
+    checkpoint = _checkpoint_to_resume(run_dir) if resume else None
     policy, reason = build.precision(config.precision)
     keras.config.set_dtype_policy(policy)
     print(f"precision: {policy} ({reason})")
@@ -48,7 +50,6 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
         precision=policy,
     )
 
-    checkpoint = _checkpoint_to_resume(run_dir) if resume else None
     if checkpoint:
         path, state = checkpoint
         model = keras.models.load_model(path)
@@ -100,9 +101,8 @@ def _forget_epochs(history_csv, epochs):
     """Drops the rows of epochs that were trained after the checkpoint, and will be again."""
     if history_csv.exists():
         lines = history_csv.read_text().splitlines(keepends=True)
-        part = history_csv.with_name(history_csv.name + ".part")
-        part.write_text("".join(lines[: 1 + epochs]))
-        os.replace(part, history_csv)
+        with whole_file(history_csv) as part:
+            Path(part).write_text("".join(lines[: 1 + epochs]))
 
 
 def _train(model, config, data, run_dir, state):
@@ -222,9 +222,8 @@ def _write_config(run_dir, config, source):
     run_dir.mkdir(parents=True, exist_ok=True)
     record = _describe_run(config)
     record["splits"] = {"train": source.train_split, "validation": source.val_split}
-    part = run_dir / "config.json.part"
-    part.write_text(json.dumps(record, indent=2) + "\n")
-    os.replace(part, run_dir / "config.json")
+    with whole_file(run_dir / "config.json") as part:
+        Path(part).write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _print_summary(run_dir, export_dir):

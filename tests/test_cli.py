@@ -39,6 +39,14 @@ def run(script, *arguments, cwd):
     return result.stdout
 
 
+def refusal(main, arguments, capsys):
+    """Calls a script that must end with exit code 2; returns the lines on stderr."""
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    return capsys.readouterr().err.strip().splitlines()
+
+
 def opened(path):
     """Reads a picture: (width, mode, number of frames, pixels)."""
     with Image.open(path) as picture:
@@ -101,10 +109,7 @@ BAD_TRAIN = [
 @pytest.mark.parametrize(("arguments", "pattern"), BAD_TRAIN, ids=[a for a, _ in BAD_TRAIN])
 def test_bad_training_arguments_end_in_one_line(arguments, pattern, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as stop:
-        train.main(arguments.split())
-    errors = capsys.readouterr().err.strip().splitlines()
-    assert stop.value.code == 2
+    errors = refusal(train.main, arguments.split(), capsys)
     assert re.search(pattern, errors[-1]), errors
     assert not [line for line in errors if "Traceback" in line]
     assert not list(tmp_path.iterdir())
@@ -181,9 +186,7 @@ def test_run_directory_is_not_overwritten_and_contradictions_are_named(
         ([*TINY, "--run-dir", "runs/tiny"], "--run-dir: runs/tiny holds a run already; --resume"),
         (["--resume", "runs/tiny", "--seed", "5"], "--seed: 5 contradicts 0"),
     ):
-        with pytest.raises(SystemExit):
-            train.main(arguments)
-        assert re.search(pattern, capsys.readouterr().err)
+        assert re.search(pattern, refusal(train.main, arguments, capsys)[-1])
 
 
 def test_own_pictures_in_folders(tmp_path):
@@ -241,10 +244,7 @@ BAD_SAMPLE = [
 @pytest.mark.parametrize(("arguments", "pattern"), BAD_SAMPLE, ids=[a for a, _ in BAD_SAMPLE])
 def test_bad_sampling_arguments_end_in_one_line(trained, arguments, pattern, monkeypatch, capsys):
     monkeypatch.chdir(trained[0])
-    with pytest.raises(SystemExit) as stop:
-        sample.main(shlex.split(arguments.format(root=ROOT)))
-    errors = capsys.readouterr().err.strip().splitlines()
-    assert stop.value.code == 2
+    errors = refusal(sample.main, shlex.split(arguments.format(root=ROOT)), capsys)
     assert len(errors) == 1
     assert re.search(pattern, errors[0]), errors
 
@@ -252,10 +252,8 @@ def test_bad_sampling_arguments_end_in_one_line(trained, arguments, pattern, mon
 def test_broken_model_ends_in_one_line(trained, tmp_path, capsys):
     shutil.copytree(trained[0] / "saved_models/tiny", tmp_path / "broken")
     (tmp_path / "broken/saved_model.pb").write_bytes(b"\x00broken")
-    with pytest.raises(SystemExit) as stop:
-        sample.main(["--model", str(tmp_path / "broken")])
-    assert stop.value.code == 2
-    assert "broken cannot be loaded" in capsys.readouterr().err
+    errors = refusal(sample.main, ["--model", str(tmp_path / "broken")], capsys)
+    assert "broken cannot be loaded" in errors[-1]
 
 
 # The README -----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ PACKAGE = ROOT / "keras_diffusion"
 # A room is a module or folder of the package. It imports only from lower floors.
 FLOORS = {
     "registry": -1,  # below all: even floor 0 looks names up
+    "files": -1,
     "schedules": 0,
     "process": 0,
     "grids": 1,
