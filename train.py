@@ -7,6 +7,7 @@ the data set in keras_diffusion/configs/. TensorFlow is imported after they are 
 import argparse
 import os
 import re
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -59,10 +60,14 @@ def parser():
     length = flags.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=int)
     length.add_argument("--minutes", type=float, help="train this long instead")
-    add("--batch-size", type=int)
+    add("--batch-size", type=int, help="over all devices together")
+    add("--accumulate", type=int, metavar="N", help="work through a batch in N parts")
+    add("--strategy", choices=CHOICES["strategy"], help="of tf.distribute, see docs/scaling.md")
     add("--learning-rate", type=float, help="the peak; warmed up, then a half cosine")
     add("--precision", choices=CHOICES["precision"], help="auto: bfloat16 if in hardware")
     add("--seed", type=int)
+    add("--deterministic", action="store_true", default=None, help="the same bits, run for run")
+    add("--checkpoint-minutes", type=float, help="between checkpoints within an epoch (10)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="any other option")
     add("--run-dir", help="default: runs/NAME-DATE-TIME")
     add("--export-dir", help="default: saved_models/NAME, NAME as in --run-dir")
@@ -99,25 +104,41 @@ def main(arguments=None):
         name = Path(config.folder).resolve().name if config.folder else config.dataset
         name = re.sub(r"[^\w.-]+", "-", name)  # a tfds variant has a slash
         run_dir = Path(run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from keras_diffusion import training
-
-        training.run(
-            config,
-            run_dir,
-            export_dir or Path("saved_models") / run_dir.name,
-            resume=resume is not None,
-            dry_run=dry_run,
-        )
+        export_dir = export_dir or Path("saved_models") / run_dir.name
+        return train(config, run_dir, export_dir, resume is not None, dry_run)
     except (ValueError, OSError) as error:
         flags.error(" ".join(str(error).split()))
     except KeyboardInterrupt:
         print("\ninterrupted; --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
-    except Exception as error:
-        if type(error).__name__ != "ResourceExhaustedError":  # of TensorFlow
-            raise
-        flags.error("out of memory: choose a smaller --batch-size or --image-size.")
+
+
+def train(config, run_dir, export_dir, resume, dry_run):
+    """Runs a training; returns the exit code: 0, 1 if it failed, 130 or 143 after a signal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+    import tensorflow as tf
+
+    from keras_diffusion import training
+    from keras_diffusion.callbacks import TrainingStopped
+    from keras_diffusion.interruption import Interrupted
+
+    keras.utils.set_random_seed(config.seed)  # of the first weights, and of dropout
+    try:
+        training.run(config, run_dir, export_dir, resume=resume, dry_run=dry_run)
+    except Interrupted as signal:
+        print(f"{signal}; all is saved. Go on with:", file=sys.stderr)
+        print(f"  python train.py --resume {shlex.quote(str(run_dir))}", file=sys.stderr)
+        return 128 + signal.signum
+    except TrainingStopped as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 1
+    except tf.errors.ResourceExhaustedError as error:
+        if "space" in str(error):  # left on the disk
+            raise OSError(f"{error.message}") from error
+        raise ValueError(
+            "out of memory: choose a smaller --batch-size or --image-size, or --accumulate 2."
+        ) from error
     return 0
 
 

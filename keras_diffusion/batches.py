@@ -1,4 +1,4 @@
-"""What `fit` may be given, brought into one form."""
+"""What `fit` may be given, brought into one form, and into parts."""
 
 import keras
 import tensorflow as tf
@@ -9,7 +9,8 @@ def unpack(data, image_shape, num_classes):
 
     Args:
         data: images; (images, labels); or a dict with "image" and, where it has them,
-            "label" and "endpoint" (what sits at t = 1 instead of noise).
+            "label", "endpoint" (what sits at t = 1 instead of noise) and "index" (numbers
+            that fix time and noise of each image in evaluation; else its place in the batch).
         image_shape: (H, W, C) that the network takes.
         num_classes: classes of the network; 0: labels are left out.
 
@@ -52,3 +53,40 @@ def _checked(labels, num_classes):
     message = f"labels: must lie in 0 .. {num_classes - 1}; found:"
     with tf.control_dependencies([tf.debugging.Assert(valid, [message, labels])]):
         return tf.identity(labels)
+
+
+def mean_over_parts(function, batch, parts):
+    """Works through a batch part after part, so that only one part's memory is needed.
+
+    Args:
+        function: batch -> (list of means over that batch, dict of values of each image).
+        batch: dict of tensors (B, ...).
+        parts: int, how many; B must be a multiple of it.
+
+    Returns:
+        What the function returns for the whole batch, but for rounding.
+
+    Raises:
+        ValueError: the parts would be of unequal size.
+    """
+    if parts == 1:
+        return function(batch)
+    size = next(iter(batch.values())).shape[0]
+    if size is not None and size % parts:
+        raise ValueError(f"accumulate: {size} images do not fall into {parts} equal parts.")
+    folded = {name: tf.reshape(v, (parts, -1, *v.shape[1:])) for name, v in batch.items()}
+
+    def part(number):
+        return function({name: values[number] for name, values in folded.items()})
+
+    def add(number, sums, arrays):
+        means, values = part(number)
+        sums = [total + mean for total, mean in zip(sums, means, strict=True)]
+        return number + 1, sums, {k: a.write(number, values[k]) for k, a in arrays.items()}
+
+    sums, values = part(0)
+    arrays = {k: tf.TensorArray(v.dtype, parts).write(0, v) for k, v in values.items()}
+    _, sums, arrays = tf.while_loop(
+        lambda number, *_: number < parts, add, (1, sums, arrays), parallel_iterations=1
+    )
+    return [total / parts for total in sums], {k: a.concat() for k, a in arrays.items()}

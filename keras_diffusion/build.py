@@ -78,6 +78,7 @@ def model(config, image_shape, num_classes):
         loss_weighting=config.loss_weighting,
         ema_decay=config.ema_decay,
         label_dropout=config.label_dropout,
+        accumulate=config.accumulate,
         seed=config.seed,
     )
     built.compile(

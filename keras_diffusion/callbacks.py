@@ -1,8 +1,6 @@
-"""Callbacks for `fit`: previews, the learning rate, time budgets, checkpoints, progress."""
+"""Callbacks for `fit`: previews, the learning rate and time budgets, faults, the progress bar."""
 
-import json
 import math
-import os
 import time
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import tensorflow as tf
 
 from keras_diffusion import images as pictures
 
+ZERO_LOSS_TOLERANCE = 0.002  # relative; a network that learns leaves it within some 50 steps
 UNLIMITED_EPOCHS = 2**31  # for `fit(epochs=...)` when a Budget of minutes ends it
 
 
@@ -93,10 +92,20 @@ class Budget(keras.callbacks.Callback):
         warmup: share of the training that the rise takes.
         total_steps: length of the training in steps; None: given in minutes.
         minutes: length of the training in minutes; None: given in steps.
-        elapsed: seconds that a resumed run has trained before.
+        seconds: that a resumed run has trained before.
+        votes: None, or `distribution.Votes`: all workers go by the chief's clock.
     """
 
-    def __init__(self, learning_rate, *, warmup=0.03, total_steps=None, minutes=None, elapsed=0.0):
+    def __init__(
+        self,
+        learning_rate,
+        *,
+        warmup=0.03,
+        total_steps=None,
+        minutes=None,
+        seconds=0.0,
+        votes=None,
+    ):
         super().__init__()
         if (total_steps is None) == (minutes is None):
             raise ValueError("give total_steps or minutes, one of the two.")
@@ -104,23 +113,25 @@ class Budget(keras.callbacks.Callback):
         self.warmup = warmup
         self.total_steps = total_steps
         self.minutes = minutes
-        self._before = elapsed
+        self.votes = votes
+        self._before = seconds
         self._started = None
 
     @property
-    def elapsed(self):
+    def seconds(self):
         """Seconds trained, earlier sittings of a resumed run included."""
         return self._before + (time.monotonic() - self._started if self._started else 0.0)
 
     @property
     def progress(self):
         """Share of the training that is done, in [0, 1]."""
-        if self.minutes:
-            return min(1.0, self.elapsed / (60 * self.minutes))
-        return min(1.0, int(self.model.optimizer.iterations) / self.total_steps)
+        if not self.minutes:
+            return min(1.0, int(self.model.optimizer.iterations.numpy()) / self.total_steps)
+        seconds = self.votes.of_chief([self.seconds])[0] if self.votes else self.seconds
+        return min(1.0, seconds / (60 * self.minutes))
 
     def on_train_begin(self, logs=None):
-        self._started = time.monotonic()
+        self._started = self._started or time.monotonic()
 
     def on_train_batch_begin(self, batch, logs=None):
         self.model.optimizer.learning_rate = self.learning_rate * self.factor(self.progress)
@@ -137,70 +148,57 @@ class Budget(keras.callbacks.Callback):
         return 0.01 + 0.99 * (1 + math.cos(math.pi * falling)) / 2
 
 
-class Checkpoint(keras.callbacks.Callback):
-    """Saves the model after epochs, whole or not at all, and keeps the last few.
+class TrainingStopped(Exception):
+    """Ends a training that cannot go well."""
 
-    `epoch-0007.keras` holds network, EMA, optimizer and configuration after 7 epochs;
-    `epoch-0007.json` beside it what the training loop needs to go on.
+
+class Faults(keras.callbacks.Callback):
+    """Watches for trainings that have gone wrong.
+
+    A step whose gradient is not finite is skipped by the model; ten in a row end the run. A
+    loss that stays at that of a network that answers zero, for two epochs, gives a warning.
 
     Args:
-        directory: folder of the checkpoints.
-        budget: the run's `Budget`, for the time trained.
-        keep: how many to keep.
-        minutes: least time between two; short epochs are not all saved. The last epoch is.
+        progress: the run's `checkpoints.Progress`, which counts the skipped steps.
+        most_skipped: steps in a row.
+
+    Raises:
+        TrainingStopped: out of `fit`.
     """
 
-    def __init__(self, directory, budget, keep=2, minutes=0.5):
+    def __init__(self, progress, most_skipped=10):
         super().__init__()
-        self.directory = Path(directory)
-        self.budget = budget
-        self.keep = keep
-        self.minutes = minutes
-        self._last = time.monotonic()
-        self._unsaved = None
+        self.progress = progress
+        self.most_skipped = most_skipped
+        self._skipped = None
+        self._epochs_at_zero = 0
+
+    def on_train_begin(self, logs=None):
+        self._skipped = int(self.model.skipped_steps.numpy())
+
+    def on_train_batch_end(self, batch, logs=None):
+        skipped = int(self.model.skipped_steps.numpy())
+        in_a_row = self.progress.skipped_in_a_row + 1 if skipped > self._skipped else 0
+        self.progress.skipped_in_a_row, self._skipped = in_a_row, skipped
+        if in_a_row >= self.most_skipped:
+            raise TrainingStopped(
+                f"{in_a_row} steps in a row had a gradient that is not finite; try a lower "
+                "--learning-rate, or --precision float32."
+            )
 
     def on_epoch_end(self, epoch, logs=None):
-        self._unsaved = epoch + 1
-        if time.monotonic() - self._last >= 60 * self.minutes:
-            self.save()
-
-    def on_train_end(self, logs=None):
-        self.save()
-
-    def save(self):
-        """Writes the checkpoint of the last finished epoch, if it is not written yet."""
-        if self._unsaved is None:
-            return
-        stem = self.directory / f"epoch-{self._unsaved:04d}"
-        self.directory.mkdir(parents=True, exist_ok=True)
-        part = self.directory / "part.keras"
-        self.model.save(part)
-        state = {"epochs": self._unsaved, "elapsed": self.budget.elapsed}
-        stem.with_suffix(".json").write_text(json.dumps(state))
-        os.replace(part, stem.with_suffix(".keras"))
-        for old in _checkpoints(self.directory)[: -self.keep]:
-            old.unlink()
-            old.with_suffix(".json").unlink(missing_ok=True)
-        self._last = time.monotonic()
-        self._unsaved = None
+        at_zero = abs(logs["loss"] - logs["zero_loss"]) <= ZERO_LOSS_TOLERANCE * logs["zero_loss"]
+        self._epochs_at_zero = self._epochs_at_zero + 1 if at_zero else 0
+        if self._epochs_at_zero == 2:
+            print(
+                f"\nwarning: for two epochs the loss, {logs['loss']:.4f}, has been that of a "
+                "network whose output is zero: nothing is learned. The learning rate may be too "
+                "low or far too high, or the data may hold no images.",
+                flush=True,
+            )
 
 
-def _checkpoints(directory):
-    """Paths of the .keras files, oldest first; by number, as 10000 follows 9999."""
-    paths = Path(directory).glob("epoch-*.keras")
-    return sorted(paths, key=lambda path: int(path.stem.removeprefix("epoch-")))
-
-
-def newest_checkpoint(directory):
-    """Returns (path of the .keras file, its state), or None where there is no checkpoint."""
-    for path in reversed(_checkpoints(directory)):
-        state = path.with_suffix(".json")
-        if state.exists():
-            return path, json.loads(state.read_text())
-    return None
-
-
-class Progress(keras.callbacks.ProgbarLogger):
+class ProgressBar(keras.callbacks.ProgbarLogger):
     """Keras' progress bar with loss, validation loss and images per second alone."""
 
     def __init__(self, batch_size):

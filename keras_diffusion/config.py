@@ -18,7 +18,11 @@ CHOICES = {
     "network": ("unet",),
     "sampler": ("ddpm", "ddim", "heun", "dpmpp_2m"),
     "precision": ("auto", "float32", "mixed_bfloat16"),
+    "strategy": ("auto", "single", "mirrored", "multiworker", "tpu"),
 }
+# What may be given anew when a run is resumed, as it changes no result: where the data lies,
+# on what hardware the run goes on, and how it is saved.
+MOVABLE = ("data_dir", "folder", "strategy", "accumulate", "checkpoint_minutes", "keep_checkpoints")
 LARGEST_SIDE = 4096  # pixels; more is a slip of the keyboard
 
 
@@ -62,9 +66,13 @@ class Config:
     warmup: float = 0.03  # share of the training
     weight_decay: float = 1e-4
     clip_norm: float = 1.0  # of the gradients of all weights together
+    accumulate: int = 1  # parts that a batch is worked through in, to save memory
     precision: str = "auto"
+    strategy: str = "auto"  # of tf.distribute
+    deterministic: bool = False  # only operations that give the same bits again
     seed: int = 0
-    checkpoint_minutes: float = 0.5  # least time between two; the last epoch is always saved
+    checkpoint_minutes: float = 10.0  # between checkpoints within an epoch; its end is saved too
+    keep_checkpoints: int = 2  # the last ones, besides the best
 
     # pictures: previews, and the defaults of the export
     sampler: str = "dpmpp_2m"
@@ -81,7 +89,8 @@ class Config:
         if not self.dataset and not self.folder:
             raise ValueError("--dataset: the name is empty.")
         for name in (
-            "epochs", "batch_size", "limit", "block_depth", "num_steps", "embedding_width"
+            "epochs", "batch_size", "limit", "block_depth", "num_steps", "embedding_width",
+            "accumulate", "keep_checkpoints",
         ):  # fmt: skip
             self._check(name, lambda value: value >= 1, "must be at least 1")
         for name in ("minutes", "learning_rate", "clip_norm"):
@@ -155,7 +164,7 @@ def preset(dataset, image_size=None):
 
 
 def resumed(run_dir, given):
-    """Returns the Config that a run was started with.
+    """Returns the Config that a run was started with, but for options in MOVABLE given anew.
 
     Args:
         run_dir: folder of the run.
@@ -177,12 +186,14 @@ def resumed(run_dir, given):
     if unknown:
         raise ValueError(f"{path}: unknown options {', '.join(unknown)}; of another version?")
     config = Config(**saved)
+    given = {name: value for name, value in given.items() if value is not None}
+    moved = {name: given.pop(name) for name in MOVABLE if name in given}
     for name, value in given.items():
-        if value is not None and value != getattr(config, name):
+        if value != getattr(config, name):
             raise ValueError(
                 f"{flag(name)}: {value!r} contradicts {getattr(config, name)!r} of {path}."
             )
-    return config
+    return dataclasses.replace(config, **moved)
 
 
 def parse_setting(text):

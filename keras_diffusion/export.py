@@ -84,7 +84,7 @@ def export_saved_model(
 def _generator(model, sampler, num_frames=None):
     """An endpoint with positional arguments in the order of `signature`."""
     names = list(signature(model.num_classes > 0))
-    graph = model.sampling_graph(sampler, num_frames)
+    graph = model.graphs.sampling(sampler, num_frames)
 
     def generate(*tensors):
         return graph(**dict(zip(names, tensors, strict=True)))
@@ -95,7 +95,7 @@ def _generator(model, sampler, num_frames=None):
 def _denoise_endpoint(model):
     def denoise(x_t, t, labels=None):
         denoiser = make_denoiser(
-            model.network_graph(), model.noise_schedule, model.prediction_type, labels=labels
+            model.graphs.network(), model.noise_schedule, model.prediction_type, labels=labels
         )
         x0, eps = denoiser(x_t, t)
         return {"x0": x0, "eps": eps}

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, on the disk too."""
 
 import contextlib
 import os
@@ -6,8 +6,34 @@ import os
 
 @contextlib.contextmanager
 def whole_file(path):
-    """Yields the name of a file to write, and puts it where `path` is once that went well."""
-    path = os.fspath(path)
-    part = path + ".part"
-    yield part
-    os.replace(part, path)
+    """Yields the name of a file to write, and puts it where `path` is once that went well.
+
+    The name ends as `path` does. When this returns, the file has reached the disk under its
+    own name, so a power cut leaves the old file or the new one, whole; an error while writing
+    leaves the old one, and nothing else.
+    """
+    folder, name = os.path.split(os.fspath(path))
+    part = os.path.join(folder, PART + name)
+    try:
+        yield part
+        flush(part)
+        os.replace(part, path)
+        flush(folder or ".")
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+PART = ".part-"  # begins the names of files that are being written
+
+
+def flush(path):
+    """Waits until a file, or the names in a folder, are on the disk."""
+    if os.name == "nt" and os.path.isdir(path):
+        return  # Windows knows no such thing
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,8 +1,8 @@
-"""From a seed to pictures: the one graph behind `model.generate` and every export."""
+"""From a seed to pictures: the graphs behind `model.generate` and every export."""
 
 import tensorflow as tf
 
-from keras_diffusion import grids, samplers
+from keras_diffusion import distribution, grids, samplers
 from keras_diffusion.denoiser import make_denoiser
 from keras_diffusion.randomness import image_noise
 from keras_diffusion.registry import lookup
@@ -68,3 +68,81 @@ def draw_images(
     start = image_noise(seed, indices, shape, 0)
     result = run(denoiser, schedule, start, grids.uniform_logsnr(schedule, num_steps), **options)
     return codec.decode(result if num_frames is None else result[1])
+
+
+class SamplingGraphs:
+    """The sampling graphs of a model, each traced once, when it is first used.
+
+    Args:
+        model: a `DiffusionModel`; its schedule may be changed later.
+    """
+
+    def __init__(self, model):
+        self._model = model
+        self._graphs = {}
+
+    def draw(self, sampler, num_frames, rows, common):
+        """Returns pictures as a list of arrays, one for each replica that took part.
+
+        Args:
+            sampler, num_frames: see `draw_images`.
+            rows: dict of "indices" and, if there are any, "labels", arrays (N,).
+            common: dict of what else is in `signature`.
+        """
+        strategy = self._model.distribute_strategy
+        if distribution.local_replicas(strategy) > 1:
+            shared = self._shared(sampler, num_frames)
+            return distribution.on_shares(strategy, shared, rows, common)
+        tensors = {name: tf.constant(value) for name, value in {**rows, **common}.items()}
+        return [self.sampling(sampler, num_frames)(**tensors).numpy()]
+
+    def sampling(self, sampler, num_frames=None):
+        """Returns `draw_images` of the model as one graph, with the arguments of `signature`."""
+        return self._once(
+            (sampler, num_frames, self._model.schedule),
+            lambda: tf.function(self._drawing(sampler, num_frames)).get_concrete_function(
+                **signature(self._model.num_classes > 0)
+            ),
+        )
+
+    def network(self):
+        """Returns the EMA network as one graph that all sampling graphs call."""
+        network = self._model.ema_network
+        specs = {
+            name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
+            for name, tensor in network.input.items()
+        }
+        graph = self._once(
+            "network",
+            lambda: tf.function(
+                lambda inputs: network(inputs, training=False), input_signature=[specs]
+            ),
+        )
+        return lambda inputs, training=False: graph(inputs)
+
+    def _shared(self, sampler, num_frames):
+        """The same on all replicas at once: a function of {argument: value on each replica}."""
+        draw, strategy = self._drawing(sampler, num_frames), self._model.distribute_strategy
+        return self._once(
+            ("shared", sampler, num_frames, self._model.schedule),
+            lambda: tf.function(lambda arguments: strategy.run(draw, kwargs=arguments)),
+        )
+
+    def _drawing(self, sampler, num_frames):
+        model = self._model
+        return lambda **arguments: draw_images(
+            sampler,
+            self.network(),
+            schedule=model.noise_schedule,
+            prediction_type=model.prediction_type,
+            codec=model.codec,
+            shape=model.image_shape,
+            null_label=model.num_classes,
+            num_frames=num_frames,
+            **arguments,
+        )
+
+    def _once(self, key, make):
+        if key not in self._graphs:
+            self._graphs[key] = make()
+        return self._graphs[key]

@@ -4,16 +4,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion import process, schedules
-from keras_diffusion.batches import unpack
+from keras_diffusion import distribution, process, schedules
+from keras_diffusion.batches import mean_over_parts, unpack
 from keras_diffusion.codecs import PixelCodec
-from keras_diffusion.generation import draw_images, signature
+from keras_diffusion.generation import SamplingGraphs
 from keras_diffusion.networks.layers import LabelEmbedding
-from keras_diffusion.randomness import step_key
+from keras_diffusion.randomness import image_noise, own_rows, places, step_key
 from keras_diffusion.registry import lookup
 from keras_diffusion.samplers import SAMPLERS
 
 BANDS = ("t0-25", "t25-50", "t50-75", "t75-100")  # quarters of time, in percent
+METRICS = ("loss", "zero_loss", "eps_error", "x0_error", "v_error", *(f"loss_{b}" for b in BANDS))
+VALIDATION_STREAM = -1  # of `image_noise`; sampling uses 0 and up
 
 
 @keras.saving.register_keras_serializable("keras_diffusion")
@@ -29,7 +31,12 @@ class DiffusionModel(keras.Model):
         ema_decay: decay of the running average of the weights that evaluation and sampling
             use; warmed up, min(ema_decay, (1 + step) / (10 + step)). 0: no averaging.
         label_dropout: share of labels replaced by the null class in training, for guidance.
+        accumulate: in how many parts each batch is worked through, one after the other, to
+            save memory; the weights come out the same.
         seed: of noise, times and label dropout in training and evaluation.
+
+    Attributes:
+        skipped_steps: variable, steps left out because their gradient was not finite.
 
     Raises:
         ValueError: an unknown name, with the choices; a share outside of [0, 1).
@@ -53,6 +60,7 @@ class DiffusionModel(keras.Model):
         loss_weighting="uniform",
         ema_decay=0.999,
         label_dropout=0.1,
+        accumulate=1,
         seed=0,
         **kwargs,
     ):
@@ -63,12 +71,15 @@ class DiffusionModel(keras.Model):
         for name, share in (("ema_decay", ema_decay), ("label_dropout", label_dropout)):
             if not 0 <= share < 1:
                 raise ValueError(f"{name}: {share} is not in [0, 1).")
+        if accumulate < 1:
+            raise ValueError(f"accumulate: {accumulate} is not 1 or more.")
         self.network = network
         self.schedule = schedule
         self.prediction_type = prediction_type
         self.loss_weighting = loss_weighting
         self.ema_decay = ema_decay
         self.label_dropout = label_dropout
+        self.accumulate = accumulate
         self.seed = seed
 
         self.image_shape = tuple(network.output_shape[1:])
@@ -77,90 +88,128 @@ class DiffusionModel(keras.Model):
         self.ema_network = keras.models.clone_model(network)
         self.ema_network.set_weights(network.get_weights())
         self.ema_network.trainable = False
-        names = ("loss", "eps_error", "x0_error", "v_error", *(f"loss_{b}" for b in BANDS))
-        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
-        self._graphs = {}
+        self.skipped_steps = self.add_weight(
+            shape=(), dtype="int64", initializer="zeros", trainable=False, name="skipped_steps"
+        )
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in METRICS}
+        self.graphs = SamplingGraphs(self)
         self.built = True
 
     # Training ---------------------------------------------------------------------------
 
     def train_step(self, data):
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            raise ValueError("mixed_float16 overflows here; use mixed_bfloat16 or float32.")
         batch = unpack(data, self.image_shape, self.num_classes)
         key = step_key(self.seed, self.optimizer.iterations)
-        with tf.GradientTape() as tape:
-            loss, details = self._diffusion_loss(self.network, batch, key, training=True)
-            # gradients are summed over replicas
-            share = loss / tf.distribute.get_strategy().num_replicas_in_sync
-            scaled = self.optimizer.scale_loss(share)
-        variables = self.network.trainable_variables
-        self.optimizer.apply(tape.gradient(scaled, variables), variables)
-        self._update_ema()
-        return self._update_metrics(loss, details)
+        gradients, errors = mean_over_parts(
+            self._gradients, self._noised(batch, key), self.accumulate
+        )
+        gradients = distribution.mean_over_replicas(gradients)
+        finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
+        distribution.either(finite, lambda: self._learn(gradients), self._skip)
+        return self._update_metrics(errors, counted=finite)
 
     def test_step(self, data):
         batch = unpack(data, self.image_shape, self.num_classes)
-        fixed_key = step_key(self.seed, -1)
-        return self._update_metrics(
-            *self._diffusion_loss(self.ema_network, batch, fixed_key, training=False)
-        )
+        return self._update_metrics(self._errors(self.ema_network, self._noised_fixed(batch)))
 
     def call(self, data, training=False):
         """Returns the EMA network's guess of x0 for a batch that is noised as in `evaluate`."""
-        batch = unpack(data, self.image_shape, self.num_classes)
-        x_t, t, level, _, labels = self._noised(batch, step_key(self.seed, -1), training)
-        output = self._predict(self.ema_network, x_t, t, labels, training)
-        return process.to_pair(output, x_t, level, self.prediction_type)[0]
+        noised = self._noised_fixed(unpack(data, self.image_shape, self.num_classes))
+        output = self._predict(self.ema_network, noised, training)
+        level = self._level(noised["t"])
+        return process.to_pair(output, noised["x_t"], level, self.prediction_type)[0]
 
-    def _diffusion_loss(self, network, batch, key, training):
-        """Returns the mean loss and what the metrics need, (errors, weights, t), each (B,)."""
-        x_t, t, level, pair, labels = self._noised(batch, key, training)
-        output = self._predict(network, x_t, t, labels, training)
-        target = process.target(pair, level, self.prediction_type)
-        error = tf.reduce_mean((output - target) ** 2, axis=(1, 2, 3))
-        flat_level = schedules.rates(self.noise_schedule, t)
-        weights = process.loss_weights(flat_level, self.prediction_type, self.loss_weighting)
-        return tf.reduce_mean(weights * error), (error, weights, t)
+    def _gradients(self, noised):
+        """Returns the gradients of the mean loss, and `_errors`."""
+        variables = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            errors = self._errors(self.network, noised, training=True)
+            loss = tf.reduce_mean(errors["loss"])
+        return [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)], errors
 
-    def _noised(self, batch, key, training):
-        """Draws times, noise and label dropout: (x_t, t, level, (x0, eps), labels)."""
-        time_key, noise_key, label_key = tf.unstack(tf.random.split(key, 3))
-        x0 = self.codec.encode(batch["image"])
-        batch_size = tf.shape(x0)[0]
-        t = process.stratified_times(tf.random.stateless_uniform((), time_key), batch_size)
-        level = [rate[:, None, None, None] for rate in schedules.rates(self.noise_schedule, t)]
-        if "endpoint" in batch:
-            eps = self.codec.encode(batch["endpoint"])
-        else:
-            eps = tf.random.stateless_normal(tf.shape(x0), noise_key)
-        labels = batch.get("label")
-        if labels is not None and training:
-            dropped = tf.random.stateless_uniform((batch_size,), label_key) < self.label_dropout
-            labels = tf.where(dropped, self.num_classes, labels)
-        return process.mix((x0, eps), level), t, level, (x0, eps), labels
-
-    def _predict(self, network, x_t, t, labels, training):
-        inputs = {"x": x_t, "logsnr": schedules.logsnr(self.noise_schedule, t)}
-        if labels is not None:
-            inputs["label"] = labels
-        return network(inputs, training=training)
-
-    def _update_ema(self):
+    def _learn(self, gradients):
+        variables = self.network.trainable_variables
+        distribution.apply_reduced(self.optimizer, gradients, variables)
         step = tf.cast(self.optimizer.iterations, tf.float32)
         decay = tf.minimum(self.ema_decay, (1 + step) / (10 + step))
         for average, weight in zip(self.ema_network.weights, self.network.weights, strict=True):
             average.assign(average + (1 - decay) * (weight - average))
 
-    def _update_metrics(self, loss, details):
-        error, weights, t = details
-        self.trackers["loss"].update_state(loss, sample_weight=tf.shape(error)[0])
+    def _skip(self):
+        self.skipped_steps.assign_add(1)
+
+    def _noised(self, batch, key):
+        """Draws times, noise and label dropout for training, see `_mixed`."""
+        time_key, noise_key, label_key = tf.unstack(tf.random.split(key, 3))
+        count = tf.shape(batch["image"])[0]
+        t = process.spread_times(tf.random.stateless_uniform((), time_key), places(count))
+        eps = own_rows(
+            lambda n: tf.random.stateless_normal((n, *self.image_shape), noise_key), count
+        )
+        if "label" in batch:
+            chances = own_rows(lambda n: tf.random.stateless_uniform((n,), label_key), count)
+            dropped = chances < self.label_dropout
+            batch = {**batch, "label": tf.where(dropped, self.num_classes, batch["label"])}
+        return self._mixed(batch, t, eps)
+
+    def _noised_fixed(self, batch):
+        """The same for evaluation: time and noise of an image depend on its index alone."""
+        index = tf.cast(batch.get("index", places(tf.shape(batch["image"])[0])), tf.int32)
+        key = step_key(self.seed, VALIDATION_STREAM)
+        t = process.spread_times(tf.random.stateless_uniform((), key), index)
+        seed = tf.constant(self.seed, tf.int32)
+        return self._mixed(batch, t, image_noise(seed, index, self.image_shape, VALIDATION_STREAM))
+
+    def _mixed(self, batch, t, eps):
+        """Returns {"x_t", "target", "t"[, "label"]}; a batch's own endpoint comes before eps."""
+        x0 = self.codec.encode(batch["image"])
+        if "endpoint" in batch:
+            eps = self.codec.encode(batch["endpoint"])
+        level = self._level(t)
+        noised = {"x_t": process.mix((x0, eps), level), "t": t}
+        noised["target"] = process.target((x0, eps), level, self.prediction_type)
+        return {**noised, "label": batch["label"]} if "label" in batch else noised
+
+    def _level(self, t):
+        return [rate[:, None, None, None] for rate in schedules.rates(self.noise_schedule, t)]
+
+    def _predict(self, network, noised, training):
+        logsnr = schedules.logsnr(self.noise_schedule, noised["t"])
+        inputs = {"x": noised["x_t"], "logsnr": logsnr}
+        if "label" in noised:
+            inputs["label"] = noised["label"]
+        return network(inputs, training=training)
+
+    def _errors(self, network, noised, training=False):
+        """Returns what is measured of each image, all (B,): loss, zero_loss, error and t."""
+        target, t = noised["target"], noised["t"]
+        output = self._predict(network, noised, training)
+        error = tf.reduce_mean((output - target) ** 2, axis=(1, 2, 3))
         level = schedules.rates(self.noise_schedule, t)
-        for space, value in process.errors(error, level, self.prediction_type).items():
-            self.trackers[f"{space}_error"].update_state(value)
+        weights = process.loss_weights(level, self.prediction_type, self.loss_weighting)
+        zero_loss = weights * tf.reduce_mean(target**2, axis=(1, 2, 3))
+        return {"loss": weights * error, "zero_loss": zero_loss, "error": error, "t": t}
+
+    def _update_metrics(self, errors, counted=True):
+        """Adds the errors of a batch to the means of the epoch, unless its step was skipped."""
+        weight = tf.cast(counted, tf.float32)
+        errors = {name: tf.where(counted, value, 0.0) for name, value in errors.items()}
+        t, level = errors["t"], schedules.rates(self.noise_schedule, errors["t"])
+        values = {name: errors[name] for name in ("loss", "zero_loss")}
+        spaces = process.errors(errors["error"], level, self.prediction_type)
+        values.update({f"{space}_error": value for space, value in spaces.items()})
+        for name, value in values.items():
+            self.trackers[name].update_state(value, sample_weight=weight * tf.ones_like(t))
         band_of = tf.minimum(tf.cast(t * len(BANDS), tf.int32), len(BANDS) - 1)
         for index, band in enumerate(BANDS):
             inside = tf.cast(band_of == index, tf.float32)
-            self.trackers[f"loss_{band}"].update_state(weights * error, sample_weight=inside)
-        return {name: tracker.result() for name, tracker in self.trackers.items()}
+            self.trackers[f"loss_{band}"].update_state(
+                errors["loss"], sample_weight=weight * inside
+            )
+        results = {name: tracker.result() for name, tracker in self.trackers.items()}
+        return distribution.as_logs(results)
 
     @property
     def metrics(self):
@@ -208,59 +257,19 @@ class DiffusionModel(keras.Model):
         lookup(SAMPLERS, sampler, "sampler")
         if num_images < 1 or num_steps < 1 or batch_size < 1:
             raise ValueError("num_images, num_steps and batch_size must be at least 1.")
-        indices = np.arange(num_images, dtype="int32")
-        labels = self._labels_of(indices, labels)
-        graph = self.sampling_graph(sampler, num_frames)
-        arguments = {"seed": np.int32(seed), "num_steps": np.int32(num_steps)}
+        rows = {"indices": np.arange(num_images, dtype="int32")}
+        common = {"seed": np.int32(seed), "num_steps": np.int32(num_steps)}
+        labels = self._labels_of(rows["indices"], labels)
         if labels is not None:
-            arguments["guidance_scale"] = np.float32(guidance_scale)
+            rows["labels"] = labels
+            common["guidance_scale"] = np.float32(guidance_scale)
+        axis = 0 if num_frames is None else 1
         parts = []
         for first in range(0, num_images, batch_size):
-            part = slice(first, first + batch_size)
-            arguments["indices"] = indices[part]
-            if labels is not None:
-                arguments["labels"] = labels[part]
-            tensors = {name: tf.constant(value) for name, value in arguments.items()}
-            parts.append(graph(**tensors).numpy())
-        return np.concatenate(parts, axis=0 if num_frames is None else 1)
-
-    def sampling_graph(self, sampler, num_frames=None):
-        """Returns `draw_images` of this model as one graph, traced once.
-
-        Its arguments are those of `generation.signature`, all else is fixed.
-        """
-        key = sampler, num_frames, self.schedule  # the schedule may be changed after training
-        if key not in self._graphs:
-
-            def draw(**arguments):
-                return draw_images(
-                    sampler,
-                    self.network_graph(),
-                    schedule=self.noise_schedule,
-                    prediction_type=self.prediction_type,
-                    codec=self.codec,
-                    shape=self.image_shape,
-                    null_label=self.num_classes,
-                    num_frames=num_frames,
-                    **arguments,
-                )
-
-            graph = tf.function(draw).get_concrete_function(**signature(self.num_classes > 0))
-            self._graphs[key] = graph
-        return self._graphs[key]
-
-    def network_graph(self):
-        """Returns the EMA network as one graph that all sampling graphs call."""
-        if "network" not in self._graphs:
-            specs = {
-                name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
-                for name, tensor in self.ema_network.input.items()
-            }
-            graph = tf.function(
-                lambda inputs: self.ema_network(inputs, training=False), input_signature=[specs]
-            )
-            self._graphs["network"] = lambda inputs, training=False: graph(inputs)
-        return self._graphs["network"]
+            chosen = {name: values[first:][:batch_size] for name, values in rows.items()}
+            shares = self.graphs.draw(sampler, num_frames, chosen, common)
+            parts.append(np.concatenate(shares, axis).take(range(len(chosen["indices"])), axis))
+        return np.concatenate(parts, axis)
 
     def _labels_of(self, indices, labels):
         if not self.num_classes:
@@ -288,6 +297,7 @@ class DiffusionModel(keras.Model):
             "loss_weighting": self.loss_weighting,
             "ema_decay": self.ema_decay,
             "label_dropout": self.label_dropout,
+            "accumulate": self.accumulate,
             "seed": self.seed,
             "name": self.name,
         }

@@ -17,7 +17,7 @@ def loss_curves(history_csv, path):
     """
     with open(history_csv, newline="") as file:
         rows = list(csv.DictReader(file))
-    epochs = [int(row["epoch"]) + 1 for row in rows]
+    epochs = [int(row["epoch"]) for row in rows]
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     for name, label in (("loss", "training"), ("val_loss", "validation (EMA weights)")):

@@ -10,6 +10,8 @@ from keras import ops
 
 from keras_diffusion.registry import lookup
 
+GOLDEN = -1640531527  # 2**32 / golden ratio, as an int32
+
 
 def mix(pair, level):
     """Returns signal_rate * x0 + noise_rate * eps (Ho et al. 2020, equation 4).
@@ -125,11 +127,18 @@ def loss_weights(level, prediction_type, loss_weighting):
     return lookup(LOSS_WEIGHTINGS, loss_weighting, "loss weighting")(snr, prediction_type)
 
 
-def stratified_times(offset, batch_size):
-    """Returns (B,) times, evenly spread over [0, 1) from a random offset in [0, 1).
+def spread_times(offset, places):
+    """Returns (B,) times in [0, 1), spread evenly, however many neighbouring places are taken.
 
-    One offset for the batch lowers the variance of the loss and leaves every single time
-    uniform (Kingma et al. 2021, arXiv:2107.00630, appendix I.1).
+    t = offset + place / golden ratio (mod 1): the additive sequence whose prefixes, parts and
+    whole are all close to evenly spaced, so a part of a batch, a replica's share of it and a
+    validation set each see every noise level. Each single time is uniform, as the offset is.
+    Even times lower the variance of the loss (Kingma et al. 2021, arXiv:2107.00630,
+    appendix I.1); the sequence: Kuipers & Niederreiter 1974, chapter 2.3.
+
+    Args:
+        offset: scalar in [0, 1).
+        places: (B,) int32, the places of the images in the batch of all replicas.
     """
-    positions = ops.arange(batch_size, dtype="float32") / ops.cast(batch_size, "float32")
-    return (offset + positions) % 1.0
+    turns = ops.cast(ops.cast(places, "int32") * GOLDEN, "float32")  # wraps around, exactly
+    return (offset + turns / 2**32) % 1.0

@@ -13,6 +13,7 @@ PACKAGE = ROOT / "keras_diffusion"
 FLOORS = {
     "registry": -1,  # below all: even floor 0 looks names up
     "files": -1,
+    "interruption": -1,
     "schedules": 0,
     "process": 0,
     "grids": 1,
@@ -28,8 +29,12 @@ FLOORS = {
     "export": 3,
     "plotting": 3,
     "editing": 3,
+    "checkpoints": 3,
     "callbacks": 4,
+    "recording": 4,
     "build": 5,
+    "fitting": 5,
+    "records": 5,
     "training": 5,
 }
 # Side rooms: what each may import, and the lowest floor that may import it.
@@ -44,7 +49,7 @@ SIDE = {
 SAME_FLOOR = {
     "generation": {"codecs", "randomness"},
     "model": {"batches", "codecs", "randomness", "generation"},
-    "training": {"build"},
+    "training": {"build", "fitting", "records"},
 }
 
 PURE = {room for room, floor in FLOORS.items() if floor <= 1} | {"networks"}

@@ -40,9 +40,9 @@ class TrainingData:
     epoch_batches: Callable
     validation: tf.data.Dataset
 
-    def training_batches(self, first_epoch=0):
-        """All epochs from `first_epoch` on, without an end; give `fit` steps_per_epoch."""
-        return pipeline.endless(self.epoch_batches, first_epoch)
+    def training_batches(self, first_epoch=0, first_step=0):
+        """All batches from a step of an epoch on, without an end; give `fit` steps_per_epoch."""
+        return pipeline.endless(self.epoch_batches, first_epoch, first_step)
 
     @property
     def summary(self):
@@ -69,7 +69,8 @@ def load(name=None, *, batch_size=64, seed=0, **options):
 
     Returns:
         `(train, validation)`, two tf.data.Datasets of {"image": uint8 (B, H, W, C), "label":
-        int64 (B,)}, without "label" when there are no classes. Each complete iteration of
+        int64 (B,)}, without "label" when there are no classes; validation also has "index",
+        int64 (B,), see `pipeline.validation_batches`. Each complete iteration of
         `train` is the next epoch, in another order. Validation is never shuffled.
 
     Raises:

@@ -229,25 +229,32 @@ def batches_from_stream(dataset, num_images, batch_size, *, seed=0, horizontal_f
 
 
 def validation_batches(data, batch_size):
-    """Batches in the source's order, with the remainder: `data` is arrays or a data set."""
+    """Batches in the source's order, with the remainder: `data` is arrays or a data set.
+
+    Each image comes with its "index", its number in the source, which fixes the noise that it
+    is evaluated with: the loss does not depend on the batch size.
+    """
     if isinstance(data, tf.data.Dataset):
-        return data.batch(batch_size).prefetch(2)
+        numbered = data.enumerate().map(lambda index, example: {**example, "index": index})
+        return numbered.batch(batch_size).prefetch(2)
     rows = tf.data.Dataset.range(len(data["image"])).batch(batch_size)
-    return rows.map(lambda batch: _gather(data, batch), tf.data.AUTOTUNE).prefetch(2)
+    batches = rows.map(lambda batch: {**_gather(data, batch), "index": batch}, tf.data.AUTOTUNE)
+    return batches.prefetch(2)
 
 
-def endless(epoch_batches, first_epoch=0):
+def endless(epoch_batches, first_epoch=0, first_step=0):
     """All epochs from `first_epoch` on, one after the other: `fit` needs steps_per_epoch.
 
     Args:
         epoch_batches: as from `batches_in_memory`.
         first_epoch: int, the epoch to start (or to resume) with.
+        first_step: int, how many batches of that epoch to leave out.
 
     Returns:
         tf.data.Dataset without an end.
     """
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
-    return epochs.flat_map(epoch_batches).prefetch(2)
+    return epochs.flat_map(epoch_batches).skip(first_step).prefetch(2)
 
 
 def one_epoch_per_iteration(epoch_batches, steps):

@@ -1,0 +1,146 @@
+"""Checkpoints: all that decides how a run goes on, in one file that is whole or not there.
+
+`checkpoints/step-00001234.keras` is the model after 1234 batches as Keras saves it (network,
+EMA network, optimizer with its step), with the training loop's `Progress` in the same zip
+file. Nothing else is needed to go on exactly: the order of the images is a function of (seed,
+epoch), noise and times of (seed, step).
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import zipfile
+from pathlib import Path
+
+import keras
+
+from keras_diffusion.files import PART, whole_file
+
+FORMAT = 1  # of the progress file; a higher one was written by a later version
+PROGRESS_FILE = "progress.json"  # inside of the .keras file
+NAME = re.compile(r"step-(\d+)\.keras")
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        epoch: epochs that are finished.
+        step: batches of the next one that are done.
+        seconds: trained so far, all sittings together.
+        history: a dict for each finished epoch, the rows of history.csv.
+        random: states of the network's random layers (dropout), which Keras does not save.
+        means: None, or the sums behind the running means of the begun epoch.
+        best: None, or {"val_loss", "batches"} of the best checkpoint so far.
+        skipped_in_a_row: steps skipped just before, because a gradient was not finite.
+        skipped_before: `skipped_steps` of the model when the epoch began.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    history: list = dataclasses.field(default_factory=list)
+    random: list = dataclasses.field(default_factory=list)
+    means: list | None = None
+    best: dict | None = None
+    skipped_in_a_row: int = 0
+    skipped_before: int = 0
+
+
+def save(model, progress, directory, batches, keep=2):
+    """Writes a checkpoint; then deletes old ones, but for the last few and the best.
+
+    Args:
+        model: a compiled `DiffusionModel`.
+        progress: `Progress`.
+        directory: folder of the checkpoints.
+        batches: int, how many batches the run has seen; the number in the name.
+        keep: how many of the last to keep.
+
+    Returns:
+        The path of the .keras file.
+
+    Raises:
+        OSError: it cannot be written; earlier checkpoints are as they were.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"step-{batches:08d}.keras"
+    progress.random = [variable.numpy().tolist() for variable in _random_state(model)]
+    record = {"format": FORMAT, **dataclasses.asdict(progress)}
+    with whole_file(path) as part:
+        model.save(part)
+        with zipfile.ZipFile(part, "a") as file:
+            file.writestr(PROGRESS_FILE, json.dumps(record))
+    best = progress.best and directory / f"step-{progress.best['batches']:08d}.keras"
+    for old in listed(directory)[:-keep]:
+        if old != best:
+            old.unlink()
+    return path
+
+
+def listed(directory):
+    """Returns the paths of the checkpoints in a folder, oldest first."""
+    found = [path for path in Path(directory).glob("step-*.keras") if NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(NAME.fullmatch(path.name)[1]))
+
+
+def load(directory, warn=print):
+    """Loads the newest checkpoint that reads back whole.
+
+    Args:
+        directory: folder of the checkpoints.
+        warn: called with a line for each one that does not, and is skipped.
+
+    Returns:
+        (path, model, progress).
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: none can be read, or one is of a later version of this program.
+    """
+    paths = listed(directory)
+    if not paths:
+        raise FileNotFoundError(f"--resume: there is no checkpoint in {directory}.")
+    for path in reversed(paths):
+        try:
+            with zipfile.ZipFile(path) as file:
+                damaged = file.testzip()
+                if damaged:
+                    raise ValueError(f"{damaged} does not match its checksum")
+                record = json.loads(file.read(PROGRESS_FILE))
+        except Exception as error:  # noqa: BLE001  a damaged zip file raises anything
+            warn(_skipped(path, error))
+            continue
+        if record.get("format", 0) > FORMAT:
+            raise ValueError(f"{path}: was written by a later version of keras_diffusion.")
+        try:
+            progress = Progress(**{name: v for name, v in record.items() if name != "format"})
+            model = keras.models.load_model(path)
+            for variable, value in zip(_random_state(model), progress.random, strict=True):
+                variable.assign(value)
+            return path, model, progress
+        except Exception as error:  # noqa: BLE001  so does what Keras makes of one
+            warn(_skipped(path, error))
+    raise ValueError(f"--resume: none of the checkpoints in {directory} can be read.")
+
+
+def _random_state(model):
+    """Variables of the network that are no weights: seeds of dropout."""
+    weights = {id(variable) for variable in model.network.weights}
+    return [variable for variable in model.network.variables if id(variable) not in weights]
+
+
+def _skipped(path, error):
+    reason = " ".join(str(error).split())[:160] or type(error).__name__
+    return f"warning: skipping {path}, which does not read back ({reason})"
+
+
+def clear_parts(directory):
+    """Deletes what a killed process left half-written; only while no other one writes there."""
+    for part in Path(directory).rglob(f"{PART}*"):
+        with contextlib.suppress(OSError):
+            os.unlink(part)

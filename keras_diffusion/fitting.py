@@ -1,0 +1,144 @@
+"""`fit` for a run: begun and resumed at any step, interrupted safely, by one process or many."""
+
+import keras
+import tensorflow as tf
+
+from keras_diffusion import callbacks, distribution, interruption
+from keras_diffusion.recording import Recorder
+
+VALIDATION_SHARE = 0.25  # of the training images, at most: an epoch is not to wait for it
+WORKER_LOST = (  # what TensorFlow raises when another worker is gone
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
+
+
+def fit(model, data, config, run_dir, progress, votes):
+    """Trains a model from where `progress` stands to the end that the Config gives.
+
+    Args:
+        model: a compiled `DiffusionModel`, made under the strategy of `votes`.
+        data: `data.TrainingData`.
+        config: `Config`.
+        run_dir: folder of the run.
+        progress: `checkpoints.Progress`; kept up to date.
+        votes: `distribution.Votes`.
+
+    Raises:
+        interruption.Interrupted: after Ctrl-C or SIGTERM; a checkpoint is written.
+        callbacks.TrainingStopped: the training has failed.
+    """
+    budget = callbacks.Budget(
+        config.learning_rate,
+        warmup=config.warmup,
+        total_steps=None if config.minutes else config.epochs * data.steps_per_epoch,
+        minutes=config.minutes,
+        seconds=progress.seconds,
+        votes=votes,
+    )
+    with interruption.put_off() as pending:
+        recorder = Recorder(
+            run_dir,
+            progress,
+            budget=budget,
+            steps_per_epoch=data.steps_per_epoch,
+            pending=pending,
+            votes=votes,
+            minutes=config.checkpoint_minutes,
+            keep=config.keep_checkpoints,
+        )
+        used = [budget, callbacks.Faults(progress), recorder]
+        if votes.is_chief:
+            used += _shown(model, config, run_dir)
+        try:
+            _fit(model, data, config, progress, used, votes.strategy)
+        except WORKER_LOST as error:
+            if not distribution.is_multi_worker(votes.strategy):
+                raise
+            reason = str(error).splitlines()[0]
+            raise callbacks.TrainingStopped(f"another worker is gone ({reason}).") from error
+
+
+def is_finished(config, progress):
+    """bool: nothing is left to train."""
+    if config.minutes:
+        return progress.seconds >= 60 * config.minutes
+    return progress.epoch >= config.epochs
+
+
+def _fit(model, data, config, progress, used, strategy):
+    """Keras begins epochs only at their first batch: the rest of a begun one is its own `fit`."""
+    options = {
+        "validation_data": distribution.share_out(strategy, data.validation),
+        "validation_steps": _validation_steps(config, data.source),
+        "callbacks": used,
+        "shuffle": False,
+        "verbose": "auto" if distribution.is_chief(strategy) else 0,
+    }
+
+    def batches():
+        rest = data.training_batches(progress.epoch, progress.step)
+        return distribution.share_out(strategy, rest)
+
+    left = data.steps_per_epoch - progress.step
+    if left == 0:
+        _validate_begun_epoch(model, options, progress, used)
+    elif progress.step:
+        model.fit(
+            batches(),
+            steps_per_epoch=left,
+            initial_epoch=progress.epoch,
+            epochs=progress.epoch + 1,
+            **options,
+        )
+        if model.stop_training:
+            return
+    last = callbacks.UNLIMITED_EPOCHS if config.minutes else config.epochs
+    if progress.epoch < last:
+        model.fit(
+            batches(),
+            steps_per_epoch=data.steps_per_epoch,
+            initial_epoch=progress.epoch,
+            epochs=last,
+            **options,
+        )
+
+
+def _validate_begun_epoch(model, options, progress, used):
+    """Ends an epoch that was left between its last step and its end."""
+    [recorder] = [callback for callback in used if isinstance(callback, Recorder)]
+    recorder.set_model(model)
+    recorder.on_epoch_begin(progress.epoch)
+    logs = {name: float(value) for name, value in model.get_metrics_result().items()}
+    results = model.evaluate(
+        options["validation_data"],
+        steps=options["validation_steps"],
+        callbacks=[recorder],
+        verbose=0,
+        return_dict=True,
+    )
+    recorder.end_epoch({**logs, **{f"val_{name}": value for name, value in results.items()}})
+
+
+def _shown(model, config, run_dir):
+    """Callbacks for whoever watches."""
+    options = {"sampler": config.sampler, "num_steps": config.num_steps}
+    if model.num_classes:
+        options["guidance_scale"] = config.guidance_scale
+    preview = callbacks.SampleGrid(
+        run_dir / "samples",
+        num_images=40 if 1 < model.num_classes <= 12 else 36,
+        max_share=0.05,
+        log_dir=run_dir / "logs" / "samples",
+        **options,
+    )
+    curves = keras.callbacks.TensorBoard(run_dir / "logs", write_graph=False)
+    return [preview, curves, callbacks.ProgressBar(config.batch_size)]
+
+
+def _validation_steps(config, source):
+    most = max(256, int(VALIDATION_SHARE * source.num_train))
+    return -(-min(source.num_val, most) // config.batch_size)
