@@ -60,6 +60,7 @@ def parser():
     length.add_argument("--epochs", type=int)
     length.add_argument("--minutes", type=float, help="train this long instead")
     add("--batch-size", type=int)
+    add("--remat", action="store_true", default=None, help="less memory, at about 1.3 x the time")
     add("--learning-rate", type=float, help="the peak; warmed up, then a half cosine")
     add("--precision", choices=CHOICES["precision"], help="auto: bfloat16 if in hardware")
     add("--seed", type=int)
@@ -117,7 +118,7 @@ def main(arguments=None):
     except Exception as error:
         if type(error).__name__ != "ResourceExhaustedError":  # of TensorFlow
             raise
-        flags.error("out of memory: choose a smaller --batch-size or --image-size.")
+        flags.error("out of memory: choose --remat, or a smaller --batch-size or --image-size.")
     return 0
 
 
