@@ -59,8 +59,7 @@ def unet(
     attention = _per_level(attention, len(widths))
     inputs, embedding = _inputs(image_shape, num_classes, embedding_width)
 
-    wrap = _recomputed if remat else lambda block: block
-    residual_block, attention_block = wrap(_residual_block), wrap(_attention_block)
+    residual_block, attention_block = _builders(remat)
 
     def blocks(h, level, prefix, depth=block_depth):
         for index in range(depth):
@@ -121,6 +120,11 @@ def _inputs(image_shape, num_classes, width):
         label = LabelEmbedding(num_classes, width, dtype="float32", name="label_embedding")
         h = layers.Add(dtype="float32", name="embedding_sum")([h, label(inputs["label"])])
     return inputs, layers.Dense(width, activation="silu", dtype="float32", name="embedding")(h)
+
+
+def _builders(remat):
+    builders = _residual_block, _attention_block
+    return map(_recomputed, builders) if remat else builders
 
 
 def _recomputed(block):
