@@ -73,7 +73,7 @@ def test_the_order_of_weights_is_the_same():
 
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 def test_outputs_and_gradients_are_the_same_with_dropout(mode):
-    kept, again = pair()
+    kept, again = pair(attention=(mode != "xla",))  # which compiles long
     assert len(seeds_of(kept)) == len(seeds_of(again)) == 2
     if mode == "eager":
         run = train_pass
@@ -117,10 +117,10 @@ def test_mixed_precision_rounds_as_without():
     assert_same_pass(train_pass(again), train_pass(kept), rtol=0.03)
 
 
-def models(**options):
-    for network in pair(dropout=0.0):
-        model = DiffusionModel(network, ema_decay=0.9, **options)
-        model.compile(keras.optimizers.Adam(1e-3))
+def models():
+    for network in pair(dropout=0.0, attention=(False,)):
+        model = DiffusionModel(network, ema_decay=0.9)
+        model.compile(keras.optimizers.SGD(1e-2))
         yield model
 
 
@@ -131,7 +131,7 @@ def test_a_model_trains_samples_saves_and_exports(tmp_path, monkeypatch):
     losses = [model.fit(IMAGES, LABELS, **options).history["loss"] for model in (kept, again)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
     for ours, wanted in zip(again.ema_network.weights, kept.ema_network.weights, strict=True):
-        np.testing.assert_allclose(ours, wanted, atol=2e-3)
+        np.testing.assert_allclose(ours, wanted, atol=1e-5)
     images = again.generate(3, sampler="ddim", num_steps=2)
 
     again.save(tmp_path / "model.keras")
