@@ -60,7 +60,7 @@ def parser():
     length.add_argument("--epochs", type=int)
     length.add_argument("--minutes", type=float, help="train this long instead")
     add("--batch-size", type=int)
-    add("--remat", action="store_true", default=None, help="less memory, at about 1.3 x the time")
+    add("--remat", action="store_true", default=None, help="less memory for more time")
     add("--learning-rate", type=float, help="the peak; warmed up, then a half cosine")
     add("--precision", choices=CHOICES["precision"], help="auto: bfloat16 if in hardware")
     add("--seed", type=int)
