@@ -63,6 +63,7 @@ def parser():
     add("--batch-size", type=int, help="over all devices together")
     add("--accumulate", type=int, metavar="N", help="work through a batch in N parts")
     add("--strategy", choices=CHOICES["strategy"], help="of tf.distribute, see docs/scaling.md")
+    add("--remat", action="store_true", default=None, help="less memory for more time")
     add("--learning-rate", type=float, help="the peak; warmed up, then a half cosine")
     add("--precision", choices=CHOICES["precision"], help="auto: bfloat16 if in hardware")
     add("--seed", type=int)
@@ -137,7 +138,7 @@ def train(config, run_dir, export_dir, resume, dry_run):
         if "space" in str(error):  # left on the disk
             raise OSError(f"{error.message}") from error
         raise ValueError(
-            "out of memory: choose a smaller --batch-size or --image-size, or --accumulate 2."
+            "out of memory: choose --accumulate 2, --remat, or a smaller --batch-size."
         ) from error
     return 0
 

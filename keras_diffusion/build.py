@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras_diffusion import data
 from keras_diffusion.model import DiffusionModel
 from keras_diffusion.networks import NETWORKS
-from keras_diffusion.networks.layers import AdaptiveNorm
+from keras_diffusion.networks.layers import AdaptiveNorm, Recomputed
 from keras_diffusion.registry import lookup
 
 CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # flags of processors that multiply in bfloat16
@@ -68,6 +68,7 @@ def model(config, image_shape, num_classes):
             attention=config.attention,
             dropout=config.dropout,
             embedding_width=config.embedding_width,
+            remat=config.remat,
         )
     except ValueError as error:
         raise ValueError(f"--image-size: {error}") from error
@@ -98,19 +99,34 @@ def costs(network, batch_size):
     Returns:
         dict of parameters; flops of one forward pass of one image (2 per multiply-add, of
         convolutions and dense layers); memory, bytes of a training step: weights, their
-        average, gradients and two moments, and every activation kept once.
+        average, gradients and two moments, and every activation kept once; of blocks that are
+        recomputed, the outputs and the inside of the largest one.
     """
-    flops = activations = 0
+    flops = kept = largest = 0
     for layer in network.layers:
-        pixels = 1
-        shape = layer.output.shape
-        if len(shape) == 4:
-            pixels = shape[1] * shape[2]
-        width = 2 if layer.compute_dtype in ("bfloat16", "float16") else 4
-        activations += pixels * shape[-1] * width if len(shape) > 1 else 0
-        kernels = [w for w in layer.trainable_variables if w.name == "kernel"]
-        times = 1 if isinstance(layer, AdaptiveNorm) else pixels  # its dense sees no pixels
-        flops += 2 * times * sum(int(tf.size(kernel)) for kernel in kernels)
+        parts = layer.block.layers if isinstance(layer, Recomputed) else [layer]
+        flops += sum(map(_flops, parts))
+        kept += _activation(layer)
+        if isinstance(layer, Recomputed):
+            largest = max(largest, sum(map(_activation, parts)))
     parameters = network.count_params()
-    memory = 5 * 4 * parameters + batch_size * activations
+    memory = 5 * 4 * parameters + batch_size * (kept + largest)
     return {"parameters": parameters, "flops": flops, "memory": memory}
+
+
+def _pixels(layer):
+    shape = layer.output.shape
+    return shape[1] * shape[2] if len(shape) == 4 else 1
+
+
+def _activation(layer):
+    """Bytes of the output of a layer, for one image."""
+    shape = layer.output.shape
+    width = 2 if layer.compute_dtype in ("bfloat16", "float16") else 4
+    return _pixels(layer) * shape[-1] * width if len(shape) > 1 else 0
+
+
+def _flops(layer):
+    kernels = [w for w in layer.trainable_variables if w.name == "kernel"]
+    times = 1 if isinstance(layer, AdaptiveNorm) else _pixels(layer)  # its dense sees no pixels
+    return 2 * times * sum(int(tf.size(kernel)) for kernel in kernels)

@@ -62,6 +62,7 @@ class Config:
     epochs: int = 50
     minutes: float | None = None  # train this long instead of `epochs`
     batch_size: int = 64  # over all devices
+    remat: bool = False  # compute blocks again in the backward pass: less memory, more time
     learning_rate: float = 1e-3  # peak
     warmup: float = 0.03  # share of the training
     weight_decay: float = 1e-4

@@ -205,3 +205,50 @@ class DepthToSpace(layers.Layer):
         return ops.reshape(
             ops.transpose(pairs, (0, 1, 3, 2, 4)), (-1, 2 * height, 2 * width, channels // 4)
         )
+
+
+@register
+class Recomputed(layers.Layer):
+    """A block whose inner activations are not kept: the backward pass computes them again.
+
+    In training only the inputs stay in memory, for about one more forward pass of time. Else
+    it is the block itself.
+
+    Args:
+        block: functional `keras.Model` of one output.
+
+    Call arguments: the inputs of the block, one by one.
+
+    Reference: Chen et al. 2016, arXiv:1604.06174.
+    """
+
+    def __init__(self, block, **kwargs):
+        super().__init__(**{**kwargs, "autocast": False})  # the block's layers cast themselves
+        self.block = block
+        self.built = True
+
+    def call(self, *inputs, training=False):
+        if not training:
+            return self.block(inputs, training=False)
+        # Both passes draw the same dropout: seeds are drawn once, here, and then held still.
+        dropouts = [layer for layer in self.block.layers if isinstance(layer, layers.Dropout)]
+        generators = [layer.seed_generator for layer in dropouts]
+        seeds = [(generator.state, generator.next()) for generator in generators]
+
+        def block(*inputs):
+            with keras.StatelessScope(state_mapping=seeds):
+                return self.block(inputs, training=True)
+
+        return keras.remat(block)(*inputs)
+
+    def compute_output_shape(self, *input_shapes):
+        return self.block.output_shape
+
+    def get_config(self):
+        block = keras.saving.serialize_keras_object(self.block)
+        return {**super().get_config(), "block": block}
+
+    @classmethod
+    def from_config(cls, config):
+        block = keras.saving.deserialize_keras_object(config["block"])
+        return cls(**{**config, "block": block})

@@ -8,6 +8,7 @@ from keras_diffusion.networks.layers import (
     DepthToSpace,
     LabelEmbedding,
     LogSNREmbedding,
+    Recomputed,
     SpaceToDepth,
     SpatialAttention,
 )
@@ -22,6 +23,7 @@ def unet(
     attention=None,
     dropout=0.0,
     embedding_width=256,
+    remat=False,
     name="unet",
 ):
     """Builds a U-Net that predicts eps, x0 or v from noisy images.
@@ -38,6 +40,8 @@ def unet(
             the last one, where pixels are few.
         dropout: share of features dropped inside each residual block, in [0, 1).
         embedding_width: features of the embedding of noise level and label.
+        remat: keep only the inputs of residual and attention blocks for the backward pass, and
+            compute the rest again there: less memory, more time, the same function.
         name: name of the model.
 
     Returns:
@@ -55,11 +59,13 @@ def unet(
     attention = _per_level(attention, len(widths))
     inputs, embedding = _inputs(image_shape, num_classes, embedding_width)
 
+    residual_block, attention_block = _builders(remat)
+
     def blocks(h, level, prefix, depth=block_depth):
         for index in range(depth):
-            h = _residual_block(h, embedding, widths[level], dropout, f"{prefix}_{index}")
+            h = residual_block(h, embedding, f"{prefix}_{index}", widths[level], dropout)
             if attention[level]:
-                h = _attention_block(h, embedding, f"{prefix}_{index}_attention")
+                h = attention_block(h, embedding, f"{prefix}_{index}_attention")
         return h
 
     last = len(widths) - 1
@@ -116,7 +122,23 @@ def _inputs(image_shape, num_classes, width):
     return inputs, layers.Dense(width, activation="silu", dtype="float32", name="embedding")(h)
 
 
-def _residual_block(x, embedding, width, dropout, name):
+def _builders(remat):
+    builders = _residual_block, _attention_block
+    return map(_recomputed, builders) if remat else builders
+
+
+def _recomputed(block):
+    """Returns `block` as one layer that computes itself again in the backward pass."""
+
+    def recomputed_block(x, embedding, name, *options):
+        inputs = [keras.Input(h.shape[1:], dtype=h.dtype) for h in (x, embedding)]
+        inner = keras.Model(inputs, block(*inputs, name, *options), name=f"{name}_block")
+        return Recomputed(inner, name=f"{name}_recomputed")(x, embedding)
+
+    return recomputed_block
+
+
+def _residual_block(x, embedding, name, width, dropout):
     """norm, silu, conv twice, plus the input (through a 1x1 conv if the width changes)."""
     h = AdaptiveNorm(name=f"{name}_norm1")(x, embedding)
     h = layers.Activation("silu", name=f"{name}_silu1")(h)
