@@ -174,6 +174,7 @@ def test_config_says_what_is_needed_to_sample(exports, name):
     versions = config.pop("versions")
     assert versions == {"keras": keras.__version__, "tensorflow": tf.__version__}
     assert config == {
+        "format": 1,
         "num_classes": 3 if labelled else 0,
         "class_names": ["a", "b", "c"] if labelled else [],
         "schedule": "linear",
