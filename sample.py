@@ -72,8 +72,10 @@ def parse(arguments):
     return flags.parse_args(arguments)
 
 
-def fail(message):
+def fail(message, after_progress=False):
     """Ends with one line on stderr and exit code 2."""
+    if after_progress:
+        print(file=sys.stderr)
     message = " ".join(str(message).split()).removeprefix("argument ")
     print(f"sample.py: error: {message}", file=sys.stderr)
     sys.exit(2)
@@ -185,10 +187,10 @@ def draw(model_path, kind, flags, config, classes):
         try:
             parts.append(endpoint(*map(tf.constant, inputs)).numpy())
         except (MemoryError, tf.errors.ResourceExhaustedError):
-            fail("out of memory: choose a smaller --batch-size.")
+            fail("out of memory: choose a smaller --batch-size.", after_progress=first)
         except Exception as error:  # a graph of another program
             fail(f"--model: {model_path} cannot be sampled, it is not what its config.json says: "
-                 f"{str(error)[:200]}")  # fmt: skip
+                 f"{str(error)[:200]}", after_progress=first)  # fmt: skip
         shape = (len(indices), *config["image_shape"])
         if parts[-1].dtype != np.uint8 or parts[-1].shape[-4:] != shape:
             fail(f"--model: {model_path} gives {parts[-1].dtype} {parts[-1].shape}, but by its "

@@ -19,6 +19,14 @@ CHOICES = {
     "sampler": ("ddpm", "ddim", "heun", "dpmpp_2m"),
     "precision": ("auto", "float32", "mixed_bfloat16"),
 }
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "text",
+    tuple: "a tuple such as (64, 64) or (False, True)",
+    type(None): "None",
+}
 EXCLUSIVE = (("dataset", "folder"), ("epochs", "minutes"))
 LARGEST_SIDE = 4096  # pixels
 WIDEST = 2**14  # channels
@@ -152,8 +160,7 @@ def _kinds(name):
 
 
 def _in_words(kinds):
-    words = {type(None): "None", tuple: "tuple such as (8, 8)"}
-    return " or ".join(words.get(kind, kind.__name__) for kind in kinds)
+    return " or ".join(KINDS[kind] for kind in kinds)
 
 
 def flag(name):
@@ -222,7 +229,10 @@ def resumed(run_dir, given):
         ) from error
     unknown = sorted(set(saved) - {field.name for field in dataclasses.fields(Config)})
     if unknown:
-        raise ValueError(f"{path}: unknown options {', '.join(unknown)}; of another version?")
+        raise ValueError(
+            f"{path}: unknown options {', '.join(unknown)}; go on with the version of "
+            "keras_diffusion that wrote it, or start another run."
+        )
     try:
         config = Config(**saved)
     except ValueError as error:

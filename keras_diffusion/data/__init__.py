@@ -178,7 +178,9 @@ def _source(name, folder, data_dir, train_split, val_split):
     if name is not None and name != "digits":
         return sources.tfds(name, data_dir, train_split, val_split)
     if train_split or val_split:
-        raise ValueError("train_split and val_split are for tfds data sets only")
+        raise ValueError(
+            "--train-split and --val-split are for tfds data sets; digits and folders are cut 80/20"
+        )
     return sources.folder(folder) if folder is not None else sources.digits()
 
 

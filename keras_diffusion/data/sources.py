@@ -168,7 +168,7 @@ def tfds(name, data_dir=None, train_split=None, val_split=None):
     builder = _prepared_builder(tfds_library, name, data_dir)
     image_key, label_key = _feature_keys(tfds_library, builder.info)
     if (train_split is None) != (val_split is None):
-        raise ValueError("give both train_split and val_split, or neither")
+        raise ValueError("give both --train-split and --val-split, or neither")
     if train_split is None:
         train_split, val_split = splits.default_splits(builder.name, tuple(builder.info.splits))
     sizes = [_split_size(builder, split) for split in (train_split, val_split)]
