@@ -16,6 +16,7 @@ from keras_diffusion.data.sources import Source
 
 __all__ = ["Source", "TrainingData", "load", "load_source"]
 
+MOST_SKIPPED = 10  # lines about files that were skipped
 # Mirrored flowers are flowers; mirrored digits, or text in a photo, are not what they were.
 FLIPPED = ("oxford_flowers102", "tf_flowers")
 
@@ -52,8 +53,11 @@ class TrainingData:
         classes = f"{source.num_classes} classes" if source.num_classes else "no labels"
         lines = [f"{source.name}: {height}x{width}x{channels}, {classes}", str(source.table)]
         if source.skipped:
-            lines.append(f"skipped {len(source.skipped)} files:")
-            lines += [f"  {file}" for file in source.skipped[:10]]
+            files = "file" if len(source.skipped) == 1 else "files"
+            lines.append(f"skipped {len(source.skipped)} {files}:")
+            lines += [f"  {file}" for file in source.skipped[:MOST_SKIPPED]]
+            if len(source.skipped) > MOST_SKIPPED:
+                lines.append(f"  and {len(source.skipped) - MOST_SKIPPED} more")
         return "\n".join(lines)
 
 

@@ -117,6 +117,8 @@ def _probe(path):
         if not path.stat().st_size:
             return "an empty file"
         image = _open(path)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
     except UnidentifiedImageError:
         return "not a picture by its content"
     except Exception as error:  # noqa: BLE001  decoders raise anything on bytes not their own
