@@ -230,8 +230,8 @@ def resumed(run_dir, given):
     unknown = sorted(set(saved) - {field.name for field in dataclasses.fields(Config)})
     if unknown:
         raise ValueError(
-            f"{path}: unknown options {', '.join(unknown)}; go on with the version of "
-            "keras_diffusion that wrote it, or start another run."
+            f"{path}: unknown options {', '.join(map(repr, unknown[:5]))}; go on with the "
+            "version of keras_diffusion that wrote it, or start another run."
         )
     try:
         config = Config(**saved)

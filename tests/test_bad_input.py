@@ -171,7 +171,7 @@ TRAIN = [
      file("old/config.json", b"\xff\xfe\x00")),
     ("config, too deep", "--resume old", "is not the configuration .*RecursionError",
      file("old/config.json", "[" * 100_000)),
-    ("config, unknown keys", "--resume old", "unknown options tails, wings; go on with the version",
+    ("config, unknown keys", "--resume old", "unknown options 'tails', 'wings'; go on with the",
      saved({"wings": 2, "tails": 1})),
     ("config, word", "--resume old", "config.json: --epochs: 'ten' is not a whole number",
      saved({"epochs": "ten"})),
