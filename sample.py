@@ -7,7 +7,6 @@ inside the SavedModel, and what it can draw is in its assets.extra/config.json.
 import argparse
 import difflib
 import json
-import math
 import os
 import sys
 import time
@@ -16,15 +15,39 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-CONFIG_KEYS = (
-    "num_classes",
-    "class_names",
-    "samplers",
-    "sampler",
-    "num_steps",
-    "guidance_scale",
-)
+
+def is_count(value, least=0, most=2**31 - 1):
+    """Whether a value is an int (not a bool) within two ends."""
+    return type(value) is int and least <= value <= most
+
+
+def is_scale(value):
+    """Whether a value is a guidance scale; nan and infinity are none."""
+    return type(value) in (int, float) and 0 <= value <= STRONGEST_GUIDANCE
+
+
+def are_names(value):
+    """Whether a value is a list of strings."""
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+FORMAT = 1  # of the exports that can be read
 MOST_STEPS = 1000
+MOST_PICTURES = 1_000_000
+STRONGEST_GUIDANCE = 100
+# What config.json must hold: a check of the value, and that in words.
+CONFIG = {
+    "image_shape": (
+        lambda shape: isinstance(shape, list) and [is_count(n, 1) for n in shape] == [True] * 3,
+        "[height, width, channels]",
+    ),
+    "num_classes": (is_count, "a whole number from 0"),
+    "class_names": (are_names, "a list of names"),
+    "samplers": (are_names, "a list of names"),
+    "sampler": (lambda name: isinstance(name, str), "a name"),
+    "num_steps": (lambda n: is_count(n, 1, MOST_STEPS), f"a whole number from 1 to {MOST_STEPS}"),
+    "guidance_scale": (is_scale, f"a number from 0 to {STRONGEST_GUIDANCE}"),
+}
 SMALLEST_SIDE = 560  # pixels; smaller grids are enlarged by a whole factor, to be seen
 
 
@@ -49,8 +72,10 @@ def parse(arguments):
     return flags.parse_args(arguments)
 
 
-def fail(message):
+def fail(message, after_progress=False):
     """Ends with one line on stderr and exit code 2."""
+    if after_progress:
+        print(file=sys.stderr)
     message = " ".join(str(message).split()).removeprefix("argument ")
     print(f"sample.py: error: {message}", file=sys.stderr)
     sys.exit(2)
@@ -67,14 +92,32 @@ def newest_model(root=Path("saved_models")):
 
 def read_config(model):
     """Returns the config.json of an export."""
-    if not model.exists():
-        fail(f"--model: {model} does not exist.")
+    if not model.is_dir():
+        what = "is a file" if model.exists() else "does not exist"
+        fail(f"--model: {model} {what}; give the folder of an export, as under saved_models/.")
     path = model / "assets.extra" / "config.json"
     try:
-        config = json.loads(path.read_text())
-        return {name: config[name] for name in CONFIG_KEYS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        fail(f"--model: {model} is not an export of this program ({path}: {error!r}).")
+        config = json.loads(path.read_text(encoding="utf-8"))
+        number = config.get("format", 1)  # the first exports had no number
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        what = f"{path}: {type(error).__name__}: {str(error)[:100]}"
+        fail(f"--model: {model} is not an export of keras_diffusion ({what}).")
+    if not is_count(number, 1):
+        fail(f"--model: {path}: format is {number!r}; it must be a whole number from 1.")
+    if number > FORMAT:
+        fail(
+            f"--model: {model} was written by a newer keras_diffusion (format {number}; this "
+            f"sample.py reads {FORMAT}); take its sample.py."
+        )
+    for name, (valid, words) in CONFIG.items():
+        if name not in config:
+            fail(f"--model: {path} has no {name}; it must be {words}.")
+        if not valid(config[name]):
+            fail(f"--model: {path}: {name} is {config[name]!r}; it must be {words}.")
+    if len(config["class_names"]) not in (0, config["num_classes"]):
+        names, classes = len(config["class_names"]), config["num_classes"]
+        fail(f"--model: {path}: {names} class_names for {classes} classes; they must be as many.")
+    return config
 
 
 def choose_labels(flags, config):
@@ -111,34 +154,47 @@ def resolve(flags, config, classes):
     if flags.sampler not in config["samplers"]:
         choices = ", ".join(config["samplers"])
         fail(f"--sampler: unknown {flags.sampler!r}. Choose from: {choices}.")
-    for name in ("num", "num_steps", "batch_size"):
-        if getattr(flags, name) < 1:
-            fail(f"--{name.replace('_', '-')}: {getattr(flags, name)} must be at least 1.")
-    if flags.num_steps > MOST_STEPS:
-        fail(f"--num-steps: {flags.num_steps} must be at most {MOST_STEPS}.")
-    if not math.isfinite(flags.guidance_scale):
-        fail(f"--guidance-scale: {flags.guidance_scale} is not a finite number.")
+    ends = {"num": MOST_PICTURES, "num_steps": MOST_STEPS, "batch_size": MOST_PICTURES}
+    for name, most in ends.items():
+        if not 1 <= getattr(flags, name) <= most:
+            what = f"--{name.replace('_', '-')}: {getattr(flags, name)}"
+            fail(f"{what} must be at least 1 and at most {most}.")
+    if not is_scale(flags.guidance_scale):
+        fail(f"--guidance-scale: {flags.guidance_scale} must be 0 to {STRONGEST_GUIDANCE}.")
     if not -(2**31) <= flags.seed < 2**31:
         fail(f"--seed: {flags.seed} must fit in 32 bits.")
 
 
-def draw(model_path, kind, flags, classes):
+def draw(model_path, kind, flags, config, classes):
     """Calls the endpoint KIND_SAMPLER in batches; returns all its pictures."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
     try:
         model = tf.saved_model.load(str(model_path))
-        endpoint = getattr(model, f"{kind}_{flags.sampler}")
     except Exception as error:  # whatever TensorFlow makes of a broken file
-        fail(f"--model: {model_path} cannot be loaded: {str(error)[:200]}")
+        fail(f"--model: {model_path} cannot be loaded; it is damaged: {str(error)[:200]}")
+    endpoint = getattr(model, f"{kind}_{flags.sampler}", None)
+    if endpoint is None:
+        fail(f"--model: {model_path} has no {kind}_{flags.sampler}; it must be an export of "
+             "keras_diffusion.")  # fmt: skip
     parts = []
     for first in range(0, flags.num, flags.batch_size):
         indices = np.arange(first, min(first + flags.batch_size, flags.num), dtype="int32")
         inputs = [np.int32(flags.seed), indices, np.int32(flags.num_steps)]
         if classes:
             inputs += [np.int32(classes)[indices % len(classes)], np.float32(flags.guidance_scale)]
-        parts.append(endpoint(*map(tf.constant, inputs)).numpy())
+        try:
+            parts.append(endpoint(*map(tf.constant, inputs)).numpy())
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            fail("out of memory: choose a smaller --batch-size.", after_progress=first)
+        except Exception as error:  # a graph of another program
+            fail(f"--model: {model_path} cannot be sampled, it is not what its config.json says: "
+                 f"{str(error)[:200]}", after_progress=first)  # fmt: skip
+        shape = (len(indices), *config["image_shape"])
+        if parts[-1].dtype != np.uint8 or parts[-1].shape[-4:] != shape:
+            fail(f"--model: {model_path} gives {parts[-1].dtype} {parts[-1].shape}, but by its "
+                 f"config.json it must be uint8 {shape}.")  # fmt: skip
         print(f"\r{indices[-1] + 1}/{flags.num}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return np.concatenate(parts, axis=parts[0].ndim - 4)
@@ -172,6 +228,39 @@ def save(picture, path, **options):
     os.replace(part, path)
 
 
+def choose_out(flags, name):
+    """Returns where the pictures go, once it is sure that they can."""
+    out = flags.out or Path("samples") / (name if flags.separate else f"{name}.png")
+    if not flags.separate and out.suffix.lower() != ".png":
+        fail(f"--out: {out} must end in .png (or give --separate for a folder).")
+    if flags.separate and out.exists() and not out.is_dir():
+        fail(f"--out: {out} is a file; --separate needs a folder.")
+    if not flags.separate and out.is_dir():
+        fail(f"--out: {out} is a folder; it must be a PNG (or give --separate for a folder).")
+    nearest = next(path for path in out.absolute().parents if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        what = "is not writable" if nearest.is_dir() else "is a file"
+        fail(f"--out: {out} cannot be written: {nearest} {what}; it must be a folder to write to.")
+    return out
+
+
+def write(images, frames, out, flags, columns):
+    """Writes the pictures and, where there are frames, the way to them."""
+    if flags.separate:
+        for index, image in enumerate(images):
+            save(to_picture(image), out / f"{index:05d}.png")
+    else:
+        save(to_grid(images, columns), out, optimize=True)
+    if frames is not None:
+        sheets = [to_grid(frame, columns) for frame in frames]
+        sheets = [sheet.convert("P", palette=Image.Palette.ADAPTIVE) for sheet in sheets]
+        durations = [120] * (len(sheets) - 1) + [2000]  # milliseconds
+        moving = out.with_name((out.name if flags.separate else out.stem) + ".gif")
+        save(sheets[0], moving, save_all=True, append_images=sheets[1:],
+             duration=durations, loop=0)  # fmt: skip
+        print(f"wrote {moving}")
+
+
 def main(arguments=None):
     """Runs the command."""
     flags = parse(arguments)
@@ -180,33 +269,18 @@ def main(arguments=None):
     config = read_config(model)
     classes = choose_labels(flags, config)
     resolve(flags, config, classes)
-    out = flags.out or Path("samples") / (name if flags.separate else f"{name}.png")
-    if not flags.separate and out.suffix.lower() != ".png":
-        fail(f"--out: {out} must end in .png (or give --separate for a folder).")
-    if flags.separate and out.exists() and not out.is_dir():
-        fail(f"--out: {out} is a file; --separate needs a folder.")
-    began = time.monotonic()
-    images = draw(model, "trajectory" if flags.gif else "generate", flags, classes)
-    frames, images = (images, images[-1]) if flags.gif else (None, images)
-    seconds = time.monotonic() - began
-    columns = len(classes) if classes and 1 < len(classes) <= 12 else round(flags.num**0.5)
-    columns = max(1, min(columns, flags.num))
     try:
-        if flags.separate:
-            for index, image in enumerate(images):
-                save(to_picture(image), out / f"{index:05d}.png")
-        else:
-            save(to_grid(images, columns), out, optimize=True)
-        if flags.gif:
-            sheets = [to_grid(frame, columns) for frame in frames]
-            sheets = [sheet.convert("P", palette=Image.Palette.ADAPTIVE) for sheet in sheets]
-            durations = [120] * (len(sheets) - 1) + [2000]  # milliseconds
-            moving = out.with_name((out.name if flags.separate else out.stem) + ".gif")
-            save(sheets[0], moving, save_all=True, append_images=sheets[1:],
-                 duration=durations, loop=0)  # fmt: skip
-            print(f"wrote {moving}")
+        out = choose_out(flags, name)
+        began = time.monotonic()
+        images = draw(model, "trajectory" if flags.gif else "generate", flags, config, classes)
+        seconds = time.monotonic() - began
+        frames, images = (images, images[-1]) if flags.gif else (None, images)
+        columns = len(classes) if classes and 1 < len(classes) <= 12 else round(flags.num**0.5)
+        write(images, frames, out, flags, max(1, min(columns, flags.num)))
+    except MemoryError:
+        fail("out of memory: choose a smaller --num.")
     except OSError as error:
-        fail(f"--out: {out} cannot be written: {error}")
+        fail(f"--out: {flags.out or 'samples/'} cannot be written: {error}")
     how = f"{flags.num_steps} steps of {flags.sampler}, seed {flags.seed}"
     print(f"wrote {out}: {flags.num} pictures of {model}, {how}, in {seconds:.1f} s")
 

@@ -27,9 +27,23 @@ class OneLineParser(argparse.ArgumentParser):
 def image_size(text):
     """Parses 64 or 48x64 (height x width)."""
     sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 64 or 48x64")
     return int(sides[0]), int(sides[-1])
+
+
+def folder(text):
+    """Parses the path of a folder that is there and writable, or can be made."""
+    path = Path(text)
+    try:
+        nearest = next(found for found in (path, *path.absolute().parents) if found.exists())
+        if text and nearest.is_dir() and os.access(nearest, os.W_OK):
+            return path
+        reason = f"{nearest} is {'not writable' if nearest.is_dir() else 'a file'}"
+    except (OSError, ValueError) as error:  # a name that no file system takes
+        reason = str(error)
+    reason = reason if text else "it is empty"
+    raise argparse.ArgumentTypeError(f"{text!r} is not a folder to write to: {reason}")
 
 
 def parser():
@@ -70,8 +84,8 @@ def parser():
     add("--deterministic", action="store_true", default=None, help="the same bits, run for run")
     add("--checkpoint-minutes", type=float, help="between checkpoints within an epoch (10)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="any other option")
-    add("--run-dir", help="default: runs/NAME-DATE-TIME")
-    add("--export-dir", help="default: saved_models/NAME, NAME as in --run-dir")
+    add("--run-dir", type=folder, help="default: runs/NAME-DATE-TIME")
+    add("--export-dir", type=folder, help="default: saved_models/NAME, NAME as in --run-dir")
     add("--resume", nargs="?", const="", metavar="RUN_DIR", help="go on; default: the newest run")
     add("--dry-run", action="store_true", help="print what would be done, and stop")
     return flags
@@ -92,7 +106,7 @@ def main(arguments=None):
     run_dir, export_dir = given.pop("run_dir"), given.pop("export_dir")
     resume, dry_run = given.pop("resume"), given.pop("dry_run")
     try:
-        given.update(configuration.parse_setting(text) for text in given.pop("set"))
+        configuration.add_settings(given, given.pop("set"))
         if resume is not None:
             if resume and run_dir:
                 raise ValueError("--run-dir: --resume names the run already.")

@@ -16,19 +16,22 @@ def unpack(data, image_shape, num_classes):
 
     Raises:
         ValueError: images of another shape, or no labels for a labelled network.
-        tf.errors.InvalidArgumentError: when run, labels outside of 0 .. num_classes - 1.
+        tf.errors.InvalidArgumentError: when run, labels outside of 0 .. num_classes - 1, or
+            between two of them.
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if sample_weight is not None:
         raise ValueError("sample_weight: a diffusion model takes none.")
     batch = dict(x) if isinstance(x, dict) else {"image": x}
     if y is not None:
+        if "label" in batch:
+            raise ValueError('labels: given twice, in the dict as "label" and beside it.')
         batch["label"] = y
     if "image" not in batch:
         raise ValueError(f'data: no "image" among the keys {sorted(batch)}.')
-    shape = tuple(batch["image"].shape[1:])
-    if shape != image_shape:
-        raise ValueError(f"images: shape {shape}; the network takes {image_shape}.")
+    for name, kind in (("image", "images"), ("endpoint", "endpoints")):
+        if name in batch:
+            _check_shape(tf.TensorShape(batch[name].shape), image_shape, kind)
     if not num_classes:
         batch.pop("label", None)
     elif "label" not in batch:
@@ -41,17 +44,33 @@ def unpack(data, image_shape, num_classes):
     return batch
 
 
+def _check_shape(shape, image_shape, kind):
+    if shape.rank is None:
+        raise ValueError(
+            f"{kind}: of unknown shape; the network takes {image_shape}. "
+            "In a tf.data pipeline, tf.ensure_shape tells it."
+        )
+    if tuple(shape[1:]) != image_shape:
+        raise ValueError(f"{kind}: shape {tuple(shape[1:])}; the network takes {image_shape}.")
+
+
 def _checked(labels, num_classes):
-    labels = tf.cast(labels, tf.int32)
+    given = tf.convert_to_tensor(labels)
+    if not (given.dtype.is_floating or given.dtype.is_integer or given.dtype.is_bool):
+        raise ValueError(f"labels: dtype {given.dtype.name}; give whole numbers.")
+    if given.shape.rank is None:
+        raise ValueError("labels: of unknown shape; give one class number for each image.")
+    labels = tf.cast(given, tf.int32)
+    whole = tf.reduce_all(tf.cast(labels, given.dtype) == given)  # nothing was lost
     if labels.shape.rank == 2 and labels.shape[1] == 1:
         labels = tf.squeeze(labels, axis=1)
     if labels.shape.rank != 1:
         raise ValueError(
             f"labels: shape {tuple(labels.shape)}; give one class number for each image."
         )
-    valid = tf.reduce_all((labels >= 0) & (labels < num_classes))
-    message = f"labels: must lie in 0 .. {num_classes - 1}; found:"
-    with tf.control_dependencies([tf.debugging.Assert(valid, [message, labels])]):
+    valid = whole & tf.reduce_all((labels >= 0) & (labels < num_classes))
+    message = f"labels: must lie in 0 .. {num_classes - 1} and be whole; found:"
+    with tf.control_dependencies([tf.debugging.Assert(valid, [message, given])]):
         return tf.identity(labels)
 
 

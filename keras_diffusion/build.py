@@ -51,7 +51,7 @@ def load_data(config):
             labels=not config.unconditional,
             **options,
         )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
         raise kind(f"{where}: {error}") from error
 

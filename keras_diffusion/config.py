@@ -23,7 +23,70 @@ CHOICES = {
 # What may be given anew when a run is resumed, as it changes no result: where the data lies,
 # on what hardware the run goes on, and how it is saved.
 MOVABLE = ("data_dir", "folder", "strategy", "accumulate", "checkpoint_minutes", "keep_checkpoints")
-LARGEST_SIDE = 4096  # pixels; more is a slip of the keyboard
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "text",
+    tuple: "a tuple such as (64, 64) or (False, True)",
+    type(None): "None",
+}
+EXCLUSIVE = (("dataset", "folder"), ("epochs", "minutes"))
+LARGEST_SIDE = 4096  # pixels
+WIDEST = 2**14  # channels
+LARGEST_INT = 2**31 - 1  # what TensorFlow's int32 holds
+
+
+def _from(least, most):
+    return lambda value: least <= value <= most, f"must be at least {least} and at most {most}"
+
+
+def _above(least, most):
+    return lambda value: least < value <= most, f"must be above {least} and at most {most}"
+
+
+def _are_counts(numbers, most):
+    return len(numbers) > 0 and all(type(n) is int and 1 <= n <= most for n in numbers)
+
+
+_SHARE = (lambda value: 0 <= value < 1, "must be in [0, 1)")
+
+# What an option must fulfil, and that in words. Beyond the upper ends is a slip of the
+# keyboard. nan fulfils none of them: no comparison with it is true.
+RULES = {
+    "image_size": (
+        lambda size: len(size) == 2 and _are_counts(size, LARGEST_SIDE),
+        f"must be two sides of 1 to {LARGEST_SIDE} pixels",
+    ),
+    "attention": (
+        lambda levels: all(level in (0, 1) for level in levels),
+        "must be True or False for each of the widths",
+    ),
+    "channels": (lambda value: value in (1, 3, 4), "must be 1, 3 or 4"),
+    "limit": _from(1, LARGEST_INT),
+    "widths": (
+        lambda widths: _are_counts(widths, WIDEST),
+        f"must be channels of each level, 1 to {WIDEST}, such as (32, 64)",
+    ),
+    "block_depth": _from(1, 100),
+    "dropout": _SHARE,
+    "embedding_width": _from(1, WIDEST),
+    "ema_decay": _SHARE,
+    "label_dropout": _SHARE,
+    "epochs": _from(1, LARGEST_INT),
+    "minutes": _above(0, 1_000_000),
+    "batch_size": _from(1, LARGEST_INT),
+    "accumulate": _from(1, LARGEST_INT),
+    "learning_rate": _above(0, 1),
+    "warmup": _SHARE,
+    "weight_decay": _from(0, 1),
+    "clip_norm": _above(0, 1_000_000),
+    "seed": _from(0, LARGEST_INT),
+    "checkpoint_minutes": _from(0, 1_000_000),
+    "keep_checkpoints": _from(1, LARGEST_INT),
+    "num_steps": _from(1, 1000),
+    "guidance_scale": _from(0, 100),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,46 +144,34 @@ class Config:
     guidance_scale: float = 2.0
 
     def __post_init__(self):
+        for name, value in vars(self).items():
+            kinds = _kinds(name)
+            if type(value) not in kinds and not (float in kinds and type(value) is int):
+                raise ValueError(f"{flag(name)}: {value!r} is not {_in_words(kinds)}.")
+            if value == "":
+                raise ValueError(f"{flag(name)}: is empty; give a value or leave the flag out.")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
                     f"{flag(name)}: unknown {getattr(self, name)!r}. "
                     f"Choose from: {', '.join(sorted(choices))}."
                 )
-        if not self.dataset and not self.folder:
-            raise ValueError("--dataset: the name is empty.")
-        for name in (
-            "epochs", "batch_size", "limit", "block_depth", "num_steps", "embedding_width",
-            "accumulate", "keep_checkpoints",
-        ):  # fmt: skip
-            self._check(name, lambda value: value >= 1, "must be at least 1")
-        for name in ("minutes", "learning_rate", "clip_norm"):
-            self._check(name, lambda value: 0 < value < float("inf"), "must be above 0")
-        self._check("image_size", _is_size, f"must be two sides of 1 to {LARGEST_SIDE} pixels")
-        self._check("widths", _are_positive, "must be channels of each level, such as (32, 64)")
-        self._check("attention", _fits(self.widths), "must be as many of True or False as widths")
-        for name in ("dropout", "ema_decay", "label_dropout", "warmup"):
-            self._check(name, lambda value: 0 <= value < 1, "must be in [0, 1)")
-        self._check("checkpoint_minutes", lambda value: value >= 0, "must be at least 0")
-        self._check("channels", lambda value: value in (1, 3, 4), "must be 1, 3 or 4")
-        self._check("seed", lambda value: 0 <= value < 2**31, "must be in [0, 2**31)")
-
-    def _check(self, name, valid, rule):
-        value = getattr(self, name)
-        if value is not None and not valid(value):
-            raise ValueError(f"{flag(name)}: {value} {rule}.")
+        for name, (valid, rule) in RULES.items():
+            value = getattr(self, name)
+            if value is not None and not valid(value):
+                raise ValueError(f"{flag(name)}: {value} {rule}.")
+        if self.attention is not None and len(self.attention) != len(self.widths):
+            raise ValueError(f"--attention: {self.attention} must be one for each of the widths.")
 
 
-def _are_positive(numbers):
-    return len(numbers) > 0 and all(type(n) is int and n >= 1 for n in numbers)
+def _kinds(name):
+    """Returns the types that an option may have."""
+    kind = typing.get_type_hints(Config)[name]
+    return typing.get_args(kind) or (kind,)
 
 
-def _is_size(size):
-    return len(size) == 2 and _are_positive(size) and max(size) <= LARGEST_SIDE
-
-
-def _fits(widths):
-    return lambda attention: len(attention) == len(widths) and all(a in (0, 1) for a in attention)
+def _in_words(kinds):
+    return " or ".join(KINDS[kind] for kind in kinds)
 
 
 def flag(name):
@@ -144,6 +195,7 @@ def resolve(dataset=None, overrides=()):
     for name in options:
         if name not in names:
             raise ValueError(f"--set: unknown option {name!r}. Choose from: {', '.join(names)}.")
+    Config(image_size=options.get("image_size"))  # it has to be right to choose a preset by it
     return dataclasses.replace(preset(dataset, options.get("image_size")), **options)
 
 
@@ -179,14 +231,23 @@ def resumed(run_dir, given):
     if not path.exists():
         raise FileNotFoundError(f"--resume: there is no run in {run_dir}.")
     try:
-        saved = json.loads(path.read_text())["config"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: is not the configuration of a run ({error!r}).") from error
-    saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
+        saved = json.loads(path.read_text(encoding="utf-8"))["config"]
+        saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = f"{type(error).__name__}: {str(error)[:100]}"
+        raise ValueError(
+            f"{path}: is not the configuration of a run, as train.py writes it ({what})."
+        ) from error
     unknown = sorted(set(saved) - {field.name for field in dataclasses.fields(Config)})
     if unknown:
-        raise ValueError(f"{path}: unknown options {', '.join(unknown)}; of another version?")
-    config = Config(**saved)
+        raise ValueError(
+            f"{path}: unknown options {', '.join(map(repr, unknown[:5]))}; go on with the "
+            "version of keras_diffusion that wrote it, or start another run."
+        )
+    try:
+        config = Config(**saved)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     given = {name: value for name, value in given.items() if value is not None}
     moved = {name: given.pop(name) for name in MOVABLE if name in given}
     for name, value in given.items():
@@ -215,10 +276,26 @@ def parse_setting(text):
         value = written  # a bare word is a string
     if isinstance(value, list):
         value = tuple(value)
-    allowed = typing.get_args(types[name]) or (types[name],)
-    if float in allowed and type(value) is int:
+    kinds = _kinds(name)
+    if float in kinds and type(value) is int and abs(value) < 2**53:  # a float holds it
         value = float(value)
-    if type(value) not in allowed:
-        kinds = " or ".join("None" if kind is type(None) else kind.__name__ for kind in allowed)
-        raise ValueError(f"--set: {name}={written} is not {kinds}.")
+    if type(value) not in kinds:
+        raise ValueError(f"--set: {text!r} is not {_in_words(kinds)}.")
     return name, value
+
+
+def add_settings(given, texts):
+    """Adds the options of `--set` to those given as flags, a dict.
+
+    Raises:
+        ValueError: as `parse_setting`; two values for one option, or options that exclude
+            each other.
+    """
+    for text in texts:
+        name, value = parse_setting(text)
+        if given.get(name) not in (None, value):
+            raise ValueError(f"--set: {text!r} contradicts {given[name]!r}; give one of the two.")
+        given[name] = value
+    for one, other in EXCLUSIVE:
+        if given.get(one) is not None and given.get(other) is not None:
+            raise ValueError(f"{flag(one)}: not allowed with {flag(other)}; give one of the two.")

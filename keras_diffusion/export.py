@@ -10,8 +10,10 @@ import tensorflow as tf
 
 from keras_diffusion.denoiser import make_denoiser
 from keras_diffusion.generation import signature
+from keras_diffusion.registry import lookup
 from keras_diffusion.samplers import SAMPLERS
 
+FORMAT = 1  # of the folder; sample.py refuses a higher one than it knows
 CONFIG_FILE = os.path.join("assets.extra", "config.json")  # TensorFlow's folder for such files
 
 
@@ -49,9 +51,11 @@ def export_saved_model(
         The path.
 
     Raises:
-        ValueError: `path` holds something that is not a SavedModel.
+        ValueError: `path` holds something that is not a SavedModel; a default that cannot be
+            sampled with; class names that are not one for each class.
     """
     path = check_target(path)
+    _check_defaults(model, sampler, num_steps, guidance_scale, class_names)
     part = path.with_name(f".{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     archive = keras.export.ExportArchive()
@@ -63,6 +67,7 @@ def export_saved_model(
     archive.add_endpoint("denoise", *_denoise_endpoint(model))
     archive.write_out(str(part), verbose=False)
     config = {
+        "format": FORMAT,
         "image_shape": model.image_shape,
         "num_classes": model.num_classes,
         "class_names": list(class_names),
@@ -79,6 +84,19 @@ def export_saved_model(
     (part / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
     _replace(part, path)
     return path
+
+
+def _check_defaults(model, sampler, num_steps, guidance_scale, class_names):
+    lookup(SAMPLERS, sampler, "sampler")
+    if not 1 <= num_steps <= 1000:
+        raise ValueError(f"num_steps: {num_steps} is not in 1 .. 1000.")
+    if not 0 <= guidance_scale <= 100:
+        raise ValueError(f"guidance_scale: {guidance_scale} is not in 0 .. 100.")
+    if len(class_names) not in (0, model.num_classes):
+        raise ValueError(
+            f"class_names: {len(class_names)} names for {model.num_classes} classes; "
+            "give one for each, or none."
+        )
 
 
 def _generator(model, sampler, num_frames=None):
@@ -112,6 +130,9 @@ def _denoise_endpoint(model):
 def check_target(path):
     """Returns `path`, unless an export would replace what is not an export: ValueError."""
     path = Path(path)
+    nearest = next(found for found in (path, *path.absolute().parents) if found.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"{nearest}: is not a folder; it is left as it is.")
     free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
     if not free and not (path / "saved_model.pb").exists():
         raise ValueError(f"{path}: is not empty and not a SavedModel; it is left as it is.")

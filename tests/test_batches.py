@@ -121,6 +121,41 @@ def test_labels_out_of_range_are_refused(labelled, wrong):
             run(IMAGES, labels)
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LABELS + 0.5,
+        np.where(LABELS == 2, np.nan, LABELS),
+        np.where(LABELS == 2, np.inf, LABELS),
+        LABELS + 2**32,  # in 32 bits it would be a class
+        LABELS.astype("uint64") + np.uint64(2**63),
+    ],
+)
+def test_labels_that_are_no_class_numbers_are_refused(labels):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"must lie in 0 \.\. 2 and be whole"):
+        unpack((IMAGES, labels), SHAPE, num_classes=3)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", "uint16", "int64", "float16", "float32", "bool"]
+)
+def test_whole_numbers_of_any_type_are_labels(dtype):
+    given = np.minimum(LABELS, 1).astype(dtype)
+    batch = unpack((IMAGES, given), SHAPE, num_classes=300)  # more than int8 holds
+    assert batch["label"].dtype == tf.int32
+    assert np.array_equal(batch["label"], np.minimum(LABELS, 1))
+
+
+def test_words_are_no_labels():
+    with pytest.raises(ValueError, match="labels: dtype string; give whole numbers"):
+        unpack((IMAGES, np.array(["a"] * 6)), SHAPE, num_classes=3)
+
+
+def test_labels_given_twice():
+    with pytest.raises(ValueError, match="labels: given twice"):
+        unpack(({"image": IMAGES, "label": LABELS}, LABELS), SHAPE, num_classes=3)
+
+
 def test_one_hot_labels_are_refused(labelled):
     one_hot = np.eye(3, dtype="float32")[LABELS]
     with pytest.raises(ValueError, match=r"labels: shape"):
@@ -137,6 +172,23 @@ def test_missing_labels(labelled):
 def test_images_of_another_shape(shape):
     with pytest.raises(ValueError, match=r"images: shape \(.*; the network takes \(4, 4, 1\)"):
         unpack(tf.zeros(shape, tf.uint8), SHAPE, num_classes=0)
+
+
+def test_endpoints_of_another_shape():
+    with pytest.raises(ValueError, match=r"endpoints: shape \(4, 4, 3\); the network takes"):
+        unpack({"image": IMAGES, "endpoint": np.zeros((6, 4, 4, 3))}, SHAPE, num_classes=0)
+
+
+def test_tensors_of_unknown_shape_say_what_to_do():
+    @tf.function
+    def traced(images, labels):
+        return unpack((images, labels), SHAPE, num_classes=3)
+
+    unknown = tf.TensorSpec(None, tf.uint8)
+    with pytest.raises(ValueError, match=r"images: of unknown shape; .* \(4, 4, 1\).*ensure_shape"):
+        traced.get_concrete_function(unknown, tf.TensorSpec((None,), tf.int32))
+    with pytest.raises(ValueError, match="labels: of unknown shape; give one class number"):
+        traced.get_concrete_function(tf.TensorSpec((None, *SHAPE), tf.uint8), unknown)
 
 
 def test_a_dict_without_images_names_its_keys():

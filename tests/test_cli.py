@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import pytest
+from fixtures_input import refusal
 from PIL import Image
 
 import sample
@@ -37,14 +38,6 @@ def run(script, *arguments, cwd):
     result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     return result.stdout
-
-
-def refusal(main, arguments, capsys):
-    """Calls a script that must end with exit code 2; returns the lines on stderr."""
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    return capsys.readouterr().err.strip().splitlines()
 
 
 def opened(path):
@@ -78,41 +71,6 @@ def test_help_is_quick():
         )
         seconds.append(time.monotonic() - began)
     assert min(seconds) < 1.0, seconds
-
-
-BAD_TRAIN = [
-    ("--dataset nope", "nope"),
-    ("--dataset digits --schedule quick", "--schedule.*quick.*cosine"),
-    ("--dataset digits --prediction-type z", "--prediction-type.*'z'.*eps"),
-    ("--dataset digits --epochs 0", "--epochs: 0 must be at least 1"),
-    ("--dataset digits --epochs many", "--epochs.*'many'"),
-    ("--dataset digits --minutes 0", "--minutes: 0.0 must be above 0"),
-    ("--dataset digits --batch-size -3", "--batch-size: -3"),
-    ("--dataset digits --learning-rate 0", "--learning-rate"),
-    ("--dataset digits --image-size 0", "--image-size.*'0'"),
-    ("--dataset digits --image-size 8x", "--image-size.*'8x'"),
-    ("--dataset digits --image-size 7 --dry-run", "7x7.*Nearest: 6x6 or 8x8"),
-    ("--dataset digits --channels 2", "--channels.*2"),
-    ("--dataset digits --set wings=2", "--set.*wings.*widths"),
-    ("--dataset digits --set dropout=high", "--set.*dropout=high.*float"),
-    ("--dataset digits --set dropout=1.5", "--dropout: 1.5"),
-    ("--dataset digits --set sampler=dpm", "--sampler: unknown 'dpm'. Choose from: ddim"),
-    ("--dataset digits --balance classes --unconditional", "balance"),
-    ("--dataset digits --folder .", "--folder.*not allowed with.*--dataset"),
-    ("--folder missing", "missing"),
-    ("--resume runs/none", "--resume.*runs/none"),
-    ("--resume", "--resume.*no run"),
-    ("--frobnicate", "--frobnicate"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "pattern"), BAD_TRAIN, ids=[a for a, _ in BAD_TRAIN])
-def test_bad_training_arguments_end_in_one_line(arguments, pattern, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    errors = refusal(train.main, arguments.split(), capsys)
-    assert re.search(pattern, errors[-1]), errors
-    assert not [line for line in errors if "Traceback" in line]
-    assert not list(tmp_path.iterdir())
 
 
 def test_choices_are_those_of_the_tables():
@@ -224,29 +182,6 @@ def test_separate_pictures_do_not_depend_on_the_batch(trained):
         one, other = (opened(folder / b / f"{index:05d}.png")[3] for b in ("b3", "b8"))
         assert np.abs(one - other).max() <= 1
     assert opened(folder / "b8.gif")[2] == 4  # 3 steps; Pillow joins frames that are equal
-
-
-BAD_SAMPLE = [
-    ("--model missing", "--model: missing does not exist"),
-    ("--model '{root}/docs'", "--model: .*docs is not an export"),
-    ("--sampler dpm", "--sampler: unknown 'dpm'. Choose from: ddim, ddpm, dpmpp_2m, heun."),
-    ("--class-name three", "--class-name: unknown 'three'. Choose from: 0, 1"),
-    ("--labels 3 10", "--labels: 10 is not in 0 .. 9"),
-    ("--labels 3 --class-name 3", "--class-name.*not allowed"),
-    ("--num 0", "--num: 0 must be at least 1"),
-    ("--num-steps 0", "--num-steps: 0"),
-    ("--seed 99999999999", "--seed"),
-    ("--out picture.jpg", "--out: picture.jpg must end in .png"),
-    ("--guidance-scale high", "--guidance-scale.*'high'"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "pattern"), BAD_SAMPLE, ids=[a for a, _ in BAD_SAMPLE])
-def test_bad_sampling_arguments_end_in_one_line(trained, arguments, pattern, monkeypatch, capsys):
-    monkeypatch.chdir(trained[0])
-    errors = refusal(sample.main, shlex.split(arguments.format(root=ROOT)), capsys)
-    assert len(errors) == 1
-    assert re.search(pattern, errors[0]), errors
 
 
 def test_broken_model_ends_in_one_line(trained, tmp_path, capsys):

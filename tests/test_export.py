@@ -174,6 +174,7 @@ def test_config_says_what_is_needed_to_sample(exports, name):
     versions = config.pop("versions")
     assert versions == {"keras": keras.__version__, "tensorflow": tf.__version__}
     assert config == {
+        "format": 1,
         "num_classes": 3 if labelled else 0,
         "class_names": ["a", "b", "c"] if labelled else [],
         "schedule": "linear",
@@ -258,6 +259,22 @@ def test_a_failed_export_leaves_the_old_one(models, old, archive):
     assert names_in(old.parent) == ["model"]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sampler": "dpm"}, "unknown sampler 'dpm'. Choose from: ddim"),
+        ({"num_steps": 0}, r"num_steps: 0 is not in 1 \.\. 1000"),
+        ({"guidance_scale": float("nan")}, r"guidance_scale: nan is not in 0 \.\. 100"),
+        ({"class_names": ["a", "b"]}, "class_names: 2 names for 3 classes; give one for each"),
+    ],
+)
+def test_defaults_that_cannot_be_sampled_with(models, old, archive, options, message):
+    with pytest.raises(ValueError, match=message):
+        export_saved_model(models["labelled"], old, **options)
+    assert (old / "saved_model.pb").read_text() == "old"
+    assert names_in(old.parent) == ["model"]
+
+
 def test_empty_and_missing_folders_are_used(models, tmp_path, archive):
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "empty", tmp_path / "new" / "deep"):
@@ -281,6 +298,12 @@ def test_a_file_is_left_as_it_is(models, tmp_path, archive):
         export_saved_model(models["labelled"], tmp_path / "file")
     assert (tmp_path / "file").read_text() == "of somebody"
     assert names_in(tmp_path) == ["file"]
+
+
+def test_a_folder_inside_of_a_file_is_found_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("of somebody")
+    with pytest.raises(ValueError, match="file: is not a folder"):
+        export.check_target(tmp_path / "file" / "deep" / "model")
 
 
 def test_a_backup_beside_the_export_is_left_alone(models, old, archive):

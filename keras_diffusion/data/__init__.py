@@ -16,6 +16,7 @@ from keras_diffusion.data.sources import Source
 
 __all__ = ["Source", "TrainingData", "load", "load_source"]
 
+MOST_SKIPPED = 10  # lines about files that were skipped
 # Mirrored flowers are flowers; mirrored digits, or text in a photo, are not what they were.
 FLIPPED = ("oxford_flowers102", "tf_flowers")
 
@@ -52,8 +53,11 @@ class TrainingData:
         classes = f"{source.num_classes} classes" if source.num_classes else "no labels"
         lines = [f"{source.name}: {height}x{width}x{channels}, {classes}", str(source.table)]
         if source.skipped:
-            lines.append(f"skipped {len(source.skipped)} files:")
-            lines += [f"  {file}" for file in source.skipped[:10]]
+            files = "file" if len(source.skipped) == 1 else "files"
+            lines.append(f"skipped {len(source.skipped)} {files}:")
+            lines += [f"  {file}" for file in source.skipped[:MOST_SKIPPED]]
+            if len(source.skipped) > MOST_SKIPPED:
+                lines.append(f"  and {len(source.skipped) - MOST_SKIPPED} more")
         return "\n".join(lines)
 
 
@@ -179,7 +183,9 @@ def _source(name, folder, data_dir, train_split, val_split):
     if name is not None and name != "digits":
         return sources.tfds(name, data_dir, train_split, val_split)
     if train_split or val_split:
-        raise ValueError("train_split and val_split are for tfds data sets only")
+        raise ValueError(
+            "--train-split and --val-split are for tfds data sets; digits and folders are cut 80/20"
+        )
     return sources.folder(folder) if folder is not None else sources.digits()
 
 

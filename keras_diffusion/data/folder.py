@@ -4,9 +4,10 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
+import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -35,7 +36,8 @@ def scan(root):
     """Finds the pictures under a folder and decodes each once, to be sure that it can be read.
 
     Sub-folders are the classes (searched at any depth). Without sub-folders the pictures lie
-    directly inside and are unlabelled. Hidden files are ignored.
+    directly inside and are unlabelled. Hidden files are ignored. A picture of more pixels than
+    Pillow takes for honest (89 million) is skipped before it is decoded.
 
     Args:
         root: path of the folder.
@@ -50,11 +52,16 @@ def scan(root):
     """
     root = pathlib.Path(root)
     if not root.is_dir():
+        if root.exists():
+            raise NotADirectoryError(f"{str(root)!r} is a file, not a folder")
         raise FileNotFoundError(f"there is no folder {str(root)!r}")
     groups, skipped = _groups(root)
     files = [(path, name) for name, paths in groups.items() for path in paths]
-    with concurrent.futures.ThreadPoolExecutor() as pool:  # Pillow decodes without the GIL
-        probes = list(pool.map(_probe, (path for path, _ in files)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Pillow makes do with is no concern of the user
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with concurrent.futures.ThreadPoolExecutor() as pool:  # Pillow decodes without the GIL
+            probes = list(pool.map(_probe, (path for path, _ in files)))
     good = []
     for (path, name), probe in zip(files, probes, strict=True):
         if isinstance(probe, str):
@@ -63,7 +70,10 @@ def scan(root):
             good.append((str(path), name, probe))
     if not good:
         detail = f" (skipped {skipped[0]})" if skipped else ""
-        raise ValueError(f"no readable picture in the folder {str(root)!r}{detail}")
+        raise ValueError(
+            f"no readable picture in the folder {str(root)!r}{detail}; it takes "
+            f"{', '.join(EXTENSIONS)} files, directly inside or in a sub-folder for each class"
+        )
     paths, names, probes = zip(*good, strict=True)
     class_names = tuple(sorted(set(names) - {None}))
     labels = np.array([class_names.index(n) for n in names], np.int64) if class_names else None
@@ -85,6 +95,8 @@ def decode(path, channels):
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         image = image.convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:  # only RGBA has room for all of it
+        image = image.convert("RGBA")
     pixels = np.array(image.convert(_MODES[channels]))
     return pixels.reshape(*pixels.shape[:2], channels)
 
@@ -99,8 +111,16 @@ def _probe(path):
     """(height, width, channels) that a file decodes to, or in words why it does not."""
     if path.suffix.lower() not in EXTENSIONS:
         return "not a picture by its name"
+    if not path.is_file():  # a pipe would be waited for, for ever
+        return "not a file" if path.exists() else "a link to nothing"
     try:
+        if not path.stat().st_size:
+            return "an empty file"
         image = _open(path)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
+    except UnidentifiedImageError:
+        return "not a picture by its content"
     except Exception as error:  # noqa: BLE001  decoders raise anything on bytes not their own
         brief = str(error).partition("\n")[0].replace(repr(str(path)), "file")
         return brief or type(error).__name__
@@ -123,11 +143,12 @@ def _groups(root):
     """{class name: sorted files}, with the class None when there are no sub-folders."""
     entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
     folders = {path.name: _files_below(path) for path in entries if path.is_dir()}
+    notes = [f"{name}: a folder without files" for name, files in folders.items() if not files]
     folders = {name: files for name, files in folders.items() if files}
-    loose = [path for path in entries if path.is_file()]
+    loose = [path for path in entries if not path.is_dir()]
     if not folders:
-        return {None: loose}, []
-    return folders, [f"{path.name}: not in a class folder" for path in loose]
+        return {None: loose}, notes
+    return folders, notes + [f"{path.name}: not in a class folder" for path in loose]
 
 
 def _files_below(folder):

@@ -161,12 +161,14 @@ def tfds(name, data_dir=None, train_split=None, val_split=None):
         ValueError: for an unknown name or split, or a data set without 8 bit images.
         FileNotFoundError: if the data set is not prepared and cannot be downloaded.
     """
+    if data_dir is not None and os.path.isfile(data_dir):
+        raise ValueError(f"data_dir {str(data_dir)!r} is a file; give the folder of prepared data")
     import tensorflow_datasets as tfds_library
 
     builder = _prepared_builder(tfds_library, name, data_dir)
     image_key, label_key = _feature_keys(tfds_library, builder.info)
     if (train_split is None) != (val_split is None):
-        raise ValueError("give both train_split and val_split, or neither")
+        raise ValueError("give both --train-split and --val-split, or neither")
     if train_split is None:
         train_split, val_split = splits.default_splits(builder.name, tuple(builder.info.splits))
     sizes = [_split_size(builder, split) for split in (train_split, val_split)]
@@ -208,7 +210,10 @@ def _from_slices(name, images, labels, class_names, image_shape, val_percent):
     strata = np.zeros(len(images), np.int64) if labels is None else labels.astype(np.int64)
     chosen = splits.stratified(strata, val_percent)
     if not len(chosen[1]):
-        raise ValueError(f"{name!r} has no two pictures of one class to split for validation")
+        raise ValueError(
+            f"{name!r} has no two pictures of one class to split for validation; "
+            "give each class two or more"
+        )
     datasets = []
     for positions in chosen:
         example = {"image": images[positions]}
@@ -280,7 +285,10 @@ def _split_size(builder, split):
             "(write for example 'train[:80%]' or 'train+test')"
         ) from error
     if not size:
-        raise ValueError(f"the split {split!r} of the data set {builder.name!r} has no images")
+        raise ValueError(
+            f"the split {split!r} of the data set {builder.name!r} has no images; "
+            f"{builder.name!r} has {', '.join(builder.info.splits)}"
+        )
     return size
 
 
