@@ -71,9 +71,12 @@ def is_finished(config, progress):
 
 def _fit(model, data, config, progress, used, strategy):
     """Keras begins epochs only at their first batch: the rest of a begun one is its own `fit`."""
+    steps = _validation_steps(config, data.source)
+    # Without an end: Keras 3.15 looks at one batch more than it evaluates.
+    validation = data.validation.take(steps).repeat()
     options = {
-        "validation_data": distribution.share_out(strategy, data.validation),
-        "validation_steps": _validation_steps(config, data.source),
+        "validation_data": distribution.share_out(strategy, validation),
+        "validation_steps": steps,
         "callbacks": used,
         "shuffle": False,
         "verbose": "auto" if distribution.is_chief(strategy) else 0,
