@@ -4,6 +4,7 @@ The only file that knows of strategies. With one replica every function here is 
 or nearly so. `docs/scaling.md` tells how it is used.
 """
 
+import contextlib
 import json
 import os
 
@@ -235,6 +236,22 @@ class Votes:
             return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(values))
 
         return self.strategy.run(summed, args=(values,))
+
+
+class WorkerLost(Exception):
+    """Another worker has died; TensorFlow cannot go on without it."""
+
+
+@contextlib.contextmanager
+def noticing_losses(strategy):
+    """Turns TensorFlow's errors about other workers into `WorkerLost`, within seconds."""
+    kinds = ("Aborted", "Cancelled", "DeadlineExceeded", "Internal", "Unavailable")
+    try:
+        yield
+    except tuple(getattr(tf.errors, f"{kind}Error") for kind in kinds) as error:
+        if not is_multi_worker(strategy):
+            raise
+        raise WorkerLost("another worker is gone; start all workers again.") from error
 
 
 # Sampling -----------------------------------------------------------------------------------

@@ -1,19 +1,11 @@
 """`fit` for a run: begun and resumed at any step, interrupted safely, by one process or many."""
 
 import keras
-import tensorflow as tf
 
 from keras_diffusion import callbacks, distribution, interruption
 from keras_diffusion.recording import Recorder
 
 VALIDATION_SHARE = 0.25  # of the training images, at most: an epoch is not to wait for it
-WORKER_LOST = (  # what TensorFlow raises when another worker is gone
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-    tf.errors.UnavailableError,
-)
 
 
 def fit(model, data, config, run_dir, progress, votes):
@@ -30,6 +22,7 @@ def fit(model, data, config, run_dir, progress, votes):
     Raises:
         interruption.Interrupted: after Ctrl-C or SIGTERM; a checkpoint is written.
         callbacks.TrainingStopped: the training has failed.
+        distribution.WorkerLost: another worker is gone.
     """
     budget = callbacks.Budget(
         config.learning_rate,
@@ -53,13 +46,8 @@ def fit(model, data, config, run_dir, progress, votes):
         used = [budget, callbacks.Faults(progress), recorder]
         if votes.is_chief:
             used += _shown(model, config, run_dir)
-        try:
+        with distribution.noticing_losses(votes.strategy):
             _fit(model, data, config, progress, used, votes.strategy)
-        except WORKER_LOST as error:
-            if not distribution.is_multi_worker(votes.strategy):
-                raise
-            reason = str(error).splitlines()[0]
-            raise callbacks.TrainingStopped(f"another worker is gone ({reason}).") from error
 
 
 def is_finished(config, progress):

@@ -121,6 +121,15 @@ class DiffusionModel(keras.Model):
         level = self._level(noised["t"])
         return process.to_pair(output, noised["x_t"], level, self.prediction_type)[0]
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """What Keras does before `fit`; all is built but the optimizer.
+
+        Keras would average a batch over the replicas, which fails for dicts and several workers.
+        """
+        if self.optimizer is not None and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.network.trainable_variables)
+
     def _gradients(self, noised):
         """Returns the gradients of the mean loss, and `_errors`."""
         variables = self.network.trainable_variables

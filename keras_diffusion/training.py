@@ -68,6 +68,8 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
         _train(model, config, data, run_dir, progress, votes)
         if votes.is_chief:
             _finish(model, config, data, run_dir, export_dir)
+        with distribution.noticing_losses(votes.strategy):
+            votes.total([1])  # whoever left before the chief would be taken for lost
 
 
 def _same_bits_again():
@@ -116,7 +118,7 @@ def _train(model, config, data, run_dir, progress, votes):
         return
     try:
         fitting.fit(model, data, config, run_dir, progress, votes)
-    except TrainingStopped as error:
+    except (TrainingStopped, distribution.WorkerLost) as error:
         saved = checkpoints.listed(run_dir / "checkpoints")
         left = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint"
         raise TrainingStopped(f"{error} Training has stopped; {left}.") from error
