@@ -17,6 +17,7 @@ from pathlib import Path
 import keras
 
 from keras_diffusion.files import PART, whole_file
+from keras_diffusion.model import DiffusionModel
 
 FORMAT = 1  # of the progress file; a higher one was written by a later version
 PROGRESS_FILE = "progress.json"  # inside of the .keras file
@@ -120,6 +121,8 @@ def load(directory, warn=print):
         try:
             progress = Progress(**{name: v for name, v in record.items() if name != "format"})
             model = keras.models.load_model(path)
+            if not isinstance(model, DiffusionModel):
+                raise ValueError(f"it holds a {type(model).__name__}")
             for variable, value in zip(_random_state(model), progress.random, strict=True):
                 variable.assign(value)
             return path, model, progress

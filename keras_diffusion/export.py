@@ -2,13 +2,13 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from keras_diffusion.denoiser import make_denoiser
+from keras_diffusion.files import whole_folder
 from keras_diffusion.generation import signature
 from keras_diffusion.registry import lookup
 from keras_diffusion.samplers import SAMPLERS
@@ -53,11 +53,10 @@ def export_saved_model(
     Raises:
         ValueError: `path` holds something that is not a SavedModel; a default that cannot be
             sampled with; class names that are not one for each class.
+        OSError: it cannot be written; what was there before is there still.
     """
     path = check_target(path)
     _check_defaults(model, sampler, num_steps, guidance_scale, class_names)
-    part = path.with_name(f".{path.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
     archive = keras.export.ExportArchive()
     archive.track(model.ema_network)
     specs = list(signature(model.num_classes > 0).values())
@@ -65,7 +64,6 @@ def export_saved_model(
         archive.add_endpoint(f"generate_{name}", _generator(model, name), specs)
         archive.add_endpoint(f"trajectory_{name}", _generator(model, name, num_frames=20), specs)
     archive.add_endpoint("denoise", *_denoise_endpoint(model))
-    archive.write_out(str(part), verbose=False)
     config = {
         "format": FORMAT,
         "image_shape": model.image_shape,
@@ -80,9 +78,13 @@ def export_saved_model(
         "training": training or {},
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
     }
-    (part / CONFIG_FILE).parent.mkdir(exist_ok=True)
-    (part / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-    _replace(part, path)
+    with whole_folder(path) as part:
+        try:
+            archive.write_out(str(part), verbose=False)
+        except tf.errors.OpError as error:  # such as a full disk
+            raise OSError(f"{path}: cannot be written: {error.message}") from error
+        (part / CONFIG_FILE).parent.mkdir(exist_ok=True)
+        (part / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
     return path
 
 
@@ -137,13 +139,3 @@ def check_target(path):
     if not free and not (path / "saved_model.pb").exists():
         raise ValueError(f"{path}: is not empty and not a SavedModel; it is left as it is.")
     return path
-
-
-def _replace(part, path):
-    """Puts the folder `part` where `path` is; the old one goes last."""
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        os.replace(path, old)
-    os.replace(part, path)
-    shutil.rmtree(old, ignore_errors=True)

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import shutil
+from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -19,10 +21,36 @@ def whole_file(path):
         flush(part)
         os.replace(part, path)
         flush(folder or ".")
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(part)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
+
+
+@contextlib.contextmanager
+def whole_folder(path):
+    """Yields the path of a folder to fill, and puts it where `path` is once that went well.
+
+    A folder that is there already goes last: it is lost only when the new one is on the disk.
+    """
+    path = Path(path)
+    part, old = (path.with_name(f"{prefix}{path.name}") for prefix in (PART, ".old-"))
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        yield part
+        for found in [*part.rglob("*"), part]:
+            flush(found)
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(part, path)
+        flush(path.parent)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 PART = ".part-"  # begins the names of files that are being written

@@ -118,10 +118,11 @@ def _train(model, config, data, run_dir, progress, votes):
         return
     try:
         fitting.fit(model, data, config, run_dir, progress, votes)
-    except (TrainingStopped, distribution.WorkerLost) as error:
+    except (TrainingStopped, distribution.WorkerLost, OSError) as error:
         saved = checkpoints.listed(run_dir / "checkpoints")
         left = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint"
-        raise TrainingStopped(f"{error} Training has stopped; {left}.") from error
+        kind = OSError if isinstance(error, OSError) else TrainingStopped
+        raise kind(f"{error} Training has stopped; {left}.") from error
 
 
 def _finish(model, config, data, run_dir, export_dir):

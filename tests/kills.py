@@ -55,13 +55,13 @@ def train_through(folder, options):
     return time.monotonic() - began
 
 
-def train_with_kills(folder, options, kills, draw_seconds):
-    """Trains, killed `kills` times after `draw_seconds()` each; returns where the kills fell."""
+def train_with_kills(folder, options, kills, wait):
+    """Trains, killed `kills` times when `wait(process)` returns; returns where the kills fell."""
     folder.mkdir(parents=True)
     fell = []
     while len(fell) < kills:
         process = begin_or_resume(folder, options)
-        time.sleep(draw_seconds())
+        wait(process)
         if process.poll() is not None:
             assert process.returncode == 0, (folder / "log.txt").read_text()[-2000:]
             break  # it was finished before its time

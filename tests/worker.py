@@ -1,0 +1,22 @@
+"""train.py, but for a line with the checksum of all weights after training: for several workers."""
+
+import hashlib
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import train  # noqa: E402
+from keras_diffusion import fitting  # noqa: E402
+
+fit = fitting.fit
+
+
+def fit_and_tell(model, *arguments):
+    fit(model, *arguments)
+    digest = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights()))
+    print("weights", digest.hexdigest(), flush=True)
+
+
+fitting.fit = fit_and_tell
+sys.exit(train.main(sys.argv[1:]))
