@@ -9,7 +9,9 @@ import sys
 __version__ = "0.1.0"
 
 _HOME = {"DiffusionModel": "model", "export_saved_model": "export"}
-_ROOMS = ("callbacks", "data", "networks", "plotting", "samplers", "schedules")
+_ROOMS = (
+    "callbacks", "data", "distribution", "networks", "plotting", "samplers", "schedules"
+)  # fmt: skip
 __all__ = [*_HOME, *_ROOMS]
 
 

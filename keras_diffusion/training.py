@@ -60,6 +60,7 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
     with alone:
         with votes.strategy.scope():
             model, progress = _begin(config, data, run_dir, resume)
+        _check_agreement(model, run_dir, votes)
         _print_costs(model.network, config)
         if dry_run:
             print(json.dumps(dataclasses.asdict(config), indent=2))
@@ -106,6 +107,13 @@ def _begin(config, data, run_dir, resume):
         f"learning rate {float(optimizer.learning_rate.numpy()):.2e}"
     )
     return model, progress
+
+
+def _check_agreement(model, run_dir, votes):
+    step = int(model.optimizer.iterations.numpy())
+    workers, sum_of_steps = votes.total([1, step])
+    if sum_of_steps != workers * step:
+        raise ValueError(f"--resume: not all workers see the same checkpoint in {run_dir}.")
 
 
 def _train(model, config, data, run_dir, progress, votes):
