@@ -7,6 +7,7 @@ from keras_diffusion import data
 from keras_diffusion.model import DiffusionModel
 from keras_diffusion.networks import NETWORKS
 from keras_diffusion.networks.layers import AdaptiveNorm, Recomputed
+from keras_diffusion.networks.unet import check_size as check_unet_size
 from keras_diffusion.registry import lookup
 
 CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # flags of processors that multiply in bfloat16
@@ -36,6 +37,15 @@ def _cpu_flags():
             return next((line.split() for line in file if line.startswith("flags")), [])
     except OSError:  # not Linux
         return []
+
+
+def check_size(config):
+    """Raises ValueError for an image size that the network cannot take, before data is read."""
+    if config.image_size:
+        try:
+            check_unet_size(config.image_size, 2 ** (len(config.widths) - 1))
+        except ValueError as error:
+            raise ValueError(f"--image-size: {error}") from error
 
 
 def load_data(config):

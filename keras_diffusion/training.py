@@ -42,6 +42,7 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
     policy, reason = build.precision(config.precision)
     keras.config.set_dtype_policy(policy)
     print(f"precision: {policy} ({reason})")
+    build.check_size(config)
     data = build.load_data(config)
     print(data.summary, flush=True)
     config = dataclasses.replace(
