@@ -97,7 +97,7 @@ class Recorder(keras.callbacks.Callback):
         rate = float(self.model.optimizer.learning_rate.numpy())
         row = {"epoch": self.progress.epoch + 1, "learning_rate": rate}
         row["skipped"] = skipped - self.progress.skipped_before
-        row.update({name: float(value) for name, value in logs.items()})
+        row.update({name: float(logs[name]) for name in sorted(logs)})  # as Keras has them
         self.progress.history.append(row)
         self.progress.skipped_before = skipped
         self.progress.epoch += 1

@@ -70,7 +70,7 @@ def state_of(model):
     """{name: array} of all that training changes: weights, EMA, optimizer, random states."""
     variables = [*model.network.variables, *model.ema_network.weights, model.skipped_steps]
     variables += model.optimizer.variables
-    return {f"{number} {v.name}": v.numpy() for number, v in enumerate(variables)}
+    return {f"{number} {tuple(v.shape)}": v.numpy() for number, v in enumerate(variables)}
 
 
 def assert_same_state(one, other):

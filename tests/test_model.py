@@ -72,14 +72,13 @@ def test_overfits_a_batch():
     keras.utils.set_random_seed(0)
     network = unet(SHAPE, widths=(16,), attention=(False,), embedding_width=32)
     model = DiffusionModel(network, ema_decay=0.9)
-    model.compile(keras.optimizers.Adam(1e-2))
-    batch = np.tile(images, (8, 1, 1, 1))
-    before = arrays(model.test_on_batch(batch, return_dict=True))["loss"]
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, 500)))
+    batch, many = (np.tile(images, (count, 1, 1, 1)) for count in (8, 128))
+    before = model.evaluate(many, batch_size=256, verbose=0, return_dict=True)["loss"]
     assert before == pytest.approx(1, abs=0.1)  # for the answer zero
-    steps = tf.data.Dataset.from_tensors(batch).repeat(300)
-    model.fit(steps, verbose=0)
-    after = arrays(model.test_on_batch(batch, return_dict=True))["loss"]
-    assert after < 0.2 * before
+    model.fit(tf.data.Dataset.from_tensors(batch).repeat(500), verbose=0)
+    after = model.evaluate(many, batch_size=256, verbose=0, return_dict=True)["loss"]
+    assert after < 0.17 * before  # 0.13 to 0.14 with other seeds
     drawn = model.generate(16, num_steps=10).astype(float)
     distance = np.abs(drawn[:, None] - images[None].astype(float)).mean(axis=(2, 3, 4))
     assert np.median(distance.min(axis=1)) < 30, "of 255; the samples are no bars"
