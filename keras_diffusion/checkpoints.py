@@ -77,7 +77,8 @@ def save(model, progress, directory, batches, keep=2):
         with zipfile.ZipFile(part, "a") as file:
             file.writestr(PROGRESS_FILE, json.dumps(record))
     best = progress.best and directory / f"step-{progress.best['batches']:08d}.keras"
-    for old in listed(directory)[:-keep]:
+    paths = listed(directory)
+    for old in paths[: paths.index(path) + 1][:-keep]:  # a damaged one may come after it
         if old != best:
             old.unlink()
     return path
@@ -113,10 +114,11 @@ def load(directory, warn=print):
                 if damaged:
                     raise ValueError(f"{damaged} does not match its checksum")
                 record = json.loads(file.read(PROGRESS_FILE))
+            is_later = record["format"] > FORMAT
         except Exception as error:  # noqa: BLE001  a damaged zip file raises anything
             warn(_skipped(path, error))
             continue
-        if record.get("format", 0) > FORMAT:
+        if is_later:
             raise ValueError(f"{path}: was written by a later version of keras_diffusion.")
         try:
             progress = Progress(**{name: v for name, v in record.items() if name != "format"})

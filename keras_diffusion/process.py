@@ -141,4 +141,4 @@ def spread_times(offset, places):
         places: (B,) int32, the places of the images in the batch of all replicas.
     """
     turns = ops.cast(ops.cast(places, "int32") * GOLDEN, "float32")  # wraps around, exactly
-    return (offset + turns / 2**32) % 1.0
+    return (offset + turns / 2**32) % 1.0 % 1.0  # the first may round up to 1

@@ -1,6 +1,7 @@
 """The callback that keeps a run's `Progress`, and writes checkpoints and history.csv by it."""
 
 import csv
+import math
 import signal
 import tempfile
 import time
@@ -49,7 +50,7 @@ class Recorder(keras.callbacks.Callback):
         self.keep = keep
         self._scratch = None if votes.is_chief else tempfile.TemporaryDirectory()
         self._saved = self.batches  # when the last checkpoint was written
-        self._saved_at = time.monotonic()
+        self._saved_at = self._epoch_saved_at = time.monotonic()
         self._cost = 0.0  # seconds that it took
         self._epoch_means = None
 
@@ -97,23 +98,24 @@ class Recorder(keras.callbacks.Callback):
         rate = float(self.model.optimizer.learning_rate.numpy())
         row = {"epoch": self.progress.epoch + 1, "learning_rate": rate}
         row["skipped"] = skipped - self.progress.skipped_before
-        row.update({name: float(value) for name, value in logs.items()})
+        row.update({name: float(logs[name]) for name in sorted(logs)})  # as Keras has them
         self.progress.history.append(row)
         self.progress.skipped_before = skipped
         self.progress.epoch += 1
         self.progress.step = 0
         if self.votes.is_chief:
             write_history(self.progress.history, self.run_dir / "history.csv")
-        due = self._cost <= DEAREST_SHARE * (time.monotonic() - self._saved_at)
+        due = self._cost <= DEAREST_SHARE * (time.monotonic() - self._epoch_saved_at)
         if self.votes.of_chief([due])[0]:
             self.save()
+            self._epoch_saved_at = self._saved_at
 
     def save(self):
         """Writes a checkpoint of this moment; returns its path."""
         began = time.monotonic()
         self.progress.seconds = self.budget.seconds
         score = self.progress.history[-1].get("val_loss") if self.progress.history else None
-        if score is not None and self.progress.step == 0:
+        if score is not None and math.isfinite(score) and self.progress.step == 0:
             best = self.progress.best
             if best is None or score < best["val_loss"]:
                 self.progress.best = {"val_loss": score, "batches": self.batches}

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_diffusion import DiffusionModel
-from keras_diffusion.batches import unpack
+from keras_diffusion.batches import mean_over_parts, unpack
 from keras_diffusion.networks import unet
 
 SHAPE = (4, 4, 1)
@@ -205,3 +205,101 @@ def test_endpoint_takes_the_place_of_the_noise(unlabelled):
     noisy = first_loss(unlabelled, {"image": IMAGES})
     assert noisy == pytest.approx(1, abs=0.3)
     assert noisy != pytest.approx(1, abs=1e-4)
+
+
+# Parts of a batch
+
+
+def rows_of(count, width=3):
+    """A batch of `count` rows, and a kernel to multiply them with."""
+    rng = np.random.default_rng(0)
+    batch = {
+        "x": tf.constant(rng.normal(size=(count, width)), tf.float32),
+        "y": tf.constant(rng.normal(size=count), tf.float32),
+    }
+    return batch, tf.Variable(rng.normal(size=width), dtype=tf.float32)
+
+
+def gradients_of(kernel, calls):
+    """A function for `mean_over_parts`: gradients of a mean, and values of each row."""
+
+    def function(batch):
+        calls.append(int(batch["x"].shape[0] or 0))
+        with tf.GradientTape() as tape:
+            errors = (tf.linalg.matvec(batch["x"], kernel) - batch["y"]) ** 2
+            loss = tf.reduce_mean(errors)
+        return [tape.gradient(loss, kernel), loss], {"error": errors, "y": batch["y"]}
+
+    return function
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 12])
+@pytest.mark.parametrize("mode", ["eager", "graph", "unknown size"])
+def test_the_mean_over_parts_is_that_of_the_whole(parts, mode):
+    batch, kernel = rows_of(12)
+    whole = gradients_of(kernel, [])(batch)
+    calls = []
+
+    def worked(batch):
+        return mean_over_parts(gradients_of(kernel, calls), batch, parts)
+
+    if mode != "eager":
+        size = None if mode == "unknown size" else 12
+        specs = {"x": tf.TensorSpec((size, 3)), "y": tf.TensorSpec((size,))}
+        worked = tf.function(worked, input_signature=[specs])
+    means, values = worked(batch)
+    for got, expected in zip(means, whole[0], strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+    assert values.keys() == whole[1].keys()
+    for name, expected in whole[1].items():
+        np.testing.assert_allclose(values[name], expected, rtol=1e-6)
+    np.testing.assert_array_equal(values["y"], batch["y"])
+    if mode == "eager":
+        assert calls == [12 // parts] * parts
+    else:
+        assert len(calls) == min(parts, 2), "one graph for all parts after the first"
+
+
+@pytest.mark.parametrize("mode", [None, tf.function], ids=["eager", "graph"])
+def test_unequal_parts_are_refused(mode):
+    batch, kernel = rows_of(10)
+
+    def worked():
+        return mean_over_parts(gradients_of(kernel, []), batch, 4)
+
+    with pytest.raises(ValueError, match="accumulate: 10 images do not fall into 4 equal parts"):
+        (mode(worked) if mode else worked)()
+
+
+def test_unequal_parts_of_a_batch_of_unknown_size_are_refused():
+    _, kernel = rows_of(1)
+    worked = tf.function(
+        lambda batch: mean_over_parts(gradients_of(kernel, []), batch, 4),
+        input_signature=[{"x": tf.TensorSpec((None, 3)), "y": tf.TensorSpec((None,))}],
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        worked(rows_of(10)[0])
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_model_learns_the_same_in_parts(parts):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (16, *SHAPE), np.uint8)
+    labels = rng.integers(0, 3, 16)
+    results, weights = [], []
+    for accumulate in (1, parts):
+        model = tiny_model(num_classes=3, accumulate=accumulate)
+        steps = [model.train_on_batch(images, labels, return_dict=True) for _ in range(5)]
+        results.append({name: float(value) for name, value in steps[-1].items()})
+        weights.append(model.get_weights())
+    assert results[1] == pytest.approx(results[0], rel=1e-5)
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5)
+    untrained = tiny_model(num_classes=3).get_weights()
+    assert max(np.abs(w - u).max() for w, u in zip(weights[0], untrained, strict=True)) > 1e-2
+
+
+@pytest.mark.parametrize("accumulate", [0, -1])
+def test_no_parts_at_all(unlabelled, accumulate):
+    with pytest.raises(ValueError, match=f"accumulate: {accumulate} is not 1 or more"):
+        DiffusionModel(unlabelled.network, accumulate=accumulate)

@@ -1,4 +1,3 @@
-import json
 import re
 from types import SimpleNamespace
 
@@ -10,7 +9,8 @@ from PIL import Image
 from tensorflow.core.util import event_pb2
 
 from keras_diffusion import DiffusionModel, callbacks
-from keras_diffusion.callbacks import Budget, Checkpoint, Progress, SampleGrid, newest_checkpoint
+from keras_diffusion.callbacks import Budget, Faults, ProgressBar, SampleGrid, TrainingStopped
+from keras_diffusion.checkpoints import Progress
 from keras_diffusion.networks import unet
 
 SHAPE = (4, 4, 1)
@@ -151,7 +151,7 @@ def test_max_share_bounds_the_time_of_grids(tmp_path, clock):
 
 def budget_of(iterations=0, **options):
     budget = Budget(0.5, **options)
-    optimizer = SimpleNamespace(iterations=iterations, learning_rate=None)
+    optimizer = SimpleNamespace(iterations=tf.Variable(iterations), learning_rate=None)
     budget.set_model(SimpleNamespace(optimizer=optimizer, stop_training=False))
     return budget
 
@@ -181,15 +181,15 @@ def test_steps_are_counted_by_the_optimizer():
 
 
 def test_minutes_are_counted_by_the_clock(clock):
-    budget = budget_of(minutes=10, elapsed=60.0)
-    assert budget.elapsed == 60
+    budget = budget_of(minutes=10, seconds=60.0)
+    assert budget.seconds == 60
     budget.on_train_begin()
     for seconds, progress in ((0, 0.1), (240, 0.5), (300, 1.0)):
         clock.now += seconds
         assert budget.progress == pytest.approx(progress)
         budget.on_train_batch_end(0)
         assert budget.model.stop_training is (progress == 1)
-    assert budget.elapsed == 600
+    assert budget.seconds == 600
 
 
 def test_minutes_end_a_fit_in_the_middle_of_an_epoch(model, clock):
@@ -206,144 +206,103 @@ def test_a_budget_is_of_minutes_or_of_steps(lengths):
         Budget(1e-3, **lengths)
 
 
-# Checkpoint
+class ChiefsVotes:
+    """As another worker hears the chief, whose clock is 90 seconds ahead."""
+
+    def of_chief(self, values):
+        return [value + 90 for value in values]
 
 
-def names_in(folder):
-    return sorted(path.name for path in folder.iterdir())
+def test_workers_go_by_the_clock_of_the_chief(clock):
+    budget = budget_of(minutes=2, votes=ChiefsVotes())
+    budget.on_train_begin()
+    for seconds, progress in ((0, 0.75), (29, 0.991667), (2, 1.0)):
+        clock.now += seconds
+        assert budget.progress == pytest.approx(progress, abs=1e-6)
+        budget.on_train_batch_end(0)
+        assert budget.model.stop_training is (progress == 1)
+    assert budget.seconds == 31, "what it has trained itself"
 
 
-def checkpoint_of(model, folder, **options):
-    return Checkpoint(folder, Budget(1e-3, total_steps=100), minutes=0, **options)
+def test_a_second_fit_goes_on_with_the_same_time(clock):
+    # The rest of a begun epoch is a `fit` of its own.
+    budget = budget_of(minutes=1, seconds=5.0)
+    for _ in range(2):
+        budget.on_train_begin()
+        clock.now += 10
+    assert budget.seconds == 25
 
 
-def test_the_last_few_are_kept(model, tmp_path):
-    fit(model, checkpoint_of(model, tmp_path, keep=2), epochs=4)
-    assert names_in(tmp_path) == [
-        "epoch-0003.json",
-        "epoch-0003.keras",
-        "epoch-0004.json",
-        "epoch-0004.keras",
-    ]
-    path, state = newest_checkpoint(tmp_path)
-    assert path == tmp_path / "epoch-0004.keras"
-    assert state["epochs"] == 4
-    loaded = keras.models.load_model(path)
-    assert int(loaded.optimizer.iterations) == int(model.optimizer.iterations)
-    for one, other in zip(loaded.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+# Faults
 
 
-def test_short_epochs_are_not_all_saved_but_the_last_is(model, tmp_path, clock):
-    budget = Budget(1e-3, total_steps=100)
-    checkpoint = Checkpoint(tmp_path, budget, keep=9, minutes=1)
-    ticking = Ticking(clock, seconds=10)  # two batches, 20 seconds, an epoch
-    fit(model, ticking, budget, checkpoint, epochs=7)
-    assert names_in(tmp_path)[1::2] == [f"epoch-000{n}.keras" for n in (3, 6, 7)]
-    assert [json.loads(p.read_text())["elapsed"] for p in sorted(tmp_path.glob("*.json"))] == [
-        60,
-        120,
-        140,
-    ]
+def faults_of(skipped=0, **options):
+    progress = Progress(**options)
+    faults = Faults(progress)
+    faults.set_model(SimpleNamespace(skipped_steps=tf.Variable(skipped)))
+    faults.on_train_begin()
+    return faults, progress
 
 
-class Saved:
-    """A model whose saves are quick, and fail on request."""
-
-    fail = False
-
-    def save(self, path):
-        with open(path, "w") as file:
-            file.write("half" if self.fail else "whole")
-        if self.fail:
-            raise OSError("No space left on device")
+def step(faults, skipped):
+    faults.model.skipped_steps.assign_add(int(skipped))
+    faults.on_train_batch_end(0)
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """Two checkpoints in a folder, and their callback."""
-    checkpoint = Checkpoint(tmp_path, Budget(1e-3, total_steps=1), keep=2, minutes=0)
-    checkpoint.set_model(Saved())
-    for epoch in (0, 1):
-        checkpoint.on_epoch_end(epoch)
-    return checkpoint
+def test_ten_skipped_steps_in_a_row_end_the_training():
+    faults, progress = faults_of(skipped=7)
+    for skipped in [True] * 9 + [False] + [True] * 9:
+        step(faults, skipped)
+    assert progress.skipped_in_a_row == 9
+    message = "10 steps in a row had a gradient that is not finite; .*--learning-rate"
+    with pytest.raises(TrainingStopped, match=message):
+        step(faults, skipped=True)
 
 
-def test_a_failed_save_leaves_the_old_ones(saved, tmp_path):
-    saved.model.fail = True
-    with pytest.raises(OSError, match="No space left"):
-        saved.on_epoch_end(2)
-    kept = [path.name for path in sorted(tmp_path.glob("epoch-*.keras"))]
-    assert kept == ["epoch-0001.keras", "epoch-0002.keras"]
-    path, state = newest_checkpoint(tmp_path)
-    assert (path.name, path.read_text(), state["epochs"]) == ("epoch-0002.keras", "whole", 2)
-    saved.model.fail = False
-    saved.on_epoch_end(3)
-    assert newest_checkpoint(tmp_path)[1]["epochs"] == 4
-    assert not (tmp_path / "part.keras").exists()
+def test_skipped_steps_in_a_row_are_counted_over_a_resume():
+    faults, _ = faults_of(skipped=8, skipped_in_a_row=8)
+    step(faults, skipped=True)
+    with pytest.raises(TrainingStopped, match="10 steps"):
+        step(faults, skipped=True)
+    faults, progress = faults_of(skipped=8, skipped_in_a_row=8)
+    step(faults, skipped=False)
+    assert progress.skipped_in_a_row == 0
 
 
-def test_a_save_that_stops_before_its_last_move_is_no_checkpoint(saved, tmp_path, monkeypatch):
-    def stop(*paths):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(callbacks.os, "replace", stop)
-        with pytest.raises(KeyboardInterrupt):
-            saved.on_epoch_end(2)
-    assert newest_checkpoint(tmp_path)[0].name == "epoch-0002.keras"
-
-
-def test_nothing_is_saved_twice_or_without_an_epoch(saved, tmp_path):
-    before = (tmp_path / "epoch-0002.keras").stat().st_mtime_ns
-    saved.on_train_end()
-    assert (tmp_path / "epoch-0002.keras").stat().st_mtime_ns == before
-    Checkpoint(tmp_path / "other", saved.budget).on_train_end()
-    assert not (tmp_path / "other").exists()
+def warned(capsys, losses, zero_loss=0.8):
+    """Ends epochs with these losses; returns in which of them there was a warning."""
+    faults, _ = faults_of()
+    epochs = []
+    for epoch, loss in enumerate(losses):
+        faults.on_epoch_end(epoch, {"loss": loss, "zero_loss": zero_loss})
+        printed = capsys.readouterr().out
+        if printed:
+            assert re.search(r"warning: for two epochs the loss, 0\.(80|79)", printed)
+            epochs.append(epoch)
+    return epochs
 
 
-def test_epochs_are_ordered_as_numbers(saved, tmp_path):
-    for epoch in (9997, 9998, 9999, 10000):
-        saved.on_epoch_end(epoch)
-    assert newest_checkpoint(tmp_path)[1]["epochs"] == 10001
-    assert {path.name for path in tmp_path.glob("*.keras")} == {
-        "epoch-10000.keras",
-        "epoch-10001.keras",
-    }
+@pytest.mark.parametrize(
+    ("losses", "epochs"),
+    [
+        ([0.8, 0.8, 0.8, 0.8], [1]),  # once
+        ([0.801, 0.7989], [1]),  # to within rounding of what the network answers
+        ([0.8, 0.79, 0.8, 0.79], []),
+        ([0.5, 0.8, 0.8], [2]),
+        ([0.8, 0.8, 0.5, 0.8, 0.8], [1, 4]),
+        ([0.803, 0.803, 0.797, 0.797], []),
+    ],
+)
+def test_a_loss_as_of_the_answer_zero_is_warned_of(capsys, losses, epochs):
+    assert warned(capsys, losses) == epochs
 
 
-def test_no_checkpoint(tmp_path):
-    assert newest_checkpoint(tmp_path) is None
-    assert newest_checkpoint(tmp_path / "missing") is None
-    (tmp_path / "epoch-0001.keras").write_text("of somebody else")
-    assert newest_checkpoint(tmp_path) is None
-
-
-def test_a_resumed_run_goes_on_where_it_stopped(model, tmp_path, clock):
-    def sitting(model, epochs, state):
-        budget = Budget(1e-3, total_steps=100, elapsed=state["elapsed"])
-        used = Ticking(clock, 5), budget, Checkpoint(tmp_path, budget, minutes=0)
-        history = fit(model, *used, initial_epoch=state["epochs"], epochs=epochs)
-        return history.epoch
-
-    before = int(model.optimizer.iterations)
-    assert sitting(model, 2, {"epochs": 0, "elapsed": 0.0}) == [0, 1]
-    clock.now += 1e6  # a night
-    path, state = newest_checkpoint(tmp_path)
-    assert state == {"epochs": 2, "elapsed": 20.0}
-    resumed = keras.models.load_model(path)
-    assert sitting(resumed, 3, state) == [2]
-    path, state = newest_checkpoint(tmp_path)
-    assert (path.name, state) == ("epoch-0003.keras", {"epochs": 3, "elapsed": 30.0})
-    assert int(resumed.optimizer.iterations) == before + 6
-
-
-# Progress
+# ProgressBar
 
 
 def test_progress_shows_losses_and_speed_alone(model, capsys, clock):
     options = {"validation_data": (IMAGES,), "validation_batch_size": 8, "verbose": 1}
-    fit(model, Ticking(clock, 0.5), Progress(batch_size=8), epochs=2, **options)
+    fit(model, Ticking(clock, 0.5), ProgressBar(batch_size=8), epochs=2, **options)
     shown = capsys.readouterr().out
     assert "Epoch 2/2" in shown
     assert set(re.findall(r"- (\S+):", shown)) == {"loss", "val_loss", "images/s"}
@@ -352,7 +311,7 @@ def test_progress_shows_losses_and_speed_alone(model, capsys, clock):
 
 
 def test_progress_of_a_run_without_a_last_epoch(model, capsys, clock):
-    used = Ticking(clock, 15), Budget(1e-3, minutes=1), Progress(batch_size=8)
+    used = Ticking(clock, 15), Budget(1e-3, minutes=1), ProgressBar(batch_size=8)
     fit(model, *used, epochs=callbacks.UNLIMITED_EPOCHS, verbose=1)
     shown = capsys.readouterr().out
     assert re.findall(r"Epoch .*", shown) == ["Epoch 1", "Epoch 2"]
@@ -360,7 +319,7 @@ def test_progress_of_a_run_without_a_last_epoch(model, capsys, clock):
 
 def test_progress_with_a_coarse_clock(capsys, clock):
     # Batches of a small network are quicker than Windows' monotonic clock ticks.
-    progress = Progress(batch_size=8)
+    progress = ProgressBar(batch_size=8)
     progress.set_params({"verbose": 1, "epochs": 1, "steps": 2})
     progress.on_train_begin()
     progress.on_epoch_begin(0)

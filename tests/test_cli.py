@@ -19,6 +19,7 @@ from PIL import Image
 import sample
 import train
 from keras_diffusion import config as configuration
+from keras_diffusion import records
 from keras_diffusion.networks import NETWORKS
 from keras_diffusion.process import LOSS_WEIGHTINGS, PREDICTION_TYPES
 from keras_diffusion.samplers import SAMPLERS
@@ -28,7 +29,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = shlex.split(
     "--dataset digits --limit 64 --batch-size 32 --precision float32 --set widths=(8,16) "
     "--set attention=(False,False) --set embedding_width=16 --set num_steps=3 --epochs 2 "
-    "--set checkpoint_minutes=0"
+    "--checkpoint-minutes 0"
 )
 
 
@@ -111,8 +112,14 @@ def test_a_run_leaves_all_that_it_says(trained):
     folder, printed = trained
     for name in ("loss.png", "forward.png", "backward.png", "samples/epoch-0001.png"):
         assert opened(folder / "runs/tiny" / name)[0] > 200
-    assert len(history(folder)) == 2
-    assert float(history(folder)[1]["val_loss"]) > 0
+    rows = history(folder)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert [row["skipped"] for row in rows] == ["0", "0"]
+    assert 0 < float(rows[1]["learning_rate"]) < 1e-3
+    assert float(rows[1]["val_loss"]) > 0
+    assert 0.5 < float(rows[1]["zero_loss"]) < 2
+    saved = sorted(path.name for path in (folder / "runs/tiny/checkpoints").iterdir())
+    assert saved == ["step-00000003.keras", "step-00000004.keras"]
     record = json.loads((folder / "runs/tiny/config.json").read_text())
     assert record["config"]["widths"] == [8, 16]
     assert record["versions"]["keras"]
@@ -125,14 +132,63 @@ def test_resumed_run_ends_as_the_uninterrupted_one(trained):
     folder, _ = trained
     copy = folder.parent / "resumed"
     shutil.copytree(folder, copy)
-    for lost in (copy / "runs/tiny/checkpoints").glob("epoch-0002*"):
-        lost.unlink()
+    (copy / "runs/tiny/checkpoints/step-00000004.keras").write_bytes(b"torn off by a power cut")
     printed = run("train.py", "--resume", cwd=copy)
-    assert re.search(r"resuming .*epoch-0001.keras: step 2, 1 epochs, learning rate", printed)
+    assert re.search(r"warning: skipping .*step-00000004.keras, which does not read", printed)
+    message = r"resuming .*step-00000003.keras: step 3, 1 epochs and 1 batches, learning rate"
+    assert re.search(message, printed)
     assert len(history(copy)) == 2
     first, second = history(folder)[1], history(copy)[1]
     for name in first:
         assert float(first[name]) == pytest.approx(float(second[name]), rel=1e-4), name
+
+
+def test_a_finished_run_is_not_trained_again(trained):
+    folder, _ = trained
+    copy = folder.parent / "finished"
+    shutil.copytree(folder, copy)
+    shutil.rmtree(copy / "saved_models")
+    before = {path: path.read_bytes() for path in copy.glob("runs/tiny/checkpoints/*")}
+    printed = run("train.py", "--resume", "runs/tiny", cwd=copy)
+    assert "this run is finished; only its pictures and its export are made again" in printed
+    assert {path: path.read_bytes() for path in copy.glob("runs/tiny/checkpoints/*")} == before
+    assert history(copy) == history(folder)
+    assert (copy / "saved_models/tiny/saved_model.pb").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
+@pytest.mark.parametrize(("signum", "word"), [(2, "interrupted"), (15, "terminated")])
+def test_a_signal_ends_a_run_with_a_checkpoint_and_the_command_to_go_on(tmp_path, signum, word):
+    tiny = [*TINY[: TINY.index("--epochs")], "--epochs", "9999", "--checkpoint-minutes", "9999"]
+    command = [sys.executable, str(ROOT / "train.py"), *tiny, "--run-dir", "my runs/tiny"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 240
+        while not list(tmp_path.glob("my runs/tiny/samples/*.png")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signum)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signum, errors[-2000:]
+    *_, last, advice = errors.strip().splitlines()
+    assert last == f"{word}; all is saved. Go on with:"
+    assert advice == "  python train.py --resume 'my runs/tiny'"
+    assert list(tmp_path.glob("my runs/tiny/checkpoints/step-*.keras"))
+    assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_a_run_in_use_is_left_alone(trained, monkeypatch, capsys):
+    folder, _ = trained
+    copy = folder.parent / "in use"
+    shutil.copytree(folder, copy)
+    monkeypatch.chdir(copy)
+    with records.alone_in("runs/tiny"):
+        lines = refusal(train.main, ["--resume", "runs/tiny"], capsys)
+    assert "--run-dir: runs/tiny is in use by another run" in lines[-1]
 
 
 def test_run_directory_is_not_overwritten_and_contradictions_are_named(

@@ -137,6 +137,44 @@ def test_epochs_are_complete_different_and_resumable(streamed):
     assert np.array_equal(batch["label"], batch["image"][:, 0, 0, 0].numpy() % 3)
 
 
+@pytest.mark.parametrize("balance", [None, "classes"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_epoch_goes_on_at_any_step(streamed, balance):
+    # 53 images: the last batch of an epoch is left out, and the flips have to stay in step.
+    arrays = numbered(53)
+    arrays["image"][:, :, 1:] += 100
+    options = {"batch_size": 10, "seed": 2, "horizontal_flip": True}
+    if streamed and balance:
+        pytest.skip("a stream cannot be balanced")
+    if streamed:
+        epochs = pipeline.batches_from_stream(stream(arrays), 53, **options)
+    else:
+        epochs = pipeline.batches_in_memory(arrays, balance=balance, **options)
+
+    def seen(batches):
+        return [(b["image"].numpy().tolist(), b["label"].numpy().tolist()) for b in batches]
+
+    whole = [seen(epochs(epoch)) for epoch in range(3)]
+    assert [len(epoch) for epoch in whole] == [5, 5, 5]
+    for step in (0, 1, 4, 5):
+        rest = pipeline.endless(epochs, first_epoch=1, first_step=step).take(10 - step)
+        assert seen(rest) == whole[1][step:] + whole[2], step
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("batch_size", [4, 7, 20])
+def test_validation_images_are_numbered(streamed, batch_size):
+    arrays = numbered(13)
+    batches = pipeline.validation_batches(stream(arrays) if streamed else arrays, batch_size)
+    assert batches.element_spec["index"].dtype == tf.int64
+    batches = list(batches)
+    index = np.concatenate([batch["index"] for batch in batches])
+    np.testing.assert_array_equal(index, range(13))
+    for batch in batches:
+        np.testing.assert_array_equal(batch["image"][:, 0, 0, 0], batch["index"])
+        np.testing.assert_array_equal(batch["label"], batch["index"] % 3)
+
+
 def test_iterations_count_as_epochs_only_when_complete():
     epochs = pipeline.batches_in_memory(numbered(25), 10)
     train = pipeline.one_epoch_per_iteration(epochs, 2)
@@ -213,9 +251,9 @@ def test_remainders_and_small_data_sets():
 
 def test_load_shapes_types_and_options():
     train, validation = load("digits", image_size=(12, 10), channels=3, labels=False)
-    for data in (train, validation):
+    for data, keys in ((train, {"image"}), (validation, {"image", "index"})):
         batch = next(iter(data))
-        assert batch.keys() == {"image"}
+        assert batch.keys() == keys
         assert (batch["image"].shape[1:], batch["image"].dtype) == ((12, 10, 3), tf.uint8)
     assert train.element_spec["image"].shape == (64, 12, 10, 3)
 

@@ -129,16 +129,53 @@ def test_unknown_names_list_the_choices(call, choices):
     assert all(choice in str(error.value) for choice in choices)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 7, 64])
-def test_stratified_times(batch_size):
-    offsets = (np.arange(100, dtype="float32") + 0.5) / 100 + 1e-3
-    times = np.stack([process.stratified_times(offset, batch_size) for offset in offsets])
-    assert times.shape == (100, batch_size) and times.dtype == "float32"
-    assert times.min() >= 0 and times.max() < 1
-    # gaps of 1 / B, also across the end: each stratum has one
-    ordered = np.sort(times, axis=1)
-    ordered = np.concatenate([ordered, ordered[:, :1] + 1], axis=1)
-    np.testing.assert_allclose(np.diff(ordered, axis=1), 1 / batch_size, atol=1e-5)
-    # over the offsets every single time is uniform
-    np.testing.assert_allclose(times.mean(axis=0), 0.5, atol=0.02)
-    np.testing.assert_allclose(times.std(axis=0), 12**-0.5, atol=0.02)
+OFFSETS = np.append((np.arange(100, dtype="float32") + 0.5) / 100, np.float32([0, 1 - 2**-24]))
+GOLDEN_RATIO = (1 + 5**0.5) / 2
+
+
+def largest_gap(times):
+    """The largest distance between neighbours on the circle of length 1."""
+    ordered = np.sort(np.asarray(times, "float64"))
+    return np.diff(np.append(ordered, ordered[0] + 1)).max()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 100, 1000])
+def test_any_neighbouring_places_are_spread_evenly(count):
+    # Steinhaus' three gaps: with the golden ratio the largest is at most (1 + 2 / 5**0.5) / n.
+    for first in (0, 1, 5, 63, 10**6):  # a prefix, and parts of a batch
+        times = np.asarray(process.spread_times(0.3, np.arange(first, first + count)))
+        assert times.shape == (count,) and times.dtype == "float32"
+        assert largest_gap(times) <= 1.9 / count
+
+
+@pytest.mark.parametrize(("stride", "bound"), [(2, 2.4), (3, 2.8), (4, 3.4)])
+def test_strided_places_are_spread_evenly(stride, bound):
+    for count in (2, 4, 7, 16, 64, 256):
+        for first in range(stride):
+            times = process.spread_times(0.3, first + stride * np.arange(count))
+            assert largest_gap(times) <= bound / count, (count, first)
+
+
+def test_over_the_offsets_every_single_time_is_uniform():
+    times = np.stack([process.spread_times(offset, np.arange(64)) for offset in OFFSETS[:100]])
+    assert np.abs(np.sort(times, axis=0) - OFFSETS[:100, None]).max() < 0.0051
+
+
+def test_times_of_large_places_are_exact():
+    places = np.append(2 ** np.arange(31), 2**31 - 1 - np.arange(1000)).astype("int32")
+    golden = (process.GOLDEN % 2**32) / 2**32
+    assert golden == pytest.approx(1 / GOLDEN_RATIO, abs=2**-32)
+    expected = [int(place) * process.GOLDEN % 2**32 / 2**32 for place in places]
+    away = np.abs(np.asarray(process.spread_times(0.0, places), "float64") - expected)
+    assert np.minimum(away, 1 - away).max() <= 2**-24
+
+
+def test_times_are_below_one():
+    # Rounding is worst just below a whole turn: the places that fall 1 to 200 of 2**32 short.
+    inverse = pow(process.GOLDEN, -1, 2**32)
+    short = [-turns * inverse % 2**32 for turns in range(1, 200)]
+    places = np.array([*range(10**5), *(place for place in short if place < 2**31)], "int32")
+    assert len(places) > 10**5 + 50
+    for offset in (*OFFSETS, 1e-7, 3e-8, 6e-8):
+        times = np.asarray(process.spread_times(np.float32(offset), places))
+        assert times.min() >= 0 and times.max() < 1, offset

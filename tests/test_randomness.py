@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_diffusion.randomness import image_noise, step_key
+from keras_diffusion.randomness import image_noise, own_rows, places, step_key
 
 SHAPE = (3, 4, 2)
 
@@ -75,23 +75,44 @@ def test_every_step_and_seed_has_its_key():
     assert step_key(0, tf.constant(5, tf.int64)).dtype == tf.int32
 
 
+def test_alone_the_places_are_those_of_the_batch():
+    np.testing.assert_array_equal(places(tf.constant(5)), range(5))
+    assert places(tf.constant(5)).dtype == tf.int32
+    asked = []
+    rows = own_rows(lambda count: asked.append(int(count)) or tf.range(count), tf.constant(5))
+    np.testing.assert_array_equal(rows, range(5))
+    assert asked == [5]
+
+
 REPLICAS = """
 import os
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+import numpy as np
 import tensorflow as tf
-from keras_diffusion.randomness import step_key
+from keras_diffusion.randomness import own_rows, places, step_key
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-keys = tf.function(lambda: strategy.run(lambda: step_key(3, tf.constant(7))))()
-first, second = (tuple(k.numpy()) for k in strategy.experimental_local_results(keys))
-assert first == tuple(step_key(3, tf.constant(7)).numpy()), "one replica draws as the first of two"
-assert first != second, "both replicas draw the same"
+
+def draw(count):
+    return tf.random.stateless_normal((count, 3), step_key(3, tf.constant(7)))
+
+def own():
+    count = tf.constant(4)
+    return step_key(3, tf.constant(7)), places(count), own_rows(draw, count)
+
+shares = tf.function(lambda: strategy.run(own))()
+keys, numbers, rows = (strategy.experimental_local_results(share) for share in shares)
+np.testing.assert_array_equal(keys[0], step_key(3, tf.constant(7)))
+np.testing.assert_array_equal(keys[1], keys[0])
+np.testing.assert_array_equal(tf.concat(numbers, 0), range(8))
+np.testing.assert_array_equal(tf.concat(rows, 0), draw(8))
+assert len(np.unique(tf.concat(rows, 0))) == 24, "both replicas draw the same"
 """
 
 
-def test_replicas_have_different_keys():
+def test_two_replicas_draw_their_parts_of_what_one_draws():
     # In a process of its own: virtual devices are made before TensorFlow starts.
     done = subprocess.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
