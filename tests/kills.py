@@ -112,14 +112,21 @@ def main():
     flags.add_argument("--kills", type=int, default=20)
     flags.add_argument("--epochs", type=int, default=200)
     flags.add_argument("--seed", type=int, default=0, help="of the moments")
-    flags.add_argument("--folder", type=Path, help="default: a new temporary one")
+    flags.add_argument(
+        "--folder", type=Path, help="default: a new temporary one; an undisturbed run there is used"
+    )
     given = flags.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="kills-"))
     options = [*OPTIONS, "--epochs", str(given.epochs)]
-    seconds = train_through(folder / "whole", options)
-    print(f"undisturbed: {given.epochs} epochs in {seconds:.0f} s", flush=True)
+    if not (folder / "whole/export").exists():  # from an earlier call
+        seconds = train_through(folder / "whole", options)
+        print(f"undisturbed: {given.epochs} epochs in {seconds:.0f} s", flush=True)
     moments = random.Random(given.seed)
-    fell = train_with_kills(folder / "killed", options, given.kills, lambda: moments.uniform(5, 35))
+
+    def wait(process):
+        time.sleep(moments.uniform(5, 35))
+
+    fell = train_with_kills(folder / "killed", options, given.kills, wait)
     for number, (checkpoint, part) in enumerate(fell, 1):
         print(f"kill {number:2}: last checkpoint {checkpoint}, {part}")
     found = differences(folder / "whole", folder / "killed")
