@@ -69,8 +69,12 @@ allowed = {
     "warmup": shares,
     "weight_decay": st.floats(0, 1),
     "clip_norm": st.floats(0, 1e6, exclude_min=True),
+    "accumulate": counts,
+    "remat": st.booleans(),
+    "deterministic": st.booleans(),
     "seed": st.integers(0, 2**31 - 1),
     "checkpoint_minutes": st.floats(0, 1e6),
+    "keep_checkpoints": counts,
     "num_steps": st.integers(1, 1000),
     "guidance_scale": st.floats(0, 100),
 }
