@@ -48,6 +48,7 @@ def fit(model, data, config, run_dir, progress, votes):
             used += _shown(model, config, run_dir)
         with distribution.noticing_losses(votes.strategy):
             _fit(model, data, config, progress, used, votes.strategy)
+            recorder.obey()  # a signal may have come during the last preview
 
 
 def is_finished(config, progress):

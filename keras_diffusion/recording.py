@@ -68,20 +68,20 @@ class Recorder(keras.callbacks.Callback):
             ):
                 variable.assign(value)
             self.progress.means = None
-        self._obey()  # a signal may have come during a preview
+        self.obey()  # a signal may have come during a preview
 
     def on_train_batch_end(self, batch, logs=None):
         self.progress.step += 1
         due = time.monotonic() - self._saved_at >= 60 * self.minutes
         if self.votes.of_chief([due])[0] and self.progress.step < self.steps_per_epoch:
             self._save_within_epoch(self._means())
-        self._obey()
+        self.obey()
 
     def on_test_begin(self, logs=None):
         self._epoch_means = self._means()  # validation uses the same variables
 
     def on_test_batch_end(self, batch, logs=None):
-        self._obey(self._epoch_means)
+        self.obey(self._epoch_means)
 
     def on_epoch_end(self, epoch, logs=None):
         self.end_epoch(logs)
@@ -131,7 +131,7 @@ class Recorder(keras.callbacks.Callback):
         self.save()
         self.progress.means = None
 
-    def _obey(self, means=None):
+    def obey(self, means=None):
         """Saves and ends the training, if any worker was told to stop."""
         came = [self.pending.signum == signum for signum in (signal.SIGINT, signal.SIGTERM)]
         interrupted, terminated = self.votes.total(came)
