@@ -9,10 +9,10 @@ DEMO_TRAIN_FLAGS ?= --dataset digits --minutes 1 --run-dir runs/demo --export-di
 DEMO_SAMPLE_FLAGS ?= --model $(DEMO_MODEL) --out $(DEMO_PICTURE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test test-long lint clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1: /p' Makefile
 
 # Stamps are written last: an install that failed is tried again, a finished one is not.
 # A new pip first: the one that comes with Python 3.10 searches for many minutes here.
@@ -38,7 +38,10 @@ demo: .venv/.requirements  ## train on 8x8 digits for a minute on a CPU, then sa
 	@echo "Samples: $(DEMO_PICTURE)   The run's pictures and curves: runs/demo"
 
 test: .venv/.requirements-dev  ## run the tests
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
+
+test-long: .venv/.requirements-dev  ## kill a training 20 times, resume, compare every bit
+	$(PY) tests/kills.py --kills 20
 
 lint: .venv/.requirements-dev  ## check style and format, changing nothing
 	$(PY) -m ruff check .

@@ -102,12 +102,13 @@ class DiffusionModel(keras.Model):
             raise ValueError("mixed_float16 overflows here; use mixed_bfloat16 or float32.")
         batch = unpack(data, self.image_shape, self.num_classes)
         key = step_key(self.seed, self.optimizer.iterations)
-        gradients, errors = mean_over_parts(
-            self._gradients, self._noised(batch, key), self.accumulate
-        )
+        noised = self._noised(batch, key)
+        gradients, errors = mean_over_parts(self._gradients, noised, self.accumulate)
         gradients = distribution.mean_over_replicas(gradients)
         finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
-        distribution.either(finite, lambda: self._learn(gradients), self._skip)
+        distribution.either(
+            finite, lambda: self._learn(gradients), lambda: self.skipped_steps.assign_add(1)
+        )
         return self._update_metrics(errors, counted=finite)
 
     def test_step(self, data):
@@ -145,9 +146,6 @@ class DiffusionModel(keras.Model):
         decay = tf.minimum(self.ema_decay, (1 + step) / (10 + step))
         for average, weight in zip(self.ema_network.weights, self.network.weights, strict=True):
             average.assign(average + (1 - decay) * (weight - average))
-
-    def _skip(self):
-        self.skipped_steps.assign_add(1)
 
     def _noised(self, batch, key):
         """Draws times, noise and label dropout for training, see `_mixed`."""

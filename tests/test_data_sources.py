@@ -135,7 +135,8 @@ def test_folder_without_classes_has_no_labels(tmp_path):
     for i in range(10):
         save_picture(tmp_path / f"{i}.png", seed=i)
     train, validation = load(folder=tmp_path, batch_size=4)
-    assert train.element_spec.keys() == validation.element_spec.keys() == {"image"}
+    assert train.element_spec.keys() == {"image"}
+    assert validation.element_spec.keys() == {"image", "index"}
     assert len(list(train)) == 2
     with pytest.raises(ValueError, match="needs labels"):
         load(folder=tmp_path, balance="classes")

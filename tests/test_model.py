@@ -244,6 +244,12 @@ def test_mixed_bfloat16_trains_on_float32_variables():
     assert np.abs(few.astype(int) - many.astype(int)).max() <= 4
 
 
+def test_float16_is_refused():
+    with pytest.raises(ValueError, match="use mixed_bfloat16 or float32"):
+        model = tiny_model(optimizer=keras.optimizers.LossScaleOptimizer("adam"))
+        model.train_on_batch(IMAGES)
+
+
 # Averaging
 
 
