@@ -246,7 +246,7 @@ def test_mixed_bfloat16_trains_on_float32_variables():
 
 def test_float16_is_refused():
     with pytest.raises(ValueError, match="use mixed_bfloat16 or float32"):
-        model = tiny_model(optimizer=keras.optimizers.LossScaleOptimizer("adam"))
+        model = tiny_model(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()))
         model.train_on_batch(IMAGES)
 
 
