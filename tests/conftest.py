@@ -6,13 +6,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the same results everywhere, and no GPU memory held
 os.environ["MPLBACKEND"] = "Agg"
 
-import keras  # noqa: E402
 import pytest  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def same_dtype_policy():
     """Puts back the global dtype policy, which `training.run` sets."""
+    import keras  # here: the process that hands out the test files has no need of it
+
     policy = keras.config.dtype_policy()
     yield
     keras.config.set_dtype_policy(policy)
