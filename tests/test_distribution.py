@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import kills
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -184,7 +185,10 @@ def wait(processes):
             process.kill()
 
 
-def test_two_workers_train_lose_one_and_go_on(tmp_path):
+def test_two_workers_train_lose_one_and_go_on_to_the_weights_of_one(tmp_path):
+    alone, tmp_path = tmp_path / "alone", tmp_path / "workers"
+    alone.mkdir()
+    tmp_path.mkdir()
     options = ["--epochs", "3", "--set", "widths=(8,)", "--set", "num_steps=2"]
     options += ["--precision", "float32", "--run-dir", "run", "--checkpoint-minutes", "0"]
     workers = start_workers(tmp_path, *options)
@@ -201,7 +205,11 @@ def test_two_workers_train_lose_one_and_go_on(tmp_path):
     assert re.search(r"another worker is gone.*last good checkpoint is run/checkpoints/", told)
     assert "Traceback" not in told
 
-    assert wait(start_workers(tmp_path, "--resume", "run")) == [0, 0]
+    workers = start_workers(tmp_path, "--resume", "run")
+    assert wait([*workers, kills.train(alone, *options)]) == [0, 0, 0]
+    (weights, _), (other, _) = (kills.last_checkpoint(folder) for folder in (alone, tmp_path))
+    assert weights.keys() == other.keys()
+    assert max(np.abs(weights[name] - other[name]).max() for name in weights) < 1e-5
     logs = [(tmp_path / f"log{index}.txt").read_text() for index in range(2)]
     first, second = (re.findall(r"^weights (\w+)$", log, re.M) for log in logs)
     assert len(first) == 1 and first == second
