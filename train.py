@@ -5,6 +5,7 @@ the data set in keras_diffusion/configs/. TensorFlow is imported after they are 
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
@@ -136,20 +137,22 @@ def train(config, run_dir, export_dir, resume, dry_run):
 
     from keras_diffusion import training
     from keras_diffusion.callbacks import TrainingStopped
+    from keras_diffusion.distribution import WorkerLost
     from keras_diffusion.interruption import Interrupted
 
     keras.utils.set_random_seed(config.seed)  # of the first weights, and of dropout
     try:
         training.run(config, run_dir, export_dir, resume=resume, dry_run=dry_run)
     except Interrupted as signal:
-        print(f"{signal}; all is saved. Go on with:", file=sys.stderr)
-        print(f"  python train.py --resume {shlex.quote(str(run_dir))}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # whoever read it may have got the signal too
+            print(f"{signal}; all is saved. Go on with:", file=sys.stderr)
+            print(f"  python train.py --resume {shlex.quote(str(run_dir))}", file=sys.stderr)
         return 128 + signal.signum
-    except TrainingStopped as error:
+    except (TrainingStopped, WorkerLost) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
     except tf.errors.ResourceExhaustedError as error:
-        if "space" in str(error):  # left on the disk
+        if "No space left" in error.message:  # on the disk
             raise OSError(f"{error.message}") from error
         raise ValueError(
             "out of memory: choose --accumulate 2, --remat, or a smaller --batch-size."

@@ -145,7 +145,8 @@ def _skipped(path, error):
 
 
 def clear_parts(directory):
-    """Deletes what a killed process left half-written; only while no other one writes there."""
-    for part in Path(directory).rglob(f"{PART}*"):
-        with contextlib.suppress(OSError):
-            os.unlink(part)
+    """Deletes what a killed run left half-written in its folder; only while none runs there."""
+    for folder in ("", "checkpoints", "samples"):
+        for part in Path(directory, folder).glob(f"{PART}*"):
+            with contextlib.suppress(OSError):
+                os.unlink(part)

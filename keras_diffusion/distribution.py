@@ -63,7 +63,10 @@ def _cluster():
 
 def is_multi_worker(strategy):
     """bool: several processes, each with its own copy of this program."""
-    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return False
+    cluster = strategy.cluster_resolver.cluster_spec()
+    return cluster is not None and len(cluster.as_dict().get("worker", ())) > 1
 
 
 def is_chief(strategy):
@@ -97,7 +100,7 @@ def share_out(strategy, batches):
 
     Unlike TensorFlow's own distribution, which row goes where is fixed: replica r of R gets
     the rows from r B / R to (r + 1) B / R, on one machine or on several. A last batch that is
-    smaller is shared out as well as it goes.
+    smaller is shared out as well as it goes; it must have a row for every replica.
 
     Args:
         strategy: a `tf.distribute.Strategy`.

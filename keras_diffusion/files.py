@@ -5,6 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
+PART = ".part-"  # begins the names of files that are being written
+
 
 @contextlib.contextmanager
 def whole_file(path):
@@ -45,15 +47,17 @@ def whole_folder(path):
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
             os.replace(path, old)
-        os.replace(part, path)
+        try:
+            os.replace(part, path)
+        except OSError:
+            if old.exists():
+                os.replace(old, path)
+            raise
         flush(path.parent)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-PART = ".part-"  # begins the names of files that are being written
 
 
 def flush(path):

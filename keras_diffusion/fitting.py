@@ -53,19 +53,15 @@ def fit(model, data, config, run_dir, progress, votes):
 
 def is_finished(config, progress):
     """bool: nothing is left to train."""
-    if config.minutes:
-        return progress.seconds >= 60 * config.minutes
+    if config.minutes:  # a begun epoch is ended even then
+        return progress.seconds >= 60 * config.minutes and progress.step == 0
     return progress.epoch >= config.epochs
 
 
 def _fit(model, data, config, progress, used, strategy):
     """Keras begins epochs only at their first batch: the rest of a begun one is its own `fit`."""
-    steps = _validation_steps(config, data.source)
-    # Without an end: Keras 3.15 looks at one batch more than it evaluates.
-    validation = data.validation.take(steps).repeat()
     options = {
-        "validation_data": distribution.share_out(strategy, validation),
-        "validation_steps": steps,
+        **_validation(config, data, strategy),
         "callbacks": used,
         "shuffle": False,
         "verbose": "auto" if distribution.is_chief(strategy) else 0,
@@ -105,14 +101,16 @@ def _validate_begun_epoch(model, options, progress, used):
     recorder.set_model(model)
     recorder.on_epoch_begin(progress.epoch)
     logs = {name: float(value) for name, value in model.get_metrics_result().items()}
-    results = model.evaluate(
-        options["validation_data"],
-        steps=options["validation_steps"],
-        callbacks=[recorder],
-        verbose=0,
-        return_dict=True,
-    )
-    recorder.end_epoch({**logs, **{f"val_{name}": value for name, value in results.items()}})
+    if options["validation_data"] is not None:
+        results = model.evaluate(
+            options["validation_data"],
+            steps=options["validation_steps"],
+            callbacks=[recorder],
+            verbose=0,
+            return_dict=True,
+        )
+        logs.update({f"val_{name}": value for name, value in results.items()})
+    recorder.end_epoch(logs)
 
 
 def _shown(model, config, run_dir):
@@ -131,6 +129,16 @@ def _shown(model, config, run_dir):
     return [preview, curves, callbacks.ProgressBar(config.batch_size)]
 
 
-def _validation_steps(config, source):
-    most = max(256, int(VALIDATION_SHARE * source.num_train))
-    return -(-min(source.num_val, most) // config.batch_size)
+def _validation(config, data, strategy):
+    """What `fit` is to evaluate: some of the images, in batches with a row for every replica."""
+    images = data.source.num_val
+    most = max(256, int(VALIDATION_SHARE * data.source.num_train))
+    steps = -(-min(images, most) // config.batch_size)
+    rows = min(config.batch_size, images - (steps - 1) * config.batch_size)  # of the last one
+    steps -= rows < strategy.num_replicas_in_sync
+    if not steps:
+        return {"validation_data": None}
+    # Without an end: Keras 3.15 looks at one batch more than it evaluates.
+    batches = data.validation.take(steps).repeat()
+    shared = distribution.share_out(strategy, batches)
+    return {"validation_data": shared, "validation_steps": steps}

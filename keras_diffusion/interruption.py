@@ -46,7 +46,9 @@ def put_off():
         if pending.signum is not None:
             os._exit(128 + signum)
         pending.signum = signum
-        os.write(2, f"\n{NAMES[signum]}: finishing the step; once more leaves at once\n".encode())
+        with contextlib.suppress(OSError):  # whoever read it may have got the signal too
+            told = f"\n{NAMES[signum]}: finishing the step; once more leaves at once\n"
+            os.write(2, told.encode())
 
     before = {signum: signal.signal(signum, note) for signum in NAMES}
     try:

@@ -49,7 +49,7 @@ class Recorder(keras.callbacks.Callback):
         self.minutes = minutes
         self.keep = keep
         self._scratch = None if votes.is_chief else tempfile.TemporaryDirectory()
-        self._saved = self.batches  # when the last checkpoint was written
+        self._saved = self.batches or None  # when the last checkpoint was written
         self._saved_at = self._epoch_saved_at = time.monotonic()
         self._cost = 0.0  # seconds that it took
         self._epoch_means = None

@@ -34,9 +34,16 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
         ValueError, OSError: what cannot be used or written, on one line.
         interruption.Interrupted: after Ctrl-C or SIGTERM; a checkpoint is written.
         callbacks.TrainingStopped: the training has failed; says what is left.
+        distribution.WorkerLost: another worker is gone.
     """
-    run_dir, export_dir = Path(run_dir), _checked_targets(run_dir, export_dir, resume)
+    run_dir, export_dir = Path(run_dir), Path(export_dir)
+    _check_targets(run_dir, export_dir, resume)
     votes = distribution.Votes(distribution.make_strategy(config.strategy))
+    with distribution.noticing_losses(votes.strategy):
+        _run(config, run_dir, export_dir, resume, dry_run, votes)
+
+
+def _run(config, run_dir, export_dir, resume, dry_run, votes):
     if config.deterministic:
         _same_bits_again()
     policy, reason = build.precision(config.precision)
@@ -59,6 +66,7 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
     if votes.is_chief and not dry_run:
         alone = records.alone_in(run_dir)
     with alone:
+        _check_targets(run_dir, export_dir, resume)  # another run may have come and gone
         with votes.strategy.scope():
             model, progress = _begin(config, data, run_dir, resume)
         _check_agreement(model, run_dir, votes)
@@ -70,8 +78,7 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
         _train(model, config, data, run_dir, progress, votes)
         if votes.is_chief:
             _finish(model, config, data, run_dir, export_dir)
-        with distribution.noticing_losses(votes.strategy):
-            votes.total([1])  # whoever left before the chief would be taken for lost
+        votes.total([1])  # whoever left before the chief would be taken for lost
 
 
 def _same_bits_again():
@@ -81,15 +88,15 @@ def _same_bits_again():
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
 
 
-def _checked_targets(run_dir, export_dir, resume):
-    """Returns the export folder, once it is sure that nothing of worth will be replaced."""
+def _check_targets(run_dir, export_dir, resume):
+    """Makes sure that there is something to resume, and that nothing of worth is replaced."""
     there = checkpoints.listed(run_dir / "checkpoints")
     if there and not resume:
         raise ValueError(f"--run-dir: {run_dir} holds a run already; --resume goes on with it.")
     if resume and not there:
         raise FileNotFoundError(f"--resume: there is no checkpoint in {run_dir / 'checkpoints'}.")
     try:
-        return check_target(export_dir)
+        check_target(export_dir)
     except ValueError as error:
         raise ValueError(f"--export-dir: {error}") from error
 
@@ -112,8 +119,8 @@ def _begin(config, data, run_dir, resume):
 
 def _check_agreement(model, run_dir, votes):
     step = int(model.optimizer.iterations.numpy())
-    workers, sum_of_steps = votes.total([1, step])
-    if sum_of_steps != workers * step:
+    workers, steps, squares = votes.total([1, step, step**2])
+    if workers * squares != steps**2:  # their variance is not zero
         raise ValueError(f"--resume: not all workers see the same checkpoint in {run_dir}.")
 
 
@@ -177,7 +184,8 @@ def _print_sharing(strategy, config, source):
         raise ValueError(f"--batch-size: {error}") from error
     replicas = strategy.num_replicas_in_sync
     parts = f" in {config.accumulate} parts" if config.accumulate > 1 else ""
-    name = type(strategy).__name__ if tf.distribute.has_strategy() or replicas > 1 else "single"
+    name = type(strategy).__name__
+    name = "single" if strategy is tf.distribute.get_strategy() else name
     print(f"strategy: {name}, {replicas} x {share} images{parts} in each batch", flush=True)
 
 
