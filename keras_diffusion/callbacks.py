@@ -188,7 +188,8 @@ class Faults(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         zero_loss = logs["zero_loss"]  # 0, if all steps were skipped
-        at_zero = 0 < zero_loss >= abs(logs["loss"] - zero_loss) / ZERO_LOSS_TOLERANCE
+        near = abs(logs["loss"] - zero_loss) <= ZERO_LOSS_TOLERANCE * zero_loss
+        at_zero = near and zero_loss > 0
         self._epochs_at_zero = self._epochs_at_zero + 1 if at_zero else 0
         if self._epochs_at_zero == 2:
             print(

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import kills
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_diffusion import checkpoints, distribution
+from keras_diffusion import checkpoints, distribution, fitting
 
 TESTS = Path(__file__).resolve().parent
 SINGLE = tf.distribute.get_strategy()
@@ -92,6 +93,20 @@ def test_rows_of_all_replicas_are_the_batch():
                 np.testing.assert_array_equal(together, values)
             sizes = [len(part["label"]) for part in parts]
             assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "replicas", "steps"),
+    [(33, 32, 1, 2), (33, 32, 2, 1), (34, 32, 2, 2), (64, 32, 4, 2), (3, 32, 4, None)],
+)
+def test_every_replica_has_an_image_to_evaluate(images, batch_size, replicas, steps):
+    source = SimpleNamespace(num_val=images, num_train=1000)
+    data = SimpleNamespace(source=source, validation=tf.data.Dataset.range(images))
+    strategy = Strategy(replicas)
+    strategy.distribute_datasets_from_function = lambda make: "shared"
+    chosen = fitting._validation(SimpleNamespace(batch_size=batch_size), data, strategy)
+    assert chosen.get("validation_steps") == steps
+    assert (chosen["validation_data"] is None) == (steps is None)
 
 
 # Two replicas against one

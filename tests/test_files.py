@@ -1,6 +1,7 @@
 """Files and folders are whole or not there: errors half-way, and a disk that is full."""
 
 import contextlib
+import os
 import resource
 
 import keras
@@ -79,6 +80,22 @@ def test_an_error_leaves_the_old_folder_and_nothing_else(tmp_path):
     with pytest.raises(ValueError), whole_folder(tmp_path / "model") as part:
         fill(part, "new")
         raise ValueError
+    assert tree(tmp_path) == before
+
+
+def test_the_old_folder_comes_back_when_the_new_one_cannot_be_put_there(tmp_path, monkeypatch):
+    fill(tmp_path / "model", "old")
+    before = tree(tmp_path)
+    replace = os.replace
+
+    def refuses_parts(source, target):
+        if "part-" in str(source):
+            raise OSError("not now")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuses_parts)
+    with pytest.raises(OSError, match="not now"), whole_folder(tmp_path / "model") as part:
+        fill(part, "new")
     assert tree(tmp_path) == before
 
 

@@ -1,5 +1,6 @@
 """Signals: put off until a step is done, obeyed with everything saved; the second ends at once."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -276,3 +277,16 @@ def test_a_second_signal_leaves_at_once_and_damages_nothing(tmp_path, signum):
     assert list(tmp_path.rglob(".part-*")), "it was in the middle of the next one"
     checkpoints.clear_parts(tmp_path)
     assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_a_signal_before_the_first_step_saves_too(tmp_path, monkeypatch):
+    pending = interruption.Pending()
+    pending.signum = signal.SIGTERM
+    monkeypatch.setattr(interruption, "put_off", lambda: contextlib.nullcontext(pending))
+    model, votes = tiny_model(), distribution.Votes(tf.distribute.get_strategy())
+    with pytest.raises(Interrupted):
+        fitting.fit(model, tiny_data(), CONFIG, tmp_path, Progress(), votes)
+    path, loaded, progress = checkpoints.load(tmp_path / "checkpoints")
+    assert path.name == "step-00000000.keras"
+    assert (progress.epoch, progress.step) == (0, 0)
+    assert_same_state(state_of(loaded), state_of(model))

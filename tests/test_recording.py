@@ -295,3 +295,10 @@ def test_a_network_that_learns_nothing_is_warned_of(capsys, learning_rate, warni
     images, labels = tiny_images(80)
     model.fit(images, labels, batch_size=BATCH, epochs=4, verbose=0, callbacks=[Faults(Progress())])
     assert capsys.readouterr().out.count("warning: for two epochs the loss") == warnings
+
+
+def test_epochs_of_skipped_steps_are_not_taken_for_a_network_that_answers_zero(capsys):
+    faults = Faults(Progress())
+    for epoch in range(3):
+        faults.on_epoch_end(epoch, {"loss": 0.0, "zero_loss": 0.0})
+    assert capsys.readouterr().out == ""
