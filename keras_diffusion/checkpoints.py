@@ -109,28 +109,34 @@ def load(directory, warn=print):
         raise FileNotFoundError(f"--resume: there is no checkpoint in {directory}.")
     for path in reversed(paths):
         try:
-            with zipfile.ZipFile(path) as file:
-                damaged = file.testzip()
-                if damaged:
-                    raise ValueError(f"{damaged} does not match its checksum")
-                record = json.loads(file.read(PROGRESS_FILE))
-            is_later = record["format"] > FORMAT
+            return path, *_read(path)
+        except LaterVersion:
+            raise
         except Exception as error:  # noqa: BLE001  a damaged zip file raises anything
             warn(_skipped(path, error))
-            continue
-        if is_later:
-            raise ValueError(f"{path}: was written by a later version of keras_diffusion.")
-        try:
-            progress = Progress(**{name: v for name, v in record.items() if name != "format"})
-            model = keras.models.load_model(path)
-            if not isinstance(model, DiffusionModel):
-                raise ValueError(f"it holds a {type(model).__name__}")
-            for variable, value in zip(_random_state(model), progress.random, strict=True):
-                variable.assign(value)
-            return path, model, progress
-        except Exception as error:  # noqa: BLE001  so does what Keras makes of one
-            warn(_skipped(path, error))
     raise ValueError(f"--resume: none of the checkpoints in {directory} can be read.")
+
+
+class LaterVersion(ValueError):
+    """A checkpoint is whole, but of a version of this program that is still to come."""
+
+
+def _read(path):
+    """Returns (model, progress) of one checkpoint."""
+    with zipfile.ZipFile(path) as file:
+        damaged = file.testzip()
+        if damaged:
+            raise ValueError(f"{damaged} does not match its checksum")
+        record = json.loads(file.read(PROGRESS_FILE))
+    if record.pop("format") > FORMAT:
+        raise LaterVersion(f"{path}: was written by a later version of keras_diffusion.")
+    progress = Progress(**record)
+    model = keras.models.load_model(path)
+    if not isinstance(model, DiffusionModel):
+        raise ValueError(f"it holds a {type(model).__name__}")
+    for variable, value in zip(_random_state(model), progress.random, strict=True):
+        variable.assign(value)
+    return model, progress
 
 
 def _random_state(model):

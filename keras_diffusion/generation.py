@@ -108,17 +108,18 @@ class SamplingGraphs:
     def network(self):
         """Returns the EMA network as one graph that all sampling graphs call."""
         network = self._model.ema_network
-        specs = {
-            name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
-            for name, tensor in network.input.items()
-        }
-        graph = self._once(
-            "network",
-            lambda: tf.function(
+
+        def make():
+            specs = {
+                name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
+                for name, tensor in network.input.items()
+            }
+            predict = tf.function(
                 lambda inputs: network(inputs, training=False), input_signature=[specs]
-            ),
-        )
-        return lambda inputs, training=False: graph(inputs)
+            )
+            return lambda inputs, training=False: predict(inputs)
+
+        return self._once("network", make)
 
     def _shared(self, sampler, num_frames):
         """The same on all replicas at once: a function of {argument: value on each replica}."""
