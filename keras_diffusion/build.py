@@ -6,7 +6,8 @@ import tensorflow as tf
 from keras_diffusion import data
 from keras_diffusion.model import DiffusionModel
 from keras_diffusion.networks import NETWORKS
-from keras_diffusion.networks.layers import AdaptiveNorm, Recomputed
+from keras_diffusion.networks.layers import Recomputed
+from keras_diffusion.networks.normalisation import AdaptiveNorm
 from keras_diffusion.networks.unet import check_size as check_unet_size
 from keras_diffusion.registry import lookup
 

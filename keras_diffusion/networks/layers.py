@@ -73,59 +73,6 @@ class LabelEmbedding(layers.Embedding):
 
 
 @register
-class AdaptiveNorm(layers.Layer):
-    """Root-mean-square normalisation of channel groups, modulated by the embedding.
-
-        y = x / rms(x) * (1 + scale) + shift,    (scale, shift) = dense(embedding)
-
-    rms is taken over height, width and the channels of a group. One square and one
-    multiply-add touch the image, in the compute dtype; all else has the size of (B, C) and
-    is float32. `dense` is zero at the start: plain RMS.
-
-    Args:
-        group_width: channels that share their statistics; all of them if the number of
-            channels is not a multiple of it.
-        epsilon: added to the mean square.
-
-    Call arguments: x (B, H, W, C); embedding (B, E).
-
-    Reference: Wu & He 2018, arXiv:1803.08494 (groups); Zhang & Sennrich 2019,
-        arXiv:1910.07467 (no centring); Perez et al. 2018, arXiv:1709.07871 (FiLM).
-    """
-
-    def __init__(self, group_width=16, epsilon=1e-5, **kwargs):
-        super().__init__(**{**kwargs, "autocast": False})  # the embedding stays float32
-        self.group_width = group_width
-        self.epsilon = epsilon
-
-    def build(self, x_shape, embedding_shape):
-        self.channels = x_shape[-1]
-        grouped = self.channels % self.group_width == 0
-        self.groups = self.channels // self.group_width if grouped else 1
-        options = {"initializer": "zeros", "autocast": False}
-        shape = (embedding_shape[-1], 2 * self.channels)
-        self.kernel = self.add_weight(shape=shape, name="kernel", **options)
-        self.bias = self.add_weight(shape=shape[1:], name="bias", **options)
-
-    def call(self, x, embedding):
-        mean_square = ops.cast(ops.mean(x * x, axis=(1, 2)), "float32")
-        grouped = ops.reshape(mean_square, (-1, self.groups, self.channels // self.groups))
-        rms = ops.sqrt(ops.mean(grouped, axis=-1, keepdims=True) + self.epsilon)
-        rms = ops.reshape(ops.broadcast_to(rms, ops.shape(grouped)), (-1, self.channels))
-        modulation = ops.matmul(ops.cast(embedding, "float32"), self.kernel) + self.bias
-        scale, shift = ops.split(modulation, 2, axis=-1)
-        scale = ops.cast((1 + scale) / rms, x.dtype)[:, None, None, :]
-        return x * scale + ops.cast(shift, x.dtype)[:, None, None, :]
-
-    def compute_output_shape(self, x_shape, embedding_shape):
-        return x_shape
-
-    def get_config(self):
-        config = super().get_config()
-        return {**config, "group_width": self.group_width, "epsilon": self.epsilon}
-
-
-@register
 class SpatialAttention(layers.Layer):
     """Every pixel looks at every pixel: multi-head self-attention, (B, H, W, C) -> the same.
 

@@ -4,7 +4,6 @@ import keras
 from keras import layers
 
 from keras_diffusion.networks.layers import (
-    AdaptiveNorm,
     DepthToSpace,
     LabelEmbedding,
     LogSNREmbedding,
@@ -12,6 +11,7 @@ from keras_diffusion.networks.layers import (
     SpaceToDepth,
     SpatialAttention,
 )
+from keras_diffusion.networks.normalisation import AdaptiveNorm
 
 
 def unet(
@@ -82,8 +82,7 @@ def unet(
         h = DepthToSpace(name=f"double{level}")(h)
         h = layers.Concatenate(name=f"skip{level}")([h, skips[level]])
         h = blocks(h, level, f"up{level}")
-    h = AdaptiveNorm(name="out_norm")(h, embedding)
-    h = layers.Activation("silu", name="out_silu")(h)
+    h = AdaptiveNorm(activation="silu", name="out_norm")(h, embedding)
     h = layers.Conv2D(channels, 3, padding="same", kernel_initializer="zeros", name="out")(h)
     output = layers.Activation("linear", dtype="float32", name="out_float32")(h)
     return keras.Model(inputs, output, name=name)
@@ -140,11 +139,9 @@ def _recomputed(block):
 
 def _residual_block(x, embedding, name, width, dropout):
     """norm, silu, conv twice, plus the input (through a 1x1 conv if the width changes)."""
-    h = AdaptiveNorm(name=f"{name}_norm1")(x, embedding)
-    h = layers.Activation("silu", name=f"{name}_silu1")(h)
+    h = AdaptiveNorm(activation="silu", name=f"{name}_norm1")(x, embedding)
     h = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv1")(h)
-    h = AdaptiveNorm(name=f"{name}_norm2")(h, embedding)
-    h = layers.Activation("silu", name=f"{name}_silu2")(h)
+    h = AdaptiveNorm(activation="silu", name=f"{name}_norm2")(h, embedding)
     if dropout:
         h = layers.Dropout(dropout, name=f"{name}_dropout")(h)
     h = layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_conv2")(h)
