@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# Instead of this folder, whose file names are common words.
-sys.path[0] = str(ROOT)
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)  # instead of this folder, whose file names are common words
 
 from benchmarks import runs  # noqa: E402  after the path to them is set
 from keras_diffusion.files import whole_file  # noqa: E402
@@ -153,7 +153,8 @@ def _head(records):
         "# Results",
         "Written by `make bench` (`python benchmarks/bench.py`); no figure here is typed by hand.",
         f"- **Machine**: {found['cpu']}, {found['cores']} cores, {found['memory_gib']} GiB, "
-        f"{found['system']}; {sets}. Every framework may use all cores.\n"
+        f"{found['system']}; {sets}. Every framework "
+        "may use all cores, and no GPU.\n"
         f"- **Versions**: Python {found['python']}, {versions}.\n"
         "- **Method**: every measurement is a process of its own, the contenders take turns "
         "(A B C A B C ...); figures are medians, the spread is lowest - highest. A ratio is how "

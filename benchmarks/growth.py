@@ -66,8 +66,9 @@ def along(axis, tiny=False):
         if axis != "steps":
             point["training"] = _training_step(model, batch, tiny)
         steps = value if axis == "steps" else base["steps"]
+        warm = axis == "steps" and points != []  # one graph serves any number of steps
         point["sampling"] = _seconds(lambda n=batch, s=steps, m=model: m.generate(
-            n, num_steps=s, batch_size=n), tiny)  # fmt: skip
+            n, num_steps=s, batch_size=n), tiny, warm)  # fmt: skip
         points.append(point)
     return {"points": points, "parameters": parameters}
 
@@ -101,9 +102,10 @@ def _training_step(model, batch, tiny):
     return _seconds(lambda: model.train_on_batch(images), tiny)
 
 
-def _seconds(call, tiny):
-    """Median of the seconds that a call takes, after one that is not counted."""
-    call()
+def _seconds(call, tiny, warm=False):
+    """Median of the seconds that a call takes, after one that is not counted unless `warm`."""
+    if not warm:
+        call()
     least = 0.0 if tiny else LEAST_SECONDS
     began, taken = time.monotonic(), []
     while len(taken) < REPEATS or (time.monotonic() - began < least and len(taken) < 50):

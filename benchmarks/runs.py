@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 WORKER = FOLDER / "worker.py"
+# Without a GPU: the peers are measured on the processor, and so is ours.
+ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +87,9 @@ def in_fresh_process(function, /, timeout=None, **arguments):
     """
     command = [sys.executable, str(WORKER), function, json.dumps(arguments)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(
+            command, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout
+        )
     except subprocess.TimeoutExpired as error:
         raise RunFailed(f"given up after {timeout:.0f} s") from error
     if done.returncode:
@@ -99,14 +104,14 @@ def reason(stderr):
     return " ".join((named or lines or [""])[-1].split())[:300]
 
 
-def in_turns(measure, contenders, rounds, tell=print):
+def in_turns(measure, contenders, rounds, title=str):
     """Measures A B C, then A B C again, so that a busy minute of the machine hits all alike.
 
     Args:
         measure: function of a contender -> dict; may raise `RunFailed`.
         contenders: list of whatever `measure` takes.
         rounds: int.
-        tell: takes a line about each measurement.
+        title: function of a contender -> how it is called while it is measured.
 
     Returns:
         For each contender {"runs": [dict, ...]} or {"failed": reason}; one that fails is not
@@ -117,13 +122,13 @@ def in_turns(measure, contenders, rounds, tell=print):
         for contender, result in zip(contenders, results, strict=True):
             if "failed" in result:
                 continue
-            tell(f"  round {number}/{rounds}: {contender}")
+            print(f"  round {number}/{rounds}: {title(contender)}", flush=True)
             try:
                 result["runs"].append(measure(contender))
             except RunFailed as error:
                 result.clear()
                 result["failed"] = str(error)
-                tell(f"    failed: {error}")
+                print(f"    failed: {error}", flush=True)
     return results
 
 
@@ -141,6 +146,11 @@ def figure(number):
         return f"{number:,.0f}"
     digits = 2 if abs(number) < 10 else 1
     return f"{number:.{digits}f}" if abs(number) >= 0.1 else f"{number:.2g}"
+
+
+def times(ratio):
+    """Returns a ratio as "3.20x"."""
+    return "-" if ratio is None else f"{figure(ratio)}x"
 
 
 def spread(numbers):

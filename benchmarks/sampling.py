@@ -90,7 +90,7 @@ def run(options):
                 variant=row["variant"], measured_steps=row["measured"], tiny=options.tiny,
             )  # fmt: skip
 
-        results = runs.in_turns(measure, rows, options.rounds)
+        results = runs.in_turns(measure, rows, options.rounds, _title)
         found[task] = [{**row, **result} for row, result in zip(rows, results, strict=True)]
     counts = (64, 192) if options.tiny else FLAT_COUNTS
     found["flat"] = runs.in_fresh_process(
@@ -110,6 +110,10 @@ def _row(contender, fewest, tiny):
     steps = steps or fewest or PRESET_STEPS
     measured = 2 if tiny else measured or steps
     return {"subject": name, "variant": variant, "steps": steps, "measured": measured}
+
+
+def _title(row):
+    return f"{row['subject']}, {row['variant']}, {row['measured']} steps"
 
 
 def report(found):
@@ -145,15 +149,15 @@ def _table(found, task):
     for row in found[task]:
         cells = training.name_cells(row)
         if "failed" in row or not ours:
-            rows.append([*cells, "-", "-", row.get("failed", "-"), "-", "-", "-", "-"])
+            rows.append([*cells, "-", "-", row.get("failed", "-"), "-", "-", "-", ""])
             continue
         rate, call = runs.summary(_images_per_second(row)), _per_call(row)
         faster, per_call = our_rate / rate["median"], call["median"] / our_call
         said = _said(GOALS.get((task, row["subject"], row["variant"])), faster, per_call)
         steps = f"{row['steps']}{'' if row['measured'] == row['steps'] else ' *'}"
         rows.append([*cells, steps, f"**{runs.figure(rate['median'])}**", runs.spread(rate),
-                     f"{runs.figure(faster)}x", f"{runs.figure(1000 * call['median'])}",
-                     f"{runs.figure(per_call)}x", said])  # fmt: skip
+                     runs.times(faster), f"{runs.figure(1000 * call['median'])}",
+                     runs.times(per_call), said])  # fmt: skip
     header = ["", "variant", "parameters", "steps", "images/s", "spread", "ratio", "ms per call",
               "ratio", "goal"]  # fmt: skip
     return runs.table(header, rows)

@@ -11,9 +11,8 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 
-from benchmarks import runs, training
+from benchmarks import runs, subjects, training
 
 ROOT = runs.FOLDER.parent
 HELP_GOAL = 1.0  # seconds
@@ -74,7 +73,7 @@ def _finished(script, *flags, cwd):
     try:
         done = subprocess.run(
             [sys.executable, str(ROOT / script), *flags],
-            cwd=cwd, capture_output=True, text=True, timeout=GIVEN_UP,
+            cwd=cwd, env=runs.ENVIRONMENT, capture_output=True, text=True, timeout=GIVEN_UP,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise runs.RunFailed(f"{script}: given up after {GIVEN_UP} s") from error
@@ -89,7 +88,8 @@ def _first_step(flags, folder):
         began = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-u", str(ROOT / "train.py"), *flags],
-            cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+            cwd=cwd, env=runs.ENVIRONMENT, bufsize=0,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         too_late = threading.Timer(GIVEN_UP, process.kill)
         too_late.start()
@@ -108,10 +108,7 @@ def _first_step(flags, folder):
 
 def export(folder, tiny=False):
     """Writes an untrained SavedModel of ours to folder/model; in a fresh process."""
-    from benchmarks import subjects
-
-    subject = subjects.make("ours", "mnist", "default", tiny)
-    os.replace(subject.export(), Path(folder) / "model")
+    subjects.make("ours", "mnist", "default", tiny).export(os.path.join(folder, "model"))
     return {}
 
 
@@ -125,13 +122,13 @@ def _pipelines(options):
             ),
             [task],
             options.rounds,
+            lambda name: f"input pipeline, {name}",
         )
     return found
 
 
 def pipeline_rate(task, data_dir, tiny=False):
     """Batches that come out while nobody trains; in a fresh process."""
-    from benchmarks import subjects
     from keras_diffusion import data
 
     batch_size = subjects.BATCH_SIZES.get(task, 16)
@@ -166,8 +163,9 @@ def report(found):
 def _pipeline_table(found):
     rows = []
     for task, result in found["pipelines"].items():
+        title = subjects.DATASET_TITLES.get(task, task)
         if "failed" in result:
-            rows.append([task, "-", result["failed"], "-", ""])
+            rows.append([title, "-", result["failed"], "-", ""])
             continue
         numbers = runs.summary(r["images_per_second"] for r in result["runs"])
         consumed = found["training"].get(task)
@@ -176,6 +174,6 @@ def _pipeline_table(found):
             times = numbers["median"] / consumed
             ratio = f"{runs.figure(times)}x what training consumes"
             said = f"{PIPELINE_GOAL:g}x: {runs.verdict(times, PIPELINE_GOAL)}"
-        rows.append([task, f"**{runs.figure(numbers['median'])}**", runs.spread(numbers),
+        rows.append([title, f"**{runs.figure(numbers['median'])}**", runs.spread(numbers),
                      ratio, said])  # fmt: skip
     return runs.table(["", "images/s", "spread", "ratio", "goal"], rows)

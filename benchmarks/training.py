@@ -101,7 +101,7 @@ def run(options):
                 cache=str(options.cache), tiny=options.tiny,
             )  # fmt: skip
 
-        results = runs.in_turns(measure, list(variants), options.rounds)
+        results = runs.in_turns(measure, list(variants), options.rounds, title=", ".join)
         found[task] = [
             {"subject": name, "variant": variant, **result}
             for (name, variant), result in zip(variants, results, strict=True)
@@ -145,32 +145,36 @@ def _speed_table(found, task):
     for row in found[task]:
         cells = name_cells(row)
         if "failed" in row:
-            rows.append([*cells, "-", row["failed"], "-", "-"])
+            rows.append([*cells, "-", row["failed"], "-", ""])
             continue
         numbers = runs.summary(r["images_per_second"] for r in row["runs"])
         ratio = ours / numbers["median"] if ours else None
         goal = goals.get((row["subject"], row["variant"]))
         said = f"{goal}x: {runs.verdict(ratio, goal)}" if goal and ratio else ""
         rows.append([*cells, f"**{runs.figure(numbers['median'])}**", runs.spread(numbers),
-                     f"{runs.figure(ratio)}x", said])  # fmt: skip
+                     runs.times(ratio), said])  # fmt: skip
     header = ["", "variant", "parameters", "images/s", "spread", "ratio", "goal"]
     return runs.table(header, rows)
 
 
 def _memory_table(found, task):
-    rows, ours = [], None
+    medians = {
+        (row["subject"], row["variant"]): runs.summary(r["peak_mib"] for r in row["runs"])
+        for row in found[task]
+        if "runs" in row
+    }
+    ours = medians.get(("ours", "default"), {}).get("median")
+    rows = []
     for row in found[task]:
-        if "failed" in row:
-            continue
-        numbers = runs.summary(r["peak_mib"] for r in row["runs"])
-        if row["subject"] == "ours":
-            ours = ours or numbers["median"]  # the default variant comes first
-            said = ""
-        else:
+        numbers = medians.get((row["subject"], row["variant"]))
+        if numbers is None:
+            continue  # the table of speed says why
+        said = ""
+        if ours and row["subject"] != "ours":
             said = f"no more than it: {runs.verdict(ours, numbers['median'], most=True)}"
+        ratio = numbers["median"] / ours if ours else None
         rows.append([*name_cells(row), f"**{runs.figure(numbers['median'])}**",
-                     runs.spread(numbers), f"{runs.figure(numbers['median'] / ours)}x",
-                     said])  # fmt: skip
+                     runs.spread(numbers), runs.times(ratio), said])  # fmt: skip
     header = ["", "variant", "parameters", "MiB", "spread", "ratio", "goal"]
     return runs.table(header, rows)
 

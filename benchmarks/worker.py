@@ -14,8 +14,9 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Instead of this folder, whose file names are common words.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+if __name__ == "__main__":
+    # Instead of this folder, whose file names are common words.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 
 def main(name, arguments):

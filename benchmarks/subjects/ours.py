@@ -39,7 +39,6 @@ class Subject:
         network = TINY_NETWORK if tiny else NETWORKS[task]
         self.config = configuration.resolve(DATASETS[task], {**network, **options})
         self.model = build.model(self.config, subjects.image_shape(task, tiny), num_classes=0)
-        self._folder = None
         self._forget_graphs()
 
     @property
@@ -65,7 +64,8 @@ class Subject:
 
     def sample(self, num, num_steps, seed, sampler="dpmpp_2m"):
         if self._saved_model is None:
-            self._saved_model = tf.saved_model.load(self.export())
+            with tempfile.TemporaryDirectory() as folder:
+                self._saved_model = tf.saved_model.load(self.export(f"{folder}/model"))
         endpoint = getattr(self._saved_model, f"generate_{sampler}")
 
         def draw(first, count):
@@ -74,10 +74,9 @@ class Subject:
 
         return np.concatenate(list(subjects.in_batches(num, draw)))
 
-    def export(self):
-        """Writes a SavedModel to a folder that goes when the subject does; returns its path."""
-        self._folder = self._folder or tempfile.TemporaryDirectory()
-        return str(export_saved_model(self.model, f"{self._folder.name}/model"))
+    def export(self, path):
+        """Writes a SavedModel; returns its path."""
+        return str(export_saved_model(self.model, path))
 
     def call(self, num):
         if self._call is None:
