@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check
+BENCH_PY := .venv-bench/bin/python
 
 DEMO_MODEL := saved_models/digits
 DEMO_PICTURE := samples/digits.png
@@ -9,17 +10,17 @@ DEMO_TRAIN_FLAGS ?= --dataset digits --minutes 1 --run-dir runs/demo --export-di
 DEMO_SAMPLE_FLAGS ?= --model $(DEMO_MODEL) --out $(DEMO_PICTURE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint clean
+.PHONY: help demo test test-long bench lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1: /p' Makefile
 
 # Stamps are written last: an install that failed is tried again, a finished one is not.
 # A new pip first: the one that comes with Python 3.10 searches for many minutes here.
-.venv/.pip:
+.venv/.pip .venv-bench/.pip: %/.pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer, please: make PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
-	$(PIP_INSTALL) --upgrade pip
+	$(PYTHON) -m venv $*
+	$*/bin/python -m pip install --disable-pip-version-check --upgrade pip
 	touch $@
 
 .venv/.requirements: requirements.txt .venv/.pip
@@ -28,6 +29,10 @@ help:  ## list the targets
 
 .venv/.requirements-dev: requirements-dev.txt .venv/.requirements
 	$(PIP_INSTALL) -r requirements-dev.txt
+	touch $@
+
+.venv-bench/.requirements: benchmarks/requirements.txt requirements.txt .venv-bench/.pip
+	$(BENCH_PY) -m pip install --disable-pip-version-check -r benchmarks/requirements.txt
 	touch $@
 
 demo: .venv/.requirements  ## train on 8x8 digits for a minute on a CPU, then sample
@@ -43,10 +48,13 @@ test: .venv/.requirements-dev  ## run the tests
 test-long: .venv/.requirements-dev  ## kill a training 20 times, resume, compare every bit
 	$(PY) tests/kills.py --kills 20
 
+bench: .venv-bench/.requirements  ## measure beside the peers for some hours, write benchmarks/RESULTS.md
+	$(BENCH_PY) benchmarks/bench.py $(BENCH_FLAGS)
+
 lint: .venv/.requirements-dev  ## check style and format, changing nothing
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-clean:  ## remove the environment, caches and build files; runs, samples and models stay
-	rm -rf .venv .pytest_cache .ruff_cache build dist *.egg-info
+clean:  ## remove the environments, caches and build files; runs, samples and models stay
+	rm -rf .venv .venv-bench benchmarks/cache .pytest_cache .ruff_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,299 @@
+"""The benchmark harness at toy size; nothing here is timed."""
+
+import ast
+import importlib.util
+import json
+import re
+
+import numpy as np
+import pytest
+
+from benchmarks import bench, data, growth, machine, runs, sampling, startup, subjects, training
+
+PEER_PARAMETERS = 3_434_017  # of denoising-diffusion-pytorch's network for MNIST
+SUBJECTS = {
+    "ours": {"tensorflow"},
+    "keras_ddim": {"tensorflow"},
+    "ddp": {"torch"},
+    "diffusers_unet": {"torch"},
+}
+
+
+def stop_at(last):
+    """A should_stop that notes its steps."""
+    steps = []
+
+    def should_stop(step):
+        steps.append(step)
+        return step >= last
+
+    return should_stop, steps
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A few made-up flowers."""
+    data.ensure("flowers", tiny=True, cache=tmp_path)
+    return data.load("flowers", "train", tiny=True, cache=tmp_path)[0]
+
+
+# Subjects -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, variant", [("ours", "float32"), ("keras_ddim", "mixed_bfloat16")])
+def test_a_keras_subject_trains_samples_and_loads(name, variant, images, tmp_path):
+    one = subjects.make(name, "flowers", variant, tiny=True)
+    should_stop, steps = stop_at(2)
+    one.train(images, 32, should_stop)
+    assert steps == [1, 2]
+    drawn = one.sample(subjects.SAMPLE_BATCH + 1, 2, seed=3)
+    assert drawn.shape == (subjects.SAMPLE_BATCH + 1, 16, 16, 3) and drawn.dtype == np.uint8
+    assert np.asarray(one.call(2)).shape == (2, 16, 16, 3)
+    one.save(tmp_path / "weights")
+    other = subjects.make(name, "flowers", variant, tiny=True)
+    other.load(tmp_path / "weights")
+    np.testing.assert_array_equal(other.sample(2, 2, seed=3), one.sample(2, 2, seed=3))
+
+
+@pytest.mark.parametrize("name", ["ddp", "diffusers_unet"])
+def test_a_torch_subject_trains(name, tmp_path):
+    for package in ("torch", "denoising_diffusion_pytorch", "diffusers"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"no {package}; benchmarks/requirements.txt has it")
+    data.ensure("mnist", tiny=True, cache=tmp_path)
+    found = runs.in_fresh_process(
+        "training.rate", task="mnist", name=name, variant="float32", cache=str(tmp_path), tiny=True
+    )
+    assert found["images_per_second"] > 0 and found["parameters"] > 1000
+
+
+def test_unknown_variants_are_refused():
+    with pytest.raises(ValueError, match="ours has no variant 'float8'"):
+        subjects.make("ours", "mnist", "float8")
+
+
+def test_networks_that_are_compared_are_of_equal_size():
+    ours = subjects.make("ours", "mnist", "float32")
+    assert abs(ours.parameters / PEER_PARAMETERS - 1) < 0.05
+    assert round(subjects.make("keras_ddim", "flowers", "float32").parameters / 1e6, 2) == 1.95
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_subjects_load_one_framework(name):
+    """By its source: torch's subjects import no TensorFlow, and the other way round."""
+    wrong = {"tensorflow", "keras", "keras_diffusion", "torch"} - SUBJECTS[name]
+    if "tensorflow" in SUBJECTS[name]:
+        wrong -= {"keras", "keras_diffusion"}
+    tree = ast.parse((runs.FOLDER / "subjects" / f"{name}.py").read_text())
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.split(".")[0])
+    assert not imported & wrong
+
+
+# Images and processes -------------------------------------------------------------------
+
+
+def test_made_up_images_are_the_same_every_time(tmp_path):
+    for cache in (tmp_path / "one", tmp_path / "other"):
+        data.ensure("mnist", tiny=True, cache=cache)
+    for part in data.PARTS:
+        one, other = (data.load("mnist", part, True, tmp_path / c) for c in ("one", "other"))
+        for before, after in zip(one, other, strict=True):
+            np.testing.assert_array_equal(before, after)
+    assert one[0].shape == (128, 8, 8, 1) and one[0].dtype == np.uint8
+    assert set(one[1]) == set(range(data.TINY_CLASSES))
+
+
+def test_a_fresh_process_answers_or_says_why_not():
+    found = runs.in_fresh_process("machine.describe")
+    assert found["cores"] == machine.describe()["cores"]
+    assert 1 < found["peak_mib"] < 200  # no framework in it
+    with pytest.raises(runs.RunFailed, match="^ModuleNotFoundError: .*benchmarks.nothing"):
+        runs.in_fresh_process("nothing.here")
+    with pytest.raises(runs.RunFailed, match="given up after"):
+        runs.in_fresh_process("machine.describe", 0.001)
+
+
+def test_contenders_take_turns_and_one_that_fails_stops():
+    seen = []
+
+    def measure(name):
+        seen.append(name)
+        if name == "b":
+            raise runs.RunFailed("no compiler")
+        return {"value": len(seen)}
+
+    first, second = runs.in_turns(measure, ["a", "b"], rounds=2)
+    assert seen == ["a", "b", "a"]
+    assert first == {"runs": [{"value": 1}, {"value": 3}]}
+    assert second == {"failed": "no compiler"}
+
+
+def test_the_clock_times_enough_after_the_warm_up(monkeypatch):
+    now = iter(range(100))
+    monkeypatch.setattr(training.time, "monotonic", lambda: 2.0 * next(now))
+    clock = training.Clock(warm_up=3, least_steps=5, least_seconds=14.0)
+    stopped = next(step for step in range(1, 50) if clock(step))
+    assert stopped == 10  # 7 steps of 2 seconds
+    assert clock.rate == pytest.approx(0.5)
+
+
+def test_the_first_step_is_seen_in_keras_progress_bar():
+    assert startup.FIRST_STEP.search(b"Epoch 1\n\r\x1b[1m  1/468\x1b[0m \x1b[32m")
+    assert startup.FIRST_STEP.search(b"Epoch 1\n1/468 [====]")
+    assert not startup.FIRST_STEP.search(b"splits 11/12, 1 x 128 images\nEpoch 1\n")
+    assert startup.pipeline_rate("digits", None, tiny=True)["images_per_second"] > 0
+
+
+# Figures and reports --------------------------------------------------------------------
+
+
+def test_figures_are_short():
+    told = [runs.figure(x) for x in (None, 0, 0.01234, 1.234, 56.78, 12345.6)]
+    assert told == ["-", "0", "0.012", "1.23", "56.8", "12,346"]
+    assert runs.summary([3, 1, 2]) == {"median": 2, "low": 1, "high": 3}
+    assert runs.verdict(5, 5) == "met" and runs.verdict(5, 4, most=True) == "missed"
+
+
+def rates(*rows):
+    """Made-up results of a task: (subject, variant, images per second, MiB)."""
+    return [
+        {"subject": name, "variant": variant, "runs": [
+            {"images_per_second": rate, "peak_mib": peak, "parameters": 3_430_000}
+        ]}
+        for name, variant, rate, peak in rows
+    ]  # fmt: skip
+
+
+def made_up_training():
+    failed = {"subject": "ddp", "variant": "bfloat16 autocast, compiled", "failed": "no compiler"}
+    return {
+        "tiny": False,
+        "mnist": [
+            *rates(("ours", "default", 300.0, 1000), ("ddp", "float32", 50.0, 2000)),
+            *rates(("diffusers_unet", "float32", 60.0, 900)),
+            *rates(("diffusers_unet", "bfloat16 autocast", 150.0, 1100)),
+            failed,
+        ],
+        "flowers": rates(("ours", "default", 90.0, 1000), ("keras_ddim", "float32", 30.0, 990)),
+    }
+
+
+def test_the_report_of_training_tells_ratios_and_goals():
+    text = training.report(made_up_training())
+    assert "| **50.0** | 50.0 - 50.0 | 6.00x | 5x: met |" in text
+    assert "| **150** | 150 - 150 | 2.00x | 3x: missed |" in text  # against the best variant
+    assert "| 60.0 - 60.0 | 5.00x |  |" in text
+    assert "no compiler" in text
+    assert "| **990** | 990 - 990 | 0.99x | no more than it: missed |" in text
+    assert training.images_per_second(made_up_training(), "flowers") == 90.0
+    assert training.images_per_second(None, "flowers") is None
+
+
+def test_the_report_of_sampling_scales_what_was_measured_on_fewer_steps():
+    def row(name, variant, steps, measured, seconds, call):
+        run = {"num": 64, "seconds": seconds, "seconds_per_call": call, "parameters": 3_430_000}
+        return {"subject": name, "variant": variant, "steps": steps, "measured": measured,
+                "runs": [run]}  # fmt: skip
+
+    ours = row("ours", "default", 10, 10, 1.0, 0.1)
+    found = {
+        "steps_from_quality": {"mnist": 10, "flowers": None},
+        "mnist": [ours, row("ddp", "float32", 250, 50, 20.0, 0.4)],
+        "flowers": [row("ours", "default", 20, 20, 2.0, 0.1)],
+        "flat": {"num_steps": 2, "peaks": [
+            {"images": 640, "peak_mib": 900.0, "result_mib": 0.5},
+            {"images": 10_000, "peak_mib": 920.0, "result_mib": 7.5},
+        ]},
+    }  # fmt: skip
+    text = sampling.report(found)
+    said = "| 250 * | **0.64** | 0.64 - 0.64 | 100x | 400 | 4.00x | 60x: met; per call 3x: met |"
+    assert said in text
+    assert "in 10 steps of dpmpp_2m: the fewest" in text and "still to be run" in text
+    assert re.search(r"900 MiB after 640 digits and 920 MiB after 10,000 .*: flat", text)
+
+
+def test_sampling_takes_the_steps_that_quality_found(tmp_path):
+    options = runs.Options(results=tmp_path)
+    assert sampling._fewest_steps("mnist", options) is None
+    options.save("quality_mnist", {"fewest_steps": {"mnist": 7}}, 1.0)
+    assert sampling._fewest_steps("mnist", options) == 7
+
+
+def test_growth_is_fitted_drawn_and_told(tmp_path):
+    steps = growth.along("steps", tiny=True)["points"]
+    assert [point["value"] for point in steps] == [1, 2]
+    points = [{"value": x, "training": 0.1 * x**2, "sampling": 0.2 * x} for x in (1, 2, 4, 8)]
+    assert growth.exponent(points, "training") == pytest.approx(2)
+    axes = {**dict.fromkeys(growth.AXES, points), "steps": steps}
+    exponents = {
+        axis: {line: growth.exponent(p, line) for line in growth.LINES if line in p[0]}
+        for axis, p in axes.items()
+    }
+    growth.draw(axes, exponents, str(tmp_path / "images" / "growth.png"))
+    assert (tmp_path / "images" / "growth.png").stat().st_size > 10_000
+    found = {"base": growth.BASE, "axes": axes, "exponents": exponents, "figure": "growth.png"}
+    text = growth.report(found)
+    assert "| 1 - 8 | 0.10 - 6.40, **2.00** | 0.20 - 1.60, **1.00** |" in text
+
+
+# The command ----------------------------------------------------------------------------
+
+
+def test_the_report_is_made_of_what_is_there(tmp_path, capsys):
+    options = runs.Options(results=tmp_path / "results")
+    options.save("training", made_up_training(), 61.0)
+    assert bench.main(["--only", "report", "--out", str(tmp_path / "R.md")]) == 0
+    text = (tmp_path / "R.md").read_text()
+    assert text.startswith("# Results") and "## Training, MNIST 28x28, batch 128" in text
+    assert "## Sampling" not in text and "/tmp" not in text
+    record = json.loads((tmp_path / "results" / "training.json").read_text())
+    assert f"{record['machine']['cores']} cores" in text
+
+
+@pytest.mark.parametrize(
+    "arguments, pattern",
+    [
+        ("--only nothing", "--only: invalid choice: 'nothing'"),
+        ("--rounds 0", "--rounds: '0' is not a whole number from 1"),
+        ("--rounds many", "--rounds: 'many'"),
+        ("--data-dir nowhere", "--data-dir: 'nowhere' is not a folder"),
+        ("--only report --out .", "--out: .* is a folder"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(arguments, pattern, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        bench.main(arguments.split())
+    assert stop.value.code == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert re.search(pattern, line), line
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_harness_runs_at_toy_size(tmp_path, monkeypatch, capsys):
+    few = {
+        "mnist": (("ours", "default"), ("ddp", "float32")),
+        "flowers": (("keras_ddim", "float32"),),
+    }
+    monkeypatch.setattr(training, "VARIANTS", few)
+    out = tmp_path / "toy" / "R.md"
+    assert bench.main(["--tiny", "--only", "training", "--out", str(out)]) == 0
+    text = out.read_text()
+    assert "these figures mean nothing" in text
+    assert text.count("| keras_diffusion |") == 2  # speed and memory
+    assert text.count("| keras.io DDIM example |") == 2
+    assert (tmp_path / "toy" / "results" / "training.json").exists()
+
+
+def test_a_section_that_is_missing_stops_no_other(tmp_path, monkeypatch, capsys):
+    sections = {"gone": ("not_written", {}), "training": ("training", {})}
+    monkeypatch.setattr(bench, "SECTIONS", sections)
+    monkeypatch.setattr(training, "run", lambda options: made_up_training())
+    assert bench.main(["--out", str(tmp_path / "R.md")]) == 1
+    assert "gone: No module named 'benchmarks.not_written'" in capsys.readouterr().err
+    assert "## Training" in (tmp_path / "R.md").read_text()
