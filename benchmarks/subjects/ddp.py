@@ -1,0 +1,94 @@
+"""denoising-diffusion-pytorch, by the parts and settings of its own `Trainer`.
+
+The Trainer itself wants a folder of picture files and a multi-process loader; its loop is written
+out here around its own Unet, GaussianDiffusion and EMA, on images in memory. It clips gradients
+to norm 1 and updates the average every 10 steps.
+"""
+
+import torch
+
+from benchmarks import subjects
+from benchmarks.subjects import torch_parts
+
+VARIANTS = torch_parts.VARIANTS
+NETWORKS = {
+    "mnist": {"dim": 32, "dim_mults": (1, 2, 5)},
+    "flowers": {"dim": 32, "dim_mults": (1, 2, 4, 8)},  # its README's multipliers
+}
+TINY_NETWORK = {"dim": 8, "dim_mults": (1, 2)}
+NUM_TIMESTEPS = 1000
+SAMPLING_TIMESTEPS = 250
+LEARNING_RATE = 1e-4  # the Trainer's default, as are all of these
+BETAS = (0.9, 0.99)
+EMA_DECAY = 0.995
+EMA_EVERY = 10
+CLIP_NORM = 1.0
+
+
+class Subject:
+    """See `benchmarks.subjects`."""
+
+    def __init__(self, task, variant="float32", tiny=False):
+        self._generator = torch_parts.prepare()  # before the import: it needs torchvision
+        from denoising_diffusion_pytorch import GaussianDiffusion, Unet
+        from ema_pytorch import EMA
+
+        height, _, channels = self.image_shape = subjects.image_shape(task, tiny)
+        self.variant = variant
+        self.diffusion = GaussianDiffusion(
+            Unet(channels=channels, **(TINY_NETWORK if tiny else NETWORKS[task])),
+            image_size=height,
+            timesteps=NUM_TIMESTEPS,
+            sampling_timesteps=SAMPLING_TIMESTEPS,
+        )
+        self.ema = EMA(self.diffusion, beta=EMA_DECAY, update_every=EMA_EVERY)
+        self.optimizer = torch.optim.AdamW(
+            self.diffusion.parameters(), lr=LEARNING_RATE, betas=BETAS
+        )
+        self._loss = torch_parts.compiled(self.diffusion, variant)
+        self._network = torch_parts.compiled(self.ema.ema_model.model, variant)
+
+    @property
+    def parameters(self):
+        return sum(p.numel() for p in self.diffusion.parameters() if p.requires_grad)
+
+    def train(self, images, batch_size, should_stop, minutes=None):
+        self.diffusion.train()
+        batches = torch_parts.batches(images, batch_size, self._generator)
+        for step, batch in enumerate(batches, 1):
+            with torch_parts.autocast(self.variant):
+                loss = self._loss(batch)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.diffusion.parameters(), CLIP_NORM)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.ema.update()
+            if should_stop(step):
+                return
+
+    def sample(self, num, num_steps, seed):
+        torch.manual_seed(seed)
+        averaged = self.ema.ema_model.eval()
+        averaged.sampling_timesteps = num_steps
+        averaged.is_ddim_sampling = num_steps < NUM_TIMESTEPS
+
+        def draw(first, count):
+            with torch_parts.autocast(self.variant):
+                return averaged.sample(batch_size=count)
+
+        return torch_parts.to_images(torch.cat(list(subjects.in_batches(num, draw))))
+
+    def call(self, num):
+        height, width, channels = self.image_shape
+        x = torch.zeros(num, channels, height, width)
+        with torch.inference_mode(), torch_parts.autocast(self.variant):
+            return self._network(x, torch.zeros(num, dtype=torch.long))
+
+    def save(self, path):
+        state = {"diffusion": self.diffusion.state_dict(), "ema": self.ema.state_dict()}
+        torch.save(state, f"{path}.pt")
+
+    def load(self, path):
+        state = torch.load(f"{path}.pt", weights_only=True)
+        self.diffusion.load_state_dict(state["diffusion"])
+        self.ema.load_state_dict(state["ema"])

@@ -1,0 +1,120 @@
+"""diffusers' UNet2DModel, trained as its train_unconditional.py does with --use_ema.
+
+That script predicts eps with a linear schedule of 1000 steps, AdamW, gradients clipped to norm 1
+and an average of the weights updated in every step. Its learning rate warms up over 500 steps
+and then follows a cosine; here it stays at its peak, which takes the same time.
+"""
+
+import torch
+
+from benchmarks import subjects
+from benchmarks.subjects import torch_parts
+
+VARIANTS = torch_parts.VARIANTS
+# Attention at the lowest resolution alone, as in ours, and two blocks on each level as in its
+# defaults; the widths are those that give the number of parameters.
+BLOCKS = {
+    "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+    "layers_per_block": 2,
+    "norm_num_groups": 8,
+}
+NETWORK = {"block_out_channels": (32, 64, 120), **BLOCKS}
+TINY_NETWORK = {"block_out_channels": (8, 8, 16), **BLOCKS, "layers_per_block": 1}
+NUM_TIMESTEPS = 1000
+LEARNING_RATE = 1e-4
+ADAM = {"betas": (0.95, 0.999), "weight_decay": 1e-6, "eps": 1e-8}
+EMA = {"decay": 0.9999, "use_ema_warmup": True, "inv_gamma": 1.0, "power": 0.75}
+CLIP_NORM = 1.0
+
+
+class Subject:
+    """See `benchmarks.subjects`."""
+
+    def __init__(self, task, variant="float32", tiny=False):
+        self._generator = torch_parts.prepare()  # before the import: it needs torchvision
+        from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+        from diffusers.training_utils import EMAModel
+
+        height, _, channels = self.image_shape = subjects.image_shape(task, tiny)
+        self.variant = variant
+        self.network = UNet2DModel(
+            sample_size=height,
+            in_channels=channels,
+            out_channels=channels,
+            **(TINY_NETWORK if tiny else NETWORK),
+        )
+        self.scheduler = DDPMScheduler(NUM_TIMESTEPS)
+        self.ema = EMAModel(self.network.parameters(), **EMA)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=LEARNING_RATE, **ADAM)
+        self._compiled = torch_parts.compiled(self.network, variant)
+        self._pipeline = DDPMPipeline(self.network, self.scheduler)
+        self._pipeline.set_progress_bar_config(disable=True)
+
+    @property
+    def parameters(self):
+        return sum(p.numel() for p in self.network.parameters() if p.requires_grad)
+
+    def train(self, images, batch_size, should_stop, minutes=None):
+        self.network.train()
+        batches = torch_parts.batches(images, batch_size, self._generator)
+        for step, batch in enumerate(batches, 1):
+            x0 = batch * 2 - 1
+            eps = torch.randn_like(x0)
+            times = torch.randint(0, NUM_TIMESTEPS, (len(x0),))
+            x_t = self.scheduler.add_noise(x0, eps, times)
+            with torch_parts.autocast(self.variant):
+                predicted = self._compiled(x_t, times).sample
+            loss = torch.nn.functional.mse_loss(predicted.float(), eps)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.ema.step(self.network.parameters())
+            if should_stop(step):
+                return
+
+    def sample(self, num, num_steps, seed):
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(first, count):
+            with torch_parts.autocast(self.variant):
+                drawn = self._pipeline(
+                    count, generator, num_inference_steps=num_steps, output_type="np"
+                ).images
+            return torch.from_numpy(drawn).permute(0, 3, 1, 2)
+
+        with self._averaged():
+            return torch_parts.to_images(torch.cat(list(subjects.in_batches(num, draw))))
+
+    def call(self, num):
+        height, width, channels = self.image_shape
+        x = torch.zeros(num, channels, height, width)
+        with torch.inference_mode(), torch_parts.autocast(self.variant):
+            return self._compiled(x, 0).sample
+
+    def save(self, path):
+        state = {"network": self.network.state_dict(), "ema": self.ema.state_dict()}
+        torch.save(state, f"{path}.pt")
+
+    def load(self, path):
+        state = torch.load(f"{path}.pt", weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.ema.load_state_dict(state["ema"])
+
+    def _averaged(self):
+        """A context in which the network has the averaged weights."""
+        return _Averaged(self.ema, self.network)
+
+
+class _Averaged:
+    def __init__(self, ema, network):
+        self._ema, self._network = ema, network
+
+    def __enter__(self):
+        self._ema.store(self._network.parameters())
+        self._ema.copy_to(self._network.parameters())
+        self._network.eval()
+
+    def __exit__(self, *error):
+        self._ema.restore(self._network.parameters())

@@ -1,0 +1,114 @@
+"""keras_diffusion as `train.py` trains it and `sample.py` samples it, without labels."""
+
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import subjects
+from keras_diffusion import build, callbacks, export_saved_model
+from keras_diffusion import config as configuration
+from keras_diffusion.data import pipeline
+
+VARIANTS = ("default", "float32", "mixed_bfloat16")  # default: what --precision auto picks
+DATASETS = {"mnist": "mnist", "flowers": "oxford_flowers102"}
+NETWORKS = {
+    # As many parameters as denoising-diffusion-pytorch's network of dim 32, multipliers 1, 2, 5.
+    "mnist": {"widths": (48, 96, 192)},
+    # The widths and depth of the keras.io example.
+    "flowers": {"widths": (32, 64, 96, 128), "block_depth": 2},
+}
+TINY_NETWORK = {"widths": (8, 16), "block_depth": 1, "embedding_width": 16}
+
+
+class Subject:
+    """See `benchmarks.subjects`.
+
+    Attributes:
+        precision: str, the dtype policy that the variant comes to.
+        model: the `DiffusionModel`.
+    """
+
+    def __init__(self, task, variant="default", tiny=False, **options):
+        """options: of the network or the training, instead of the task's own."""
+        asked = "auto" if variant == "default" else variant
+        self.precision = build.precision(asked)[0]
+        keras.config.set_dtype_policy(self.precision)
+        keras.utils.set_random_seed(0)
+        network = TINY_NETWORK if tiny else NETWORKS[task]
+        self.config = configuration.resolve(DATASETS[task], {**network, **options})
+        self.model = build.model(self.config, subjects.image_shape(task, tiny), num_classes=0)
+        self._folder = None
+        self._forget_graphs()
+
+    @property
+    def parameters(self):
+        return sum(int(np.prod(v.shape)) for v in self.model.network.trainable_variables)
+
+    def train(self, images, batch_size, should_stop, minutes=None):
+        batches = pipeline.batches_in_memory(
+            {"image": images}, batch_size, horizontal_flip=bool(self.config.horizontal_flip)
+        )
+        used = [_Stop(should_stop)]
+        if minutes:
+            rate, warmup = self.config.learning_rate, self.config.warmup
+            used.insert(0, callbacks.Budget(rate, warmup=warmup, minutes=minutes))
+        self.model.fit(
+            pipeline.endless(batches),
+            steps_per_epoch=_WITHOUT_END,
+            callbacks=used,
+            shuffle=False,
+            verbose=0,
+        )
+        self._forget_graphs()
+
+    def sample(self, num, num_steps, seed, sampler="dpmpp_2m"):
+        if self._saved_model is None:
+            self._saved_model = tf.saved_model.load(self.export())
+        endpoint = getattr(self._saved_model, f"generate_{sampler}")
+
+        def draw(first, count):
+            indices = tf.range(first, first + count)
+            return endpoint(tf.constant(seed), indices, tf.constant(num_steps)).numpy()
+
+        return np.concatenate(list(subjects.in_batches(num, draw)))
+
+    def export(self):
+        """Writes a SavedModel to a folder that goes when the subject does; returns its path."""
+        self._folder = self._folder or tempfile.TemporaryDirectory()
+        return str(export_saved_model(self.model, f"{self._folder.name}/model"))
+
+    def call(self, num):
+        if self._call is None:
+            network = self.model.ema_network
+            self._call = tf.function(lambda x, t: network({"x": x, "logsnr": t}, training=False))
+        x = tf.zeros((num, *self.model.image_shape))
+        return self._call(x, tf.zeros((num,))).numpy()
+
+    def save(self, path):
+        self.model.save(f"{path}.keras")
+
+    def load(self, path):
+        self.model = keras.models.load_model(f"{path}.keras")
+        self._forget_graphs()
+
+    def _forget_graphs(self):
+        """What was traced or exported holds the weights of before."""
+        self._saved_model = self._call = None
+
+
+_WITHOUT_END = 2**31 - 1  # steps
+
+
+class _Stop(keras.callbacks.Callback):
+    def __init__(self, should_stop):
+        super().__init__()
+        self._should_stop = should_stop
+        self._step = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.optimizer.iterations.numpy()  # a device that works on its own is waited for
+        self._step += 1
+        if self._should_stop(self._step):
+            self.model.stop_training = True

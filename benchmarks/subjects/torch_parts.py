@@ -1,0 +1,62 @@
+"""What both torch subjects need: threads, batches, bfloat16, and a torchvision that loads."""
+
+import os
+
+import numpy as np
+import torch
+
+VARIANTS = ("float32", "bfloat16 autocast", "bfloat16 autocast, compiled")
+
+
+def prepare():
+    """Gives torch all cores and the same weights every time; returns a numpy generator."""
+    torch.set_num_threads(os.cpu_count())
+    torch.manual_seed(0)
+    load_torchvision()
+    return np.random.default_rng(0)
+
+
+def load_torchvision():
+    """Imports torchvision, also where its kernels are built for another torch.
+
+    Both peers import it for resizing and image grids, which they do not use here. PyPI's wheel
+    has kernels for CUDA alone, and beside a CPU build of torch its import ends at two
+    operators that it expects to be there; declared, and never called, they do no harm.
+    """
+    names = [f"torchvision::{name}" for name in ("nms", "qnms")]
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError as error:
+        if not any(name in str(error) for name in names):
+            raise
+        for name in names:
+            torch.library.define(
+                name, "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
+        import torchvision  # noqa: F401
+
+
+def autocast(variant):
+    """Returns the context that a variant computes in."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=variant != "float32")
+
+
+def compiled(module, variant):
+    """Returns the module, compiled if the variant says so; it shares its weights."""
+    return torch.compile(module) if variant.endswith("compiled") else module
+
+
+def batches(images, batch_size, generator):
+    """Yields float32 tensors (B, C, H, W) in [0, 1] without end, each epoch in another order."""
+    size = min(batch_size, len(images))
+    while True:
+        order = generator.permutation(len(images))
+        for first in range(0, len(images) - size + 1, size):
+            rows = images[order[first : first + size]]
+            yield torch.from_numpy(rows).permute(0, 3, 1, 2).contiguous().float().div(255)
+
+
+def to_images(x):
+    """float (N, C, H, W) in [0, 1] -> numpy uint8 (N, H, W, C)."""
+    pixels = x.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).numpy()
