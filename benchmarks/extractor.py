@@ -8,7 +8,6 @@ number for each channel, averaged over the picture.
 import dataclasses
 import hashlib
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -58,7 +57,7 @@ SETTINGS = {
         batch_size=64,
     ),
 }
-TINY = dict(widths=(8, 16), epochs=1, stem=2)  # to see that all of it runs
+TINY = {"widths": (8, 16), "epochs": 1, "stem": 2}  # to see that all of it runs
 
 
 def classifier(image_shape, num_classes, settings):
@@ -114,12 +113,13 @@ def _shifted(images, rng, most):
     return padded[np.arange(len(images))[:, None, None], rows, columns]
 
 
-def train(data, settings):
+def train(data, settings, tell=print):
     """Trains a classifier on the training split, in bfloat16 where that is fast.
 
     Args:
         data: dict of `train_images`, `train_labels` (uint8 NHWC, ints).
         settings: `Settings`.
+        tell: takes a line about each epoch.
 
     Returns:
         The model, in float32.
@@ -146,12 +146,16 @@ def train(data, settings):
     fitted = keras.Model(learner.inputs, probabilities)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
     fitted.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+
+    def told(epoch, logs):
+        tell(f"classifier, epoch {epoch + 1} of {settings.epochs}: {logs['accuracy']:.1%} right")
+
     fitted.fit(
         _batches(images, labels, settings),
         steps_per_epoch=steps,
         epochs=settings.epochs,
         verbose=0,
-        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=_say)],
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=told)],
     )
     model.set_weights(learner.get_weights())
     return model
@@ -166,10 +170,6 @@ def _batches(images, labels, settings):
         for first in range(0, len(images) - size + 1, size):
             chosen = order[first : first + size]
             yield augmented(images[chosen], rng, settings), labels[chosen]
-
-
-def _say(epoch, logs):
-    print(f"classifier, epoch {epoch + 1}: {logs['accuracy']:.4f} right", file=sys.stderr)
 
 
 def look(model, images):
@@ -205,7 +205,7 @@ class Extractor:
         return floor(self.held_out, self.reference, min(size, len(self.held_out)))
 
 
-def prepared(task, data, cache, tiny=False):
+def prepared(task, data, cache, tiny=False, tell=print):
     """Returns the `Extractor` of a task, from the cache if it was trained before.
 
     Args:
@@ -213,6 +213,7 @@ def prepared(task, data, cache, tiny=False):
         data: dict of `train_images`, `train_labels`, `test_images`, `test_labels`.
         cache: folder.
         tiny: bool, a toy that learns next to nothing.
+        tell: takes lines of progress.
     """
     settings = SETTINGS[task]
     if tiny:
@@ -220,7 +221,7 @@ def prepared(task, data, cache, tiny=False):
     folder = Path(cache) / f"extractor-{task}-{_key(settings, data)}"
     if not (folder / "facts.json").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _make(folder, data, settings)
+        _make(folder, data, settings, tell)
     shape, num_classes = data["train_images"].shape[1:], int(data["train_labels"].max()) + 1
     model = classifier(shape, num_classes, settings)
     model.load_weights(folder / "model.weights.h5")
@@ -230,10 +231,10 @@ def prepared(task, data, cache, tiny=False):
     return Extractor(model, reference, kept["shares"], facts, kept["held_out"])
 
 
-def _make(folder, data, settings):
+def _make(folder, data, settings, tell):
     """Trains, looks at all real pictures, and writes the folder."""
     began = time.monotonic()
-    model = train(data, settings)
+    model = train(data, settings, tell)
     seconds = time.monotonic() - began
     seen = {name: look(model, data[f"{name}_images"]) for name in ("train", "test")}
     right = {

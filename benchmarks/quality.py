@@ -1,7 +1,7 @@
 """Sections quality_mnist and quality_flowers: ours and a peer after the same minutes of training.
 
     python benchmarks/bench.py --only quality_mnist quality_flowers
-    python benchmarks/quality.py mnist --minutes 20 --seeds 3 [--autocast] [--fresh]
+    python benchmarks/quality.py mnist [--minutes 20] [--seeds 3] [--autocast] [--fresh] [--tiny]
 
 Ours is trained by the project's own command with the preset of the data set, and drawn as
 `sample.py` draws: classes in equal shares, default sampler, steps and guidance. The peers are
@@ -11,97 +11,18 @@ ran: what was stopped goes on, and what has not changed is not made again.
 """
 
 import argparse
-import dataclasses
 import json
-import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
-
-import numpy as np
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # file names here are common words
 
-from benchmarks import data, quality_report, runs, subjects
-from benchmarks.quality_stages import fingerprint, tell
+from benchmarks import data, quality_making, quality_plan, quality_report, runs, subjects
 
-ROOT = Path(__file__).resolve().parents[1]
-FEW, MANY = "dpmpp_2m", "ddim"  # the sampler of few steps is held against that of many
-STEPS = {FEW: (3, 4, 5, 6, 8, 10, 15, 20, 30), MANY: (50, 250)}
-TINY_STEPS = {FEW: (1, 2), MANY: (3,)}
-MINUTES = {"mnist": 20, "flowers": 60}
-SEEDS = {"mnist": 3, "flowers": 2}  # of each number of steps; 250 steps of flowers take long
-NUM_IMAGES = 1000
-PEER_BATCH = {"mnist": 128, "flowers": 64}
-# What `train.py` is given besides the minutes.
-TRAINING = {
-    "mnist": ["--dataset", "mnist"],
-    "flowers": ["--dataset", "oxford_flowers102"],
-}
-TINY_SETTINGS = ["--set", "widths=(8,16)", "--set", "embedding_width=16", "--set", "num_steps=2"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Peer:
-    """Whom ours is held against: a subject, its variants, the steps that its users draw with."""
-
-    subject: str
-    variant: str
-    autocast: str
-    num_steps: int
-
-
-PEERS = {
-    "mnist": Peer("ddp", "float32", "bfloat16 autocast", num_steps=250),
-    "flowers": Peer("keras_ddim", "float32", "mixed_bfloat16", num_steps=20),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is to be made.
-
-    Attributes:
-        task: "mnist" or "flowers".
-        minutes: of training, for each.
-        seeds: int, how often the curve over steps is drawn.
-        num: int, pictures in each set.
-        autocast: also train the peer in bfloat16.
-        fresh: make everything anew but the classifier.
-        tiny: toy networks on toy pictures; the figures mean nothing.
-        data_dir: of tfds.
-        cache: folder that the stages keep their results in.
-        images: folder for the picture.
-    """
-
-    task: str
-    minutes: float
-    seeds: int
-    num: int = NUM_IMAGES
-    autocast: bool = False
-    fresh: bool = False
-    tiny: bool = False
-    data_dir: str | None = None
-    cache: Path = data.CACHE
-    images: Path = runs.Options.images
-
-    @property
-    def folder(self):
-        """Path: of what these sections keep for a task."""
-        return Path(self.cache) / f"{'tiny-' if self.tiny else ''}quality-{self.task}"
-
-
-def plan(task, options, **changes):
-    """Returns the `Plan` of a task for `runs.Options`; changes that are None change nothing."""
-    values = {"minutes": MINUTES[task], "seeds": SEEDS[task], "data_dir": options.data_dir}
-    values["images"] = Path(options.images)
-    if options.tiny:
-        values.update(minutes=0.01, seeds=2, num=64, tiny=True)
-        values["cache"] = Path(options.results) / "cache"
-    values.update({name: value for name, value in changes.items() if value is not None})
-    return Plan(task, **values)
+report = quality_report.report
+NO_FIGURES = ("images", "labels", "weights", "guidance_scale")
 
 
 def run(options, task, **changes):
@@ -110,244 +31,82 @@ def run(options, task, **changes):
     Args:
         options: `runs.Options`.
         task: "mnist" or "flowers".
-        **changes: of `Plan`'s attributes.
+        **changes: of `quality_plan.Plan`'s attributes.
 
     Raises:
         runs.RunFailed: a stage ended without a result; one line.
     """
-    todo = plan(task, options, **changes)
-    if todo.fresh:
-        shutil.rmtree(todo.folder, ignore_errors=True)
-    todo.folder.mkdir(parents=True, exist_ok=True)
-    data.ensure(task, todo.data_dir, todo.tiny, todo.cache)
-    score(todo, [])  # trains the classifier: without it, all else is of no use
-    ours = train_ours(todo)
-    peers = [train_peer(todo, variant) for variant in variants(todo)]
-    ways, curve = our_ways(todo, ours), our_curve(todo, ours)
-    drawn = draw_ours(ours, [*ways.values(), *curve])
+    plan = quality_plan.make(task, options, **changes)
+    if plan.fresh:
+        shutil.rmtree(plan.folder, ignore_errors=True)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    data.ensure(task, plan.data_dir, plan.tiny, plan.cache)
+    quality_making.score(plan, [])  # trains the classifier: nothing is of use without it
+    ours = quality_making.train_ours(plan)
+    variants = [plan.peer.variant, plan.peer.autocast][: 1 + plan.autocast]
+    peers = [quality_making.train_peer(plan, variant) for variant in variants]
+    ways, curve = quality_making.ways(plan, ours), quality_making.curve(plan, ours)
+    drawn = quality_making.draw_ours(ours, [*ways.values(), *curve])
     for peer in peers:
-        draw_peer(todo, peer)
-    sets = [*ways.values(), *curve, *peers]
-    seen = score(todo, sets)
-    for each, found in zip(sets, seen["scores"], strict=True):
+        quality_making.draw_peer(plan, peer)
+    for name, way in ways.items():
+        way.update(subject=subjects.TITLES["ours"], variant=name)
+        way.update(parameters=drawn["parameters"], images_seen=ours["images_seen"])
+    table = [*ways.values(), *peers]
+    seen = quality_making.score(plan, [*table, *curve])
+    for each, found in zip([*table, *curve], seen.pop("scores"), strict=True):
         each["score"] = found
-    rows = [
-        {
-            "subject": subjects.TITLES["ours"],
-            "variant": name,
-            "parameters": drawn["parameters"],
-            "images_seen": ours["images_seen"],
-            **_kept(job),
-        }
-        for name, job in ways.items()
-    ]
-    rows += [_kept(peer) for peer in peers]
-    picture(todo, ways["preset"], peers[0], rows)
+    rows = [{name: value for name, value in row.items() if name not in NO_FIGURES} for row in table]
     return {
-        **{name: getattr(todo, name) for name in ("task", "minutes", "seeds", "num", "tiny")},
-        "extractor": seen["extractor"],
-        "floor": seen["floor"],
+        **{name: getattr(plan, name) for name in ("task", "minutes", "num", "seeds", "tiny")},
+        **{name: seen[name] for name in ("extractor", "floor")},
         "rows": rows,
-        **quality_report.steps(task, [_kept(job) for job in curve], FEW, MANY, seen["floor"]),
+        **quality_report.steps(task, curve, seen["floor"]),
         "goal": quality_report.goal(task, rows, seen["floor"]),
-        "picture": f"quality_{task}.png",
+        "picture": _picture(plan, table),
     }
 
 
-def _kept(each):
-    """A set's figures without the names of its files."""
-    return {name: value for name, value in each.items() if name not in ("images", "labels", "path")}
-
-
-# Ours ---------------------------------------------------------------------------------------
-
-
-def train_ours(todo):
-    """Runs train.py, or goes on with it; returns dict of path, model, images_seen, defaults."""
-    arguments = [*_training(todo), "--minutes", str(todo.minutes)]
-    code = fingerprint([ROOT / "train.py", *(ROOT / "keras_diffusion").rglob("*.py")])
-    path = todo.folder / f"ours-{_key(arguments, code)}"
-    run_dir, model = path / "run", path / "model"
-    path.mkdir(exist_ok=True)
-    if not (model / "saved_model.pb").exists():
-        begun = any((run_dir / "checkpoints").glob("step-*.keras"))
-        arguments = ["--resume", str(run_dir)] if begun else [*arguments, "--run-dir", str(run_dir)]
-        if todo.data_dir and not todo.tiny:
-            arguments += ["--data-dir", str(todo.data_dir)]
-        tell(f"  ours: {todo.minutes} minutes of training; {path / 'train.log'}")
-        _train(arguments, model, path / "train.log")
-    config = json.loads((run_dir / "config.json").read_text())["config"]
-    last = max((run_dir / "checkpoints").glob("step-*.keras")).stem
-    return {
-        "path": path,
-        "model": model,
-        "images_seen": int(last.removeprefix("step-")) * config["batch_size"],
-        "defaults": json.loads((model / "assets.extra" / "config.json").read_text()),
-    }
-
-
-def _training(todo):
-    if not todo.tiny:
-        return TRAINING[todo.task]
-    height, _, channels = subjects.image_shape(todo.task, tiny=True)
-    toy = ["--dataset", "digits", "--image-size", str(height), "--channels", str(channels)]
-    return [*toy, "--batch-size", "32", *TINY_SETTINGS]
-
-
-def _train(arguments, model, log):
-    command = [sys.executable, str(ROOT / "train.py"), *arguments, "--export-dir", str(model)]
-    with open(log, "a") as file:
-        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
-    if code:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        raise runs.RunFailed(f"train.py ended with exit code {code}: {lines[-1:]}")
-
-
-def our_ways(todo, ours):
-    """{name: job} of the sets of pictures that stand in the table; the first one is judged."""
-    defaults = ours["defaults"]
-    preset = {"sampler": defaults["sampler"], "num_steps": defaults["num_steps"]}
-    return {
-        "preset": _job(todo, ours, **preset),
-        "guidance off": _job(todo, ours, **preset, guidance_scale=1.0),
-        "classes as often as in training": _job(todo, ours, **preset, shares="training"),
-    }
-
-
-def our_curve(todo, ours):
-    """List of jobs: every sampler and number of steps, the first seed of all first."""
-    return [
-        _job(todo, ours, sampler, num_steps, seed)
-        for seed in range(todo.seeds)
-        for sampler, counts in (TINY_STEPS if todo.tiny else STEPS).items()
-        for num_steps in counts
-    ]
-
-
-def _job(todo, ours, sampler, num_steps, seed=0, guidance_scale=None, shares="equal"):
-    """What `quality_stages.sample_ours` is to draw; the name of the file says all of it."""
-    scale = ours["defaults"]["guidance_scale"] if guidance_scale is None else guidance_scale
-    name = f"{sampler}-{num_steps}-guidance{scale}-{shares}-seed{seed}-{todo.num}.npy"
-    return {
-        "sampler": sampler,
-        "num_steps": num_steps,
-        "seed": seed,
-        "guidance_scale": scale,
-        "labels": str(_labels(todo, ours, shares)),
-        "images": str(ours["path"] / name),
-    }
-
-
-def _labels(todo, ours, shares):
-    """The file of the classes to draw: in turn, as `sample.py` does, or as often as they are."""
-    path = ours["path"] / f"labels-{shares}-{todo.num}.npy"
-    if not path.exists():
-        labels = np.arange(todo.num) % ours["defaults"]["num_classes"]
-        if shares == "training":
-            _, real = data.load(todo.task, "train", todo.tiny, todo.cache)
-            labels = np.random.default_rng(0).choice(real, todo.num)
-        np.save(path, labels.astype("int32"))
-    return path
-
-
-def draw_ours(ours, jobs):
-    """Draws what is not there yet; returns dict of `parameters`."""
-    return shown("quality_stages.sample_ours", model=str(ours["model"]), jobs=jobs)
-
-
-# The peer -----------------------------------------------------------------------------------
-
-
-def variants(todo):
-    """Names of the peer's variants that are trained."""
-    peer = PEERS[todo.task]
-    return [peer.variant, peer.autocast] if todo.autocast else [peer.variant]
-
-
-def train_peer(todo, variant):
-    """Trains the peer unless it was; returns its row of the table, with its files."""
-    peer = PEERS[todo.task]
-    settings = {
-        "peer": peer.subject,
-        "variant": variant,
-        "task": todo.task,
-        "tiny": todo.tiny,
-        "minutes": todo.minutes,
-        "batch_size": PEER_BATCH[todo.task],
-    }
-    code = fingerprint([Path(__file__).parent / "subjects" / f"{peer.subject}.py"])
-    name = re.sub(r"\W+", "-", f"{peer.subject}-{variant}")
-    path = todo.folder / f"{name}-{_key(settings, code)}"
-    path.mkdir(exist_ok=True)
-    weights = path / "weights"
-    if not weights.with_suffix(".json").exists():
-        tell(f"  {peer.subject}, {variant}: {todo.minutes} minutes of training")
-        cache = str(todo.cache)
-        shown("quality_stages.train_peer", **settings, cache=cache, weights=str(weights))
-    facts = json.loads(weights.with_suffix(".json").read_text())
-    return {
-        "subject": subjects.TITLES[peer.subject],
-        "variant": variant,
-        "parameters": facts["parameters"],
-        "images_seen": facts["images"],
-        "sampler": "ddim",
-        "num_steps": 2 if todo.tiny else peer.num_steps,
-        "path": path,
-    }
-
-
-def draw_peer(todo, peer):
-    """Draws the peer's pictures unless they are there."""
-    images = peer["path"] / f"ddim-{peer['num_steps']}-{todo.num}.npy"
-    peer.update(images=str(images), labels=None)
-    if not images.exists():
-        arguments = {"peer": PEERS[todo.task].subject, "variant": peer["variant"]}
-        arguments.update(task=todo.task, tiny=todo.tiny, weights=str(peer["path"] / "weights"))
-        arguments.update(num=todo.num, num_steps=peer["num_steps"], seed=0, images=str(images))
-        shown("quality_stages.sample_peer", **arguments)
-
-
-# Both ---------------------------------------------------------------------------------------
-
-
-def score(todo, sets):
-    """See `quality_stages.score`; sets are dicts with `images` and `labels`."""
-    files = [{"images": each["images"], "labels": each["labels"]} for each in sets]
-    where = {"task": todo.task, "tiny": todo.tiny, "cache": str(todo.cache)}
-    return shown("quality_stages.score", **where, num=todo.num, sets=files)
-
-
-def picture(todo, ours, peer, rows):
-    """Draws docs/images/quality_TASK.png."""
-    todo.images.mkdir(parents=True, exist_ok=True)
-    titles = [quality_report.caption(row) for row in (rows[0], _kept(peer))]
-    shown(
-        "quality_stages.picture",
-        left=ours["images"],
-        right=peer["images"],
-        titles=titles,
-        caption=f"The first 64 pictures of each, not selected, after {todo.minutes} minutes of "
+def _picture(plan, table):
+    """The first way of ours beside the peer as its users run it."""
+    ours, peer = table[0], next(row for row in table if row["labels"] is None)
+    return quality_making.picture(
+        plan,
+        ours,
+        peer,
+        [quality_report.caption(row) for row in (ours, peer)],
+        f"The first pictures that each drew, none left out, after {plan.minutes:g} minutes of "
         "training on the same machine",
-        out=str(todo.images / f"quality_{todo.task}.png"),
     )
 
 
-def shown(name, **arguments):
-    """`runs.in_fresh_process` that passes on what the process tells of its progress."""
-    command = [sys.executable, str(runs.WORKER), name, json.dumps(arguments)]
-    lines = []
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        for line in process.stderr:
-            lines = [*lines[-200:], line]
-            if line.startswith("  "):
-                sys.stderr.write(line)
-        output = process.stdout.read()
-    if process.returncode:
-        raise runs.RunFailed(runs.reason("".join(lines)) or f"exit code {process.returncode}")
-    return json.loads(output.splitlines()[-1])
+def main(arguments=None):
+    """Runs one task with settings of its own, and writes its JSON as bench.py would."""
+    flags = argparse.ArgumentParser(prog="quality.py", description=__doc__.split("\n")[0])
+    add = flags.add_argument
+    add("task", choices=list(quality_plan.PEERS))
+    add("--minutes", type=float, help="of training for each; default: 20, and 60 for flowers")
+    add("--seeds", type=int, help="how often each number of steps is drawn")
+    add("--num", type=int, help="pictures in each set; default: 1000")
+    add("--autocast", action="store_true", default=None, help="the peer in bfloat16 too")
+    add("--fresh", action="store_true", default=None, help="nothing from the cache")
+    add("--tiny", action="store_true", help="toy sizes; the figures mean nothing")
+    add("--data-dir", help="where tfds keeps its data sets")
+    add("--results", type=Path, default=runs.Options.results, help="folder of the JSON")
+    given = vars(flags.parse_args(arguments))
+    task = given.pop("task")
+    shared = {name: given.pop(name) for name in ("tiny", "data_dir", "results")}
+    options = runs.Options(**shared)
+    try:
+        figures = run(options, task, **given)
+    except runs.RunFailed as error:
+        flags.exit(1, f"quality.py: error: {error}\n")
+    options.results.mkdir(parents=True, exist_ok=True)
+    path = options.results / f"quality_{task}.json"
+    path.write_text(json.dumps(figures, indent=2) + "\n")
+    print(report(figures))
+    print(f"\nwrote {path}")
 
 
-def _key(*settings):
-    return fingerprint([], settings)
+if __name__ == "__main__":
+    main()

@@ -4,25 +4,19 @@ Every stage leaves its result under a name that stands for all its settings, who
 all, and drawing leaves each batch; so a benchmark that was stopped goes on where it was.
 """
 
-import contextlib
 import json
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import data, subjects
+from benchmarks.quality_making import tell
 from keras_diffusion.files import whole_file
 
 PART = 128  # pictures to a file while drawing
 TELL_EVERY = 30  # seconds
-
-
-def tell(line):
-    """Writes a line of progress."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def train_peer(peer, variant, task, tiny, cache, minutes, batch_size, weights):
@@ -67,13 +61,13 @@ class _Clock:
         self.steps, self.seconds = step, now - self._began
         if now - self._told >= TELL_EVERY:
             self._told = now
-            tell(f"  {self._name}: step {step}, {self.seconds / 60:.1f} of "
+            tell(f"{self._name}: step {step}, {self.seconds / 60:.1f} of "
                  f"{self._limit / 60:.0f} minutes")  # fmt: skip
         return self.seconds >= self._limit
 
 
-def sample_peer(peer, variant, task, tiny, weights, num, num_steps, seed, out):
-    """Draws `num` pictures of a trained peer into the file `out`."""
+def sample_peer(peer, variant, task, tiny, weights, num, num_steps, seed, images):
+    """Draws `num` pictures of a trained peer into the file `images`."""
     subject = subjects.make(peer, task, variant, tiny)
     subject.load(weights)
 
@@ -81,17 +75,17 @@ def sample_peer(peer, variant, task, tiny, weights, num, num_steps, seed, out):
         # Another seed for each part: a part that is made later is not one that was made before.
         return subject.sample(count, num_steps, seed=1_000_003 * seed + first)
 
-    draw_parts(out, num, draw, peer)
+    draw_parts(images, num, draw, peer)
     return {}
 
 
-def sample_ours(model, jobs):
+def sample_ours(model, sets):
     """Draws pictures of an exported model, by the graph that `sample.py` calls.
 
     Args:
         model: folder of the SavedModel.
-        jobs: list of dicts: out, sampler, num_steps, seed, guidance_scale, labels (one for
-            each picture).
+        sets: list of dicts: images (.npy to write), labels (.npy, a class for each picture),
+            sampler, num_steps, seed, guidance_scale. What is there is not drawn again.
 
     Returns:
         dict of `parameters`, of the network that draws.
@@ -99,19 +93,26 @@ def sample_ours(model, jobs):
     import tensorflow as tf
 
     loaded = tf.saved_model.load(model)
-    for number, job in enumerate(jobs, 1):
-        endpoint = getattr(loaded, f"generate_{job['sampler']}")
-        labels = np.asarray(job["labels"], "int32")
-
-        def draw(first, count, job=job, labels=labels, endpoint=endpoint):
-            indices = np.arange(first, first + count, dtype="int32")
-            inputs = np.int32(job["seed"]), indices, np.int32(job["num_steps"]), labels[indices]
-            scale = np.float32(job["guidance_scale"])
-            return endpoint(*map(tf.constant, (*inputs, scale))).numpy()
-
-        name = f"ours, {job['num_steps']} steps of {job['sampler']}, seed {job['seed']}"
-        draw_parts(job["out"], len(labels), draw, f"{name} ({number} of {len(jobs)})")
+    for number, each in enumerate(sets, 1):
+        labels = np.load(each["labels"])
+        draw = _drawing(tf, loaded, each, labels)
+        name = f"ours, {each['num_steps']} steps of {each['sampler']}, seed {each['seed']}"
+        draw_parts(each["images"], len(labels), draw, f"{name} ({number} of {len(sets)})")
     return {"parameters": sum(int(np.prod(v.shape)) for v in loaded.variables)}
+
+
+def _drawing(tf, loaded, each, labels):
+    """Returns the function (first, count) -> images of one set."""
+    endpoint = getattr(loaded, f"generate_{each['sampler']}")
+    numbers = np.int32(each["seed"]), np.int32(each["num_steps"])
+    scale = np.float32(each["guidance_scale"])
+
+    def draw(first, count):
+        indices = np.arange(first, first + count, dtype="int32")
+        inputs = numbers[0], indices, numbers[1], labels[indices], scale
+        return endpoint(*map(tf.constant, inputs)).numpy()
+
+    return draw
 
 
 def draw_parts(out, num, draw, name):
@@ -139,7 +140,7 @@ def draw_parts(out, num, draw, name):
         done = first + len(parts[-1])
         if time.monotonic() - told >= TELL_EVERY or done == num:
             told = time.monotonic()
-            tell(f"  {name}: {done} of {num} pictures, {(told - began) / 60:.1f} minutes")
+            tell(f"{name}: {done} of {num} pictures, {(told - began) / 60:.1f} minutes")
     with whole_file(out) as part:
         np.save(part, np.concatenate(parts))
     shutil.rmtree(folder)
@@ -150,20 +151,20 @@ def score(task, tiny, cache, num, sets):
 
     Args:
         num: int, pictures in each set, for the floor.
-        sets: list of dicts of `images` (.npy) and `labels` (list, or None).
+        sets: list of dicts of `images` (.npy) and `labels` (.npy, or None).
 
     Returns:
         dict: `extractor` (facts), `floor`, `scores` (one for each set).
     """
     from benchmarks import extractor, scores
 
-    with contextlib.redirect_stdout(sys.stderr):
-        eyes = extractor.prepared(task, _real(task, tiny, cache), cache, tiny)
+    eyes = extractor.prepared(task, _real(task, tiny, cache), cache, tiny, tell)
     found = []
     for each in sets:
         features, probabilities = extractor.look(eyes.model, np.load(each["images"]))
+        labels = np.load(each["labels"]) if each["labels"] else None
         known = eyes.reference, eyes.shares
-        found.append(scores.score(features, probabilities, *known, each["labels"]))
+        found.append(scores.score(features, probabilities, *known, labels))
     return {"extractor": eyes.facts, "floor": eyes.floor(num), "scores": found}
 
 
@@ -185,7 +186,7 @@ def picture(left, right, titles, caption, out, columns=8, rows=8):
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.4, 6.0), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(10.4, 5.9), layout="constrained", facecolor="white")
     for axes, path, title in zip(figure.subplots(1, 2), (left, right), titles, strict=True):
         images = np.load(path)[: columns * rows]
         sheet = _sheet(images, columns)

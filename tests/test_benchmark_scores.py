@@ -19,9 +19,7 @@ def gaussian(mean, covariance):
 def test_distance_of_diagonal_gaussians_is_the_closed_form():
     rng = np.random.default_rng(0)
     means, deviations = rng.normal(size=(2, 128)), rng.uniform(0, 3, size=(2, 128))
-    first, second = (
-        gaussian(m, np.diag(d**2)) for m, d in zip(means, deviations, strict=True)
-    )
+    first, second = (gaussian(m, np.diag(d**2)) for m, d in zip(means, deviations, strict=True))
     wanted = np.square(means[0] - means[1]).sum() + np.square(deviations[0] - deviations[1]).sum()
     assert frechet_distance(first, second) == pytest.approx(wanted, rel=1e-9)
 
