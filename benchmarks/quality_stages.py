@@ -17,6 +17,7 @@ from keras_diffusion.files import whole_file
 
 PART = 128  # pictures to a file while drawing
 TELL_EVERY = 30  # seconds
+LEAST_WIDTH = 500  # pixels of each half of a picture
 
 
 def train_peer(peer, variant, task, tiny, cache, minutes, batch_size, weights):
@@ -186,16 +187,18 @@ def picture(left, right, titles, caption, out, columns=8, rows=8):
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.4, 5.9), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(10.4, 6.2), facecolor="white")
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.89, bottom=0.065, wspace=0.03)
     for axes, path, title in zip(figure.subplots(1, 2), (left, right), titles, strict=True):
-        images = np.load(path)[: columns * rows]
-        sheet = _sheet(images, columns)
+        sheet = _sheet(np.load(path)[: columns * rows], columns)
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title(title, fontsize=11)
         axes.axis("off")
-    figure.supxlabel(caption, fontsize=9)
+    figure.text(0.5, 0.02, caption, ha="center", fontsize=10)
+    whole = -(-LEAST_WIDTH // sheet.shape[1])  # pixels for each of the sheet's: no fraction
+    dots = whole * sheet.shape[1] / (axes.get_position().width * figure.get_figwidth())
     with whole_file(out) as part:
-        figure.savefig(part, format="png", dpi=110)
+        figure.savefig(part, format="png", dpi=dots)
     return {}
 
 
