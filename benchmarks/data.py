@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import runs, subjects
 
-CACHE = Path(__file__).resolve().parent / "cache"
+CACHE = runs.Options.cache
 DATASETS = {"mnist": {"name": "mnist"}, "flowers": {"name": "oxford_flowers102", "image_size": 64}}
 PARTS = ("train", "test")
 TINY_COUNTS = {"train": 256, "test": 128}

@@ -21,6 +21,7 @@ class Options:
         data_dir: where tfds keeps its data sets; None is tfds' own folder.
         results: folder of the sections' JSON files.
         images: folder that figures go to.
+        cache: folder of the images that are trained on, see `data.ensure`.
     """
 
     rounds: int = 5
@@ -28,17 +29,26 @@ class Options:
     data_dir: str | None = None
     results: Path = FOLDER / "results"
     images: Path = FOLDER.parent / "docs" / "images"
+    cache: Path = FOLDER / "cache"
+
+    def earlier(self, section):
+        """Returns what an earlier run of a section found, or None."""
+        try:
+            text = (self.results / f"{section}.json").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        return json.loads(text)["result"]
 
 
 class RunFailed(Exception):
     """A measurement ended without a result; the text is one line."""
 
 
-def in_fresh_process(name, timeout=None, **arguments):
-    """Calls a function of this folder in a new Python process.
+def in_fresh_process(function, /, timeout=None, **arguments):
+    """Calls a function of a file in this folder in a new Python process.
 
     Args:
-        name: "module.function", such as "training.rate"; the function returns a dict that JSON
+        function: "module.function", such as "training.rate"; it returns a dict that JSON
             can hold. Its module must import nothing heavy at its top.
         timeout: None, or seconds after which it is given up.
         **arguments: of the function, as JSON can hold.
@@ -49,7 +59,7 @@ def in_fresh_process(name, timeout=None, **arguments):
     Raises:
         RunFailed: it raised, or took too long; says why.
     """
-    command = [sys.executable, str(WORKER), name, json.dumps(arguments)]
+    command = [sys.executable, str(WORKER), function, json.dumps(arguments)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     except subprocess.TimeoutExpired as error:

@@ -23,6 +23,7 @@ TINY_TASKS = {"mnist": (8, 8, 1), "flowers": (16, 16, 3)}
 BATCH_SIZES = {"mnist": 128, "flowers": 64}
 SAMPLE_BATCH = 64  # pictures that are drawn at once, by every subject
 
+DATASET_TITLES = {"mnist": "MNIST 28x28", "flowers": "Oxford Flowers 64x64"}
 TITLES = {
     "ours": "keras_diffusion",
     "ddp": "denoising-diffusion-pytorch",

@@ -29,7 +29,7 @@ class Subject:
     """See `benchmarks.subjects`."""
 
     def __init__(self, task, variant="float32", tiny=False):
-        self._generator = torch_parts.prepare()  # before the import: it needs torchvision
+        self._generator = torch_parts.prepare(tiny)  # before the import: it needs torchvision
         from denoising_diffusion_pytorch import GaussianDiffusion, Unet
         from ema_pytorch import EMA
 
@@ -76,7 +76,11 @@ class Subject:
             with torch_parts.autocast(self.variant):
                 return averaged.sample(batch_size=count)
 
-        return torch_parts.to_images(torch.cat(list(subjects.in_batches(num, draw))))
+        plain, averaged.model = averaged.model, self._network  # the compiled one, if it is
+        try:
+            return torch_parts.to_images(torch.cat(list(subjects.in_batches(num, draw))))
+        finally:
+            averaged.model = plain
 
     def call(self, num):
         height, width, channels = self.image_shape

@@ -32,7 +32,7 @@ class Subject:
     """See `benchmarks.subjects`."""
 
     def __init__(self, task, variant="float32", tiny=False):
-        self._generator = torch_parts.prepare()  # before the import: it needs torchvision
+        self._generator = torch_parts.prepare(tiny)  # before the import: it needs torchvision
         from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
         from diffusers.training_utils import EMAModel
 
@@ -48,7 +48,7 @@ class Subject:
         self.ema = EMAModel(self.network.parameters(), **EMA)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=LEARNING_RATE, **ADAM)
         self._compiled = torch_parts.compiled(self.network, variant)
-        self._pipeline = DDPMPipeline(self.network, self.scheduler)
+        self._pipeline = DDPMPipeline(self._compiled, self.scheduler)
         self._pipeline.set_progress_bar_config(disable=True)
 
     @property

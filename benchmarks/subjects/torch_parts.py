@@ -8,9 +8,12 @@ import torch
 VARIANTS = ("float32", "bfloat16 autocast", "bfloat16 autocast, compiled")
 
 
-def prepare():
-    """Gives torch all cores and the same weights every time; returns a numpy generator."""
-    torch.set_num_threads(os.cpu_count())
+def prepare(tiny=False):
+    """Gives torch all cores and the same weights every time; returns a numpy generator.
+
+    Toy networks get one core: threads that wait for each other would take most of the time.
+    """
+    torch.set_num_threads(1 if tiny else os.cpu_count())
     torch.manual_seed(0)
     load_torchvision()
     return np.random.default_rng(0)

@@ -1,0 +1,194 @@
+"""Measures keras_diffusion beside its peers and writes RESULTS.md:
+
+    python benchmarks/bench.py [--only NAME ...]
+
+`make bench` does the same in an environment that has the peers. Every section writes its figures
+to results/NAME.json once it is done; RESULTS.md is made of all of these files that are there.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# Instead of this folder, whose file names are common words.
+sys.path[0] = str(ROOT)
+
+from benchmarks import machine, runs  # noqa: E402  after the path to them is set
+from keras_diffusion.files import whole_file  # noqa: E402
+
+# In this order: sampling takes the number of steps that quality found to be enough.
+SECTIONS = ("training", "quality", "sampling", "growth", "startup", "roofline")
+RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+SHARED_DATA = ROOT.parent / "shared" / "tfds"
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message):
+        message = message.removeprefix("argument ").replace("\n", " ")
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def positive(text):
+    """Parses a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def folder(text):
+    """Parses the path of a folder that is there."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a folder")
+    return text
+
+
+def parser():
+    """Returns the parser."""
+    flags = OneLineParser(prog="bench.py", description=__doc__.split("\n")[0], allow_abbrev=False)
+    add = flags.add_argument
+    add("--only", nargs="+", choices=(*SECTIONS, "report"), metavar="NAME",
+        help=f"{', '.join(SECTIONS)}; report: only RESULTS.md is written again")  # fmt: skip
+    add("--rounds", type=positive, default=5, help="how often each is measured, in turns (5)")
+    add(
+        "--tiny",
+        action="store_true",
+        help="toy sizes, to see that all works, in a temporary folder",
+    )
+    add("--data-dir", type=folder, help="where TensorFlow Datasets keeps its data")
+    add("--out", type=Path, help="default: benchmarks/RESULTS.md; results/ is beside it")
+    return flags
+
+
+def options_of(given, out):
+    """Returns the `runs.Options` of the parsed flags, for a report that goes to `out`."""
+    data_dir = given.data_dir or (str(SHARED_DATA) if SHARED_DATA.is_dir() else None)
+    options = runs.Options(
+        rounds=1 if given.tiny else given.rounds, tiny=given.tiny, data_dir=data_dir,
+        results=out.parent / "results",
+    )  # fmt: skip
+    changed = {}
+    if out != RESULTS:
+        changed["images"] = out.parent
+    if given.tiny:
+        changed["cache"] = out.parent / "cache"
+    return dataclasses.replace(options, **changed)
+
+
+def measure(section, options):
+    """Runs a section and writes its JSON; returns None, or why there is none."""
+    began = time.monotonic()
+    print(f"{section}: begun at {time.strftime('%H:%M')}", flush=True)
+    try:
+        found = importlib.import_module(f"benchmarks.{section}").run(options)
+    except (runs.RunFailed, ImportError) as error:
+        return f"{section}: {' '.join(str(error).split())}"
+    record = {
+        "section": section,
+        "machine": machine.describe(),
+        "rounds": options.rounds,
+        "tiny": options.tiny,
+        "seconds": round(time.monotonic() - began),
+        "result": found,
+    }
+    options.results.mkdir(parents=True, exist_ok=True)
+    with whole_file(options.results / f"{section}.json") as part:
+        Path(part).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(f"{section}: took {record['seconds'] / 60:.1f} minutes", flush=True)
+    return None
+
+
+def write_report(options, out):
+    """Writes RESULTS.md from the sections' JSON files; returns why parts of it are missing."""
+    parts, missing, records = [], [], []
+    for section in SECTIONS:
+        path = options.results / f"{section}.json"
+        if not path.exists():
+            continue
+        record = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            text = importlib.import_module(f"benchmarks.{section}").report(record["result"])
+        except ImportError as error:
+            missing.append(f"{section}: {error}")
+            continue
+        records.append(record)
+        parts.append(f"{text.strip()}\n\n{_origin(record)}")
+    if not records:
+        return [*missing, f"{options.results}: holds no figures yet"]
+    with whole_file(out) as part:
+        text = "\n\n".join([_head(records), *parts]) + "\n"
+        Path(part).write_text(text, encoding="utf-8")
+    print(f"wrote {out}")
+    return missing
+
+
+def _origin(record):
+    """When and from what code a section's figures are."""
+    where = record["machine"]
+    minutes = max(1, round(record["seconds"] / 60))
+    return f"<sub>{where['date']}, revision {where['git_revision']}, {minutes} minutes.</sub>"
+
+
+def _head(records):
+    """The machine, versions and command: what all sections have in common."""
+    found = max(records, key=lambda record: record["machine"]["date"])["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    sets = ", ".join(found["instruction_sets"]) or "none of note"
+    processors = {(r["machine"]["cpu"], r["machine"]["cores"]) for r in records}
+    lines = [
+        "# Results",
+        "Written by `make bench` (`python benchmarks/bench.py`); no figure here is typed by hand.",
+        f"- **Machine**: {found['cpu']}, {found['cores']} cores, {found['memory_gib']} GiB, "
+        f"{found['system']}; {sets}. Every framework may use all cores.\n"
+        f"- **Versions**: Python {found['python']}, {versions}.\n"
+        "- **Method**: every measurement is a process of its own, the contenders take turns "
+        "(A B C A B C ...); figures are medians, the spread is lowest - highest. A ratio is how "
+        "many times better ours is.",
+    ]
+    if len(processors) > 1:
+        lines.append("**The sections below were measured on different machines.**")
+    if any(record["tiny"] for record in records):
+        lines.append("**Toy sizes (`--tiny`): these figures mean nothing.**")
+    return "\n\n".join(lines)
+
+
+def main(arguments=None):
+    """Runs the command; returns the exit code: 0, or 1 if a section could not be measured."""
+    flags = parser()
+    given = flags.parse_args(arguments)
+    out = given.out or RESULTS
+    if given.tiny and not given.out:
+        out = Path(tempfile.mkdtemp(prefix="bench-")) / RESULTS.name
+    out = out.absolute()
+    if out.is_dir():
+        flags.error(f"--out: {out} is a folder; name a file to write.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(out.parent, os.W_OK):
+            raise PermissionError(f"{out.parent} is not writable")
+        options = options_of(given, out)
+        chosen = [name for name in SECTIONS if not given.only or name in given.only]
+        failures = [failed for name in chosen if (failed := measure(name, options))]
+        failures += write_report(options, out)
+    except OSError as error:
+        flags.error(f"--out: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        with contextlib.suppress(OSError):
+            print("\ninterrupted; sections that were done are kept", file=sys.stderr)
+        return 130
+    for failed in failures:
+        print(f"bench.py: {failed}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""Training: images per second and the most memory held, beside the peers.
+
+MNIST with networks of equal size in batches of 128, and Flowers at 64x64 with the widths of the
+keras.io example in batches of 64. Everyone trains as its users do (see `subjects`), on the same
+images in memory.
+"""
+
+import time
+
+from benchmarks import data, runs, subjects
+
+VARIANTS = {
+    "mnist": (
+        ("ours", "default"),
+        ("ours", "float32"),
+        ("ddp", "float32"),
+        ("ddp", "bfloat16 autocast"),
+        ("ddp", "bfloat16 autocast, compiled"),
+        ("diffusers_unet", "float32"),
+        ("diffusers_unet", "bfloat16 autocast"),
+        ("diffusers_unet", "bfloat16 autocast, compiled"),
+    ),
+    "flowers": (
+        ("ours", "default"),
+        ("ours", "float32"),
+        ("keras_ddim", "float32"),
+        ("keras_ddim", "mixed_bfloat16"),
+    ),
+}
+# How many times faster ours is to be than (subject, variant); None: than its fastest variant.
+GOALS = {
+    "mnist": {
+        ("ddp", "float32"): 5,
+        ("ddp", "bfloat16 autocast"): 3,
+        ("diffusers_unet", None): 3,
+    },
+    "flowers": {("keras_ddim", "float32"): 3},
+}
+HEADINGS = {
+    "mnist": "Training, MNIST 28x28, batch {}",
+    "flowers": "Training, Oxford Flowers 64x64, batch {}",
+}
+WARM_UP = 3  # steps: graphs are traced, memory is claimed
+LEAST_STEPS, LEAST_SECONDS = 5, 10.0
+GIVEN_UP = 15 * 60  # seconds; compiling may never end
+
+
+class Clock:
+    """Stops a training when enough of it was timed.
+
+    Args:
+        warm_up: steps that are not timed.
+        least_steps, least_seconds: how much is timed; both.
+
+    Attributes:
+        rate: steps per second, once it has stopped.
+    """
+
+    def __init__(self, warm_up, least_steps, least_seconds):
+        self._warm_up = warm_up
+        self._least_steps, self._least_seconds = least_steps, least_seconds
+        self._began = None
+        self.rate = None
+
+    def __call__(self, step):
+        now = time.monotonic()
+        if step == self._warm_up:
+            self._began = now
+        timed = step - self._warm_up
+        if timed < self._least_steps or now - self._began < self._least_seconds:
+            return False
+        self.rate = timed / max(now - self._began, 1e-6)
+        return True
+
+
+def rate(task, name, variant, cache, tiny=False):
+    """Trains a subject for a while; in a fresh process."""
+    images, _ = data.load(task, "train", tiny, cache)
+    subject = subjects.make(name, task, variant, tiny)
+    clock = Clock(1, 1, 0.0) if tiny else Clock(WARM_UP, LEAST_STEPS, LEAST_SECONDS)
+    batch_size = _batch_size(task, tiny)
+    subject.train(images, batch_size, clock)
+    return {
+        "images_per_second": batch_size * clock.rate,
+        "parameters": subject.parameters,
+        "precision": getattr(subject, "precision", None),
+    }
+
+
+def run(options):
+    """Measures all variants of both tasks in turns."""
+    found = {"tiny": options.tiny}
+    for task, variants in VARIANTS.items():
+        variants = _first_of_each(variants) if options.tiny else variants
+        data.ensure(task, options.data_dir, options.tiny, options.cache)
+
+        def measure(contender, task=task):
+            name, variant = contender
+            return runs.in_fresh_process(
+                "training.rate", GIVEN_UP, task=task, name=name, variant=variant,
+                cache=str(options.cache), tiny=options.tiny,
+            )  # fmt: skip
+
+        results = runs.in_turns(measure, list(variants), options.rounds)
+        found[task] = [
+            {"subject": name, "variant": variant, **result}
+            for (name, variant), result in zip(variants, results, strict=True)
+        ]
+    return found
+
+
+def _first_of_each(variants):
+    """One variant of each subject, as its users run it: enough to see that all works."""
+    first = {}
+    for name, variant in variants:
+        first.setdefault(name, variant)
+    return list(first.items())
+
+
+def images_per_second(found, task, name="ours", variant="default"):
+    """Returns the median of a measured variant, or None; `found` is what `run` returned."""
+    for row in (found or {}).get(task, ()):
+        if (row["subject"], row["variant"]) == (name, variant) and "runs" in row:
+            return runs.summary(r["images_per_second"] for r in row["runs"])["median"]
+    return None
+
+
+def report(found):
+    """Returns the tables of speed and of memory."""
+    parts = []
+    for task, heading in HEADINGS.items():
+        heading = heading.format(_batch_size(task, found["tiny"]))
+        parts.append(f"## {heading}\n\n{_speed_table(found, task)}")
+    for task in HEADINGS:
+        heading = f"## Memory of these trainings, {subjects.DATASET_TITLES[task]}"
+        parts.append(f"{heading}\n\nMost resident memory of the whole process, all libraries "
+                     f"and images included.\n\n{_memory_table(found, task)}")  # fmt: skip
+    return "\n\n".join(parts)
+
+
+def _speed_table(found, task):
+    ours = images_per_second(found, task)
+    goals = _goals(found, task)
+    rows = []
+    for row in found[task]:
+        cells = _name_cells(row)
+        if "failed" in row:
+            rows.append([*cells, "-", row["failed"], "-", "-"])
+            continue
+        numbers = runs.summary(r["images_per_second"] for r in row["runs"])
+        ratio = ours / numbers["median"] if ours else None
+        goal = goals.get((row["subject"], row["variant"]))
+        said = f"{goal}x: {runs.verdict(ratio, goal)}" if goal and ratio else ""
+        rows.append([*cells, f"**{runs.figure(numbers['median'])}**", runs.spread(numbers),
+                     f"{runs.figure(ratio)}x", said])  # fmt: skip
+    header = ["", "variant", "parameters", "images/s", "spread", "ratio", "goal"]
+    return runs.table(header, rows)
+
+
+def _memory_table(found, task):
+    rows, ours = [], None
+    for row in found[task]:
+        if "failed" in row:
+            continue
+        numbers = runs.summary(r["peak_mib"] for r in row["runs"])
+        if row["subject"] == "ours":
+            ours = ours or numbers["median"]  # the default variant comes first
+            said = ""
+        else:
+            said = f"no more than it: {runs.verdict(ours, numbers['median'], most=True)}"
+        rows.append([*_name_cells(row), f"**{runs.figure(numbers['median'])}**",
+                     runs.spread(numbers), f"{runs.figure(numbers['median'] / ours)}x",
+                     said])  # fmt: skip
+    header = ["", "variant", "parameters", "MiB", "spread", "ratio", "goal"]
+    return runs.table(header, rows)
+
+
+def _goals(found, task):
+    """{(subject, variant): factor}, None resolved to the fastest variant."""
+    goals = {}
+    for (name, variant), factor in GOALS[task].items():
+        rates = {
+            row["variant"]: images_per_second(found, task, name, row["variant"])
+            for row in found[task]
+            if row["subject"] == name and "runs" in row
+        }
+        if variant is None and rates:
+            variant = max(rates, key=rates.get)
+        goals[name, variant] = factor
+    return goals
+
+
+def _name_cells(row):
+    """Subject, variant and parameters, as the tables show them."""
+    first = row.get("runs", [{}])[0]
+    variant = row["variant"]
+    if variant == "default" and first.get("precision"):
+        variant = f"{first['precision']} (default)"
+    parameters = first.get("parameters")
+    return [
+        subjects.TITLES[row["subject"]],
+        variant,
+        f"{parameters / 1e6:.2f} M" if parameters else "-",
+    ]
+
+
+def _batch_size(task, tiny):
+    return 16 if tiny else subjects.BATCH_SIZES[task]
