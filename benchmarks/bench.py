@@ -25,7 +25,9 @@ from benchmarks import machine, runs  # noqa: E402  after the path to them is se
 from keras_diffusion.files import whole_file  # noqa: E402
 
 # In this order: sampling takes the number of steps that quality found to be enough.
-SECTIONS = ("training", "quality", "sampling", "growth", "startup", "roofline")
+SECTIONS = (
+    "training", "quality_mnist", "quality_flowers", "sampling", "growth", "startup", "roofline"
+)  # fmt: skip
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 SHARED_DATA = ROOT.parent / "shared" / "tfds"
 

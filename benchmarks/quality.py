@@ -10,33 +10,31 @@ result in benchmarks/cache, under a name that stands for its settings and for th
 ran: what was stopped goes on, and what has not changed is not made again.
 """
 
-import argparse
-import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # file names here are common words
 
-from benchmarks import data, quality_making, quality_plan, quality_report, runs, subjects
+from benchmarks import data, quality_making, quality_plan, quality_report, subjects
 
 report = quality_report.report
 NO_FIGURES = ("images", "labels", "weights", "guidance_scale")
 
 
-def run(options, task, **changes):
+def run(options, task):
     """Trains, draws and scores; returns the section's figures as JSON allows.
 
     Args:
-        options: `runs.Options`.
+        options: `runs.Options`, or those of `quality_plan`.
         task: "mnist" or "flowers".
-        **changes: of `quality_plan.Plan`'s attributes.
 
     Raises:
         runs.RunFailed: a stage ended without a result; one line.
     """
-    plan = quality_plan.make(task, options, **changes)
+    plan = quality_plan.make(task, options)
     if plan.fresh:
         shutil.rmtree(plan.folder, ignore_errors=True)
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -81,32 +79,41 @@ def _picture(plan, table):
 
 
 def main(arguments=None):
-    """Runs one task with settings of its own, and writes its JSON as bench.py would."""
-    flags = argparse.ArgumentParser(prog="quality.py", description=__doc__.split("\n")[0])
+    """Runs one section with settings of its own, as bench.py does; returns the exit code."""
+    from benchmarks import bench
+
+    flags = bench.OneLineParser(prog="quality.py", description=__doc__.split("\n")[0])
     add = flags.add_argument
     add("task", choices=list(quality_plan.PEERS))
-    add("--minutes", type=float, help="of training for each; default: 20, and 60 for flowers")
-    add("--seeds", type=int, help="how often each number of steps is drawn")
-    add("--num", type=int, help="pictures in each set; default: 1000")
-    add("--autocast", action="store_true", default=None, help="the peer in bfloat16 too")
-    add("--fresh", action="store_true", default=None, help="nothing from the cache")
-    add("--tiny", action="store_true", help="toy sizes; the figures mean nothing")
-    add("--data-dir", help="where tfds keeps its data sets")
-    add("--results", type=Path, default=runs.Options.results, help="folder of the JSON")
-    given = vars(flags.parse_args(arguments))
-    task = given.pop("task")
-    shared = {name: given.pop(name) for name in ("tiny", "data_dir", "results")}
-    options = runs.Options(**shared)
-    try:
-        figures = run(options, task, **given)
-    except runs.RunFailed as error:
-        flags.exit(1, f"quality.py: error: {error}\n")
-    options.results.mkdir(parents=True, exist_ok=True)
-    path = options.results / f"quality_{task}.json"
-    path.write_text(json.dumps(figures, indent=2) + "\n")
-    print(report(figures))
-    print(f"\nwrote {path}")
+    add("--minutes", type=_above_zero, help="of training, for each (20; of flowers 60)")
+    add("--seeds", type=bench.positive, help="how often each number of steps is drawn (3; 2)")
+    add("--num", type=bench.positive, help="pictures in each set (1000)")
+    add("--autocast", action="store_true", help="train the peer in bfloat16 too")
+    add("--fresh", action="store_true", help="make anew what is in the cache, but the classifier")
+    add("--tiny", action="store_true", help="toy sizes, to see that all works")
+    add("--data-dir", type=bench.folder, help="where TensorFlow Datasets keeps its data")
+    add("--out", type=Path, help="default: benchmarks/RESULTS.md; results/ is beside it")
+    flags.set_defaults(rounds=1)
+    given = flags.parse_args(arguments)
+    out = given.out or bench.RESULTS
+    if given.tiny and not given.out:
+        out = Path(tempfile.mkdtemp(prefix="quality-")) / bench.RESULTS.name
+    out = out.absolute()
+    asked = {name: getattr(given, name) for name in quality_plan.ASKED}
+    shared = vars(bench.options_of(given, out))
+    options = quality_plan.Options(**shared, **asked)
+    failures = [bench.measure(f"quality_{given.task}", options)]
+    failures += bench.write_report(options, out)
+    for failed in filter(None, failures):
+        print(f"quality.py: {failed}", file=sys.stderr)
+    return int(any(failures))
+
+
+def _above_zero(text):
+    if not 0 < float(text) < 1e6:
+        raise ValueError
+    return float(text)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

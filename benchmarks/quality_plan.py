@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from benchmarks import data, runs
+from benchmarks import runs
 
 FEW, MANY = "dpmpp_2m", "ddim"  # the sampler of few steps is held against that of many
 STEPS = {FEW: (3, 4, 5, 6, 8, 10, 15, 20, 30), MANY: (50, 250)}
@@ -51,25 +51,25 @@ class Plan:
         task: "mnist" or "flowers".
         minutes: of training, for each.
         seeds: int, how often the curve over steps is drawn.
+        cache: folder that the stages keep their results in.
+        images: folder for the picture.
         num: int, pictures in each set.
         autocast: also train the peer in bfloat16.
         fresh: make everything anew but the classifier.
         tiny: toy networks on toy pictures; the figures mean nothing.
         data_dir: of tfds.
-        cache: folder that the stages keep their results in.
-        images: folder for the picture.
     """
 
     task: str
     minutes: float
     seeds: int
+    cache: Path
+    images: Path
     num: int = 1000
     autocast: bool = False
     fresh: bool = False
     tiny: bool = False
     data_dir: str | None = None
-    cache: Path = data.CACHE
-    images: Path = runs.Options.images
 
     @property
     def folder(self):
@@ -87,12 +87,28 @@ class Plan:
         return TINY_STEPS if self.tiny else STEPS
 
 
-def make(task, options, **changes):
-    """Returns the `Plan` of a task for `runs.Options`; changes that are None change nothing."""
-    values = {"minutes": MINUTES[task], "seeds": SEEDS[task], "data_dir": options.data_dir}
-    values["images"] = Path(options.images)
+ASKED = ("minutes", "seeds", "num", "autocast", "fresh")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(runs.Options):
+    """`runs.Options`, and what may be asked of a `Plan`; None is its default."""
+
+    minutes: float | None = None
+    seeds: int | None = None
+    num: int | None = None
+    autocast: bool | None = None
+    fresh: bool | None = None
+
+
+def make(task, options):
+    """Returns the `Plan` of a task for `runs.Options`, or for those above."""
+    values = {"minutes": MINUTES[task], "seeds": SEEDS[task]}
     if options.tiny:
-        values.update(minutes=0.01, seeds=2, num=64, tiny=True)
-        values.update(cache=Path(options.results) / "cache", images=Path(options.results))
-    values.update({name: value for name, value in changes.items() if value is not None})
-    return Plan(task, **values)
+        values = {"minutes": 0.01, "seeds": 2, "num": 64}
+    for name in ASKED:
+        if (asked := getattr(options, name, None)) is not None:
+            values[name] = asked
+    for name in ("tiny", "data_dir"):
+        values[name] = getattr(options, name)
+    return Plan(task, **values, cache=Path(options.cache), images=Path(options.images))

@@ -116,10 +116,10 @@ def report(figures):
     floor_row = [
         f"{floor['size']} held-out real pictures (the floor)", "", "", "", "",
         f"{runs.figure(floor['mean'])} ({runs.figure(floor['min'])} - "
-        f"{runs.figure(floor['max'])} in {floor['subsets']} draws)", "", "", "",
+        f"{runs.figure(floor['max'])} in {floor['subsets']} draws)", "", "", "", "",
     ]  # fmt: skip
     header = ["subject", "variant", "parameters", "images seen", "drawn in", "distance",
-              "above the floor", "sure", "right class"]  # fmt: skip
+              "above the floor", "sure", "classes off", "right class"]  # fmt: skip
     rows = [_cells(row, floor["mean"]) for row in figures["rows"]]
     return "\n\n".join(
         [
@@ -128,7 +128,9 @@ def report(figures):
             f"of a small classifier ({eyes['feature_width']} wide, trained on the training split; "
             f"right about {eyes['test_accuracy']:.1%} of held-out pictures) of these pictures and "
             f"of all {eyes['train_images']:,} training pictures. Sure: share of pictures with a "
-            "class above 90%. Right class: share that the classifier takes for the class that "
+            "class above 90%, which it may be of nonsense too. Classes off: how many pictures "
+            "would have to be of another class for the shares to be those of the training "
+            "pictures. Right class: share that the classifier takes for the class that "
             f"was asked for; {peer} draws without classes.",
             runs.table(header, [*rows, floor_row]),
             _goal_line(figures["goal"]),
@@ -149,6 +151,7 @@ def _cells(row, floor):
         runs.figure(score["distance"]),
         runs.figure(score["distance"] - floor),
         f"{score['sure']:.1%}",
+        f"{score['class_distance']:.1%}",
         f"{score['accuracy']:.1%}" if "accuracy" in score else "-",
     ]
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from benchmarks import (
-    data,
     extractor,
     quality,
     quality_making,
@@ -224,7 +223,8 @@ def test_goals(task, ours, peer, value, met):
 
 
 def all_of_it(task, tmp_path):
-    options = runs.Options(rounds=1, tiny=True, results=tmp_path, images=tmp_path)
+    folders = dict.fromkeys(("results", "images", "cache"), tmp_path)
+    options = runs.Options(rounds=1, tiny=True, **folders)
     figures = quality.run(options, task)
     json.dumps(figures)
     assert (tmp_path / figures["picture"]).exists()
@@ -265,9 +265,18 @@ def test_the_torch_peer_too(tmp_path):
     all_of_it("mnist", tmp_path)
 
 
-def test_tiny_keeps_out_of_the_real_cache(tmp_path):
-    options = runs.Options(tiny=True, results=tmp_path)
-    plan = quality_plan.make("mnist", options)
-    assert plan.folder.is_relative_to(tmp_path) and plan.images == tmp_path
-    real = quality_plan.make("mnist", runs.Options(data_dir="there"), minutes=None, seeds=5)
-    assert real.folder.is_relative_to(data.CACHE) and (real.minutes, real.seeds) == (20, 5)
+def test_a_plan_takes_what_is_asked_for_and_else_the_published_settings():
+    plan = quality_plan.make("mnist", runs.Options(data_dir="there"))
+    assert (plan.minutes, plan.seeds, plan.num, plan.data_dir) == (20, 3, 1000, "there")
+    asked = quality_plan.Options(minutes=2.5, autocast=True)
+    plan = quality_plan.make("flowers", asked)
+    assert (plan.minutes, plan.seeds, plan.autocast, plan.fresh) == (2.5, 2, True, False)
+
+
+@pytest.mark.parametrize("wrong", [["cifar10"], ["mnist", "--minutes", "0"],
+                                   ["mnist", "--seeds", "x"]])  # fmt: skip
+def test_bad_flags_are_one_line(wrong, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        quality.main(wrong)
+    assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
