@@ -58,7 +58,7 @@ def _training(plan):
         return TRAINING[plan.task]
     height, _, channels = subjects.image_shape(plan.task, tiny=True)
     toy = ("--dataset", "digits", "--image-size", str(height), "--channels", str(channels))
-    return (*toy, "--batch-size", "32", *TINY_SETTINGS)
+    return (*toy, *TINY_SETTINGS)
 
 
 def _run_train(arguments, log):

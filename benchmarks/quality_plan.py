@@ -15,7 +15,10 @@ TRAINING = {
     "mnist": ("--dataset", "mnist"),
     "flowers": ("--dataset", "oxford_flowers102"),
 }
-TINY_SETTINGS = ("--set", "widths=(8,16)", "--set", "embedding_width=16", "--set", "num_steps=2")
+TINY_SETTINGS = (
+    "--limit", "64", "--batch-size", "32", "--set", "widths=(8,)", "--set", "attention=(False,)",
+    "--set", "embedding_width=16", "--set", "num_steps=2",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
