@@ -21,13 +21,20 @@ ROOT = Path(__file__).resolve().parents[1]
 # Instead of this folder, whose file names are common words.
 sys.path[0] = str(ROOT)
 
-from benchmarks import machine, runs  # noqa: E402  after the path to them is set
+from benchmarks import runs  # noqa: E402  after the path to them is set
 from keras_diffusion.files import whole_file  # noqa: E402
 
-# In this order: sampling takes the number of steps that quality found to be enough.
-SECTIONS = (
-    "training", "quality_mnist", "quality_flowers", "sampling", "growth", "startup", "roofline"
-)  # fmt: skip
+# Name: (file, what its `run` is told besides the options). In this order: sampling takes the
+# number of steps that quality found to be enough.
+SECTIONS = {
+    "training": ("training", {}),
+    "quality_mnist": ("quality", {"task": "mnist"}),
+    "quality_flowers": ("quality", {"task": "flowers"}),
+    "sampling": ("sampling", {}),
+    "growth": ("growth", {}),
+    "startup": ("startup", {}),
+    "roofline": ("roofline", {}),
+}
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 SHARED_DATA = ROOT.parent / "shared" / "tfds"
 
@@ -58,7 +65,7 @@ def parser():
     """Returns the parser."""
     flags = OneLineParser(prog="bench.py", description=__doc__.split("\n")[0], allow_abbrev=False)
     add = flags.add_argument
-    add("--only", nargs="+", choices=(*SECTIONS, "report"), metavar="NAME",
+    add("--only", nargs="+", choices=(*SECTIONS, "quality", "report"), metavar="NAME",
         help=f"{', '.join(SECTIONS)}; report: only RESULTS.md is written again")  # fmt: skip
     add("--rounds", type=positive, default=5, help="how often each is measured, in turns (5)")
     add(
@@ -86,41 +93,37 @@ def options_of(given, out):
     return dataclasses.replace(options, **changed)
 
 
-def measure(section, options):
+def section(name):
+    """Imports the file of a section, only now: another that is broken does not stop this one."""
+    return importlib.import_module(f"benchmarks.{SECTIONS[name][0]}")
+
+
+def measure(name, options):
     """Runs a section and writes its JSON; returns None, or why there is none."""
     began = time.monotonic()
-    print(f"{section}: begun at {time.strftime('%H:%M')}", flush=True)
+    print(f"{name}: begun at {time.strftime('%H:%M')}", flush=True)
     try:
-        found = importlib.import_module(f"benchmarks.{section}").run(options)
+        found = section(name).run(options, **SECTIONS[name][1])
     except (runs.RunFailed, ImportError) as error:
-        return f"{section}: {' '.join(str(error).split())}"
-    record = {
-        "section": section,
-        "machine": machine.describe(),
-        "rounds": options.rounds,
-        "tiny": options.tiny,
-        "seconds": round(time.monotonic() - began),
-        "result": found,
-    }
-    options.results.mkdir(parents=True, exist_ok=True)
-    with whole_file(options.results / f"{section}.json") as part:
-        Path(part).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(f"{section}: took {record['seconds'] / 60:.1f} minutes", flush=True)
+        return f"{name}: {' '.join(str(error).split())}"
+    seconds = time.monotonic() - began
+    options.save(name, found, seconds)
+    print(f"{name}: took {seconds / 60:.1f} minutes", flush=True)
     return None
 
 
 def write_report(options, out):
     """Writes RESULTS.md from the sections' JSON files; returns why parts of it are missing."""
     parts, missing, records = [], [], []
-    for section in SECTIONS:
-        path = options.results / f"{section}.json"
+    for name in SECTIONS:
+        path = options.results / f"{name}.json"
         if not path.exists():
             continue
         record = json.loads(path.read_text(encoding="utf-8"))
         try:
-            text = importlib.import_module(f"benchmarks.{section}").report(record["result"])
+            text = section(name).report(record["result"])
         except ImportError as error:
-            missing.append(f"{section}: {error}")
+            missing.append(f"{name}: {error}")
             continue
         records.append(record)
         parts.append(f"{text.strip()}\n\n{_origin(record)}")
@@ -163,6 +166,11 @@ def _head(records):
     return "\n\n".join(lines)
 
 
+def _named(name, only):
+    """Whether a section is among those asked for; "quality" asks for both of its file."""
+    return name in only or SECTIONS[name][0] in only
+
+
 def main(arguments=None):
     """Runs the command; returns the exit code: 0, or 1 if a section could not be measured."""
     flags = parser()
@@ -178,7 +186,7 @@ def main(arguments=None):
         if not os.access(out.parent, os.W_OK):
             raise PermissionError(f"{out.parent} is not writable")
         options = options_of(given, out)
-        chosen = [name for name in SECTIONS if not given.only or name in given.only]
+        chosen = [name for name in SECTIONS if not given.only or _named(name, given.only)]
         failures = [failed for name in chosen if (failed := measure(name, options))]
         failures += write_report(options, out)
     except OSError as error:

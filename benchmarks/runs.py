@@ -39,6 +39,29 @@ class Options:
             return None
         return json.loads(text)["result"]
 
+    def save(self, section, found, seconds):
+        """Writes what a section found, with where and when, whole or not at all.
+
+        Args:
+            section: its name, and that of the file.
+            found: what its `run` returned.
+            seconds: how long that took.
+        """
+        from benchmarks import machine
+        from keras_diffusion.files import whole_file
+
+        record = {
+            "section": section,
+            "machine": machine.describe(),
+            "rounds": self.rounds,
+            "tiny": self.tiny,
+            "seconds": round(seconds),
+            "result": found,
+        }
+        self.results.mkdir(parents=True, exist_ok=True)
+        with whole_file(self.results / f"{section}.json") as part:
+            Path(part).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
 
 class RunFailed(Exception):
     """A measurement ended without a result; the text is one line."""
@@ -65,11 +88,11 @@ def in_fresh_process(function, /, timeout=None, **arguments):
     except subprocess.TimeoutExpired as error:
         raise RunFailed(f"given up after {timeout:.0f} s") from error
     if done.returncode:
-        raise RunFailed(_reason(done.stderr) or f"exit code {done.returncode}")
+        raise RunFailed(reason(done.stderr) or f"exit code {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _reason(stderr):
+def reason(stderr):
     """The last line of a traceback that begins with the name of an error, shortened."""
     lines = [line for line in stderr.splitlines() if line.strip()]
     named = [line for line in lines if line[0].isalpha() and "Error" in line.split(":")[0]]

@@ -143,7 +143,7 @@ def _speed_table(found, task):
     goals = _goals(found, task)
     rows = []
     for row in found[task]:
-        cells = _name_cells(row)
+        cells = name_cells(row)
         if "failed" in row:
             rows.append([*cells, "-", row["failed"], "-", "-"])
             continue
@@ -168,7 +168,7 @@ def _memory_table(found, task):
             said = ""
         else:
             said = f"no more than it: {runs.verdict(ours, numbers['median'], most=True)}"
-        rows.append([*_name_cells(row), f"**{runs.figure(numbers['median'])}**",
+        rows.append([*name_cells(row), f"**{runs.figure(numbers['median'])}**",
                      runs.spread(numbers), f"{runs.figure(numbers['median'] / ours)}x",
                      said])  # fmt: skip
     header = ["", "variant", "parameters", "MiB", "spread", "ratio", "goal"]
@@ -190,7 +190,7 @@ def _goals(found, task):
     return goals
 
 
-def _name_cells(row):
+def name_cells(row):
     """Subject, variant and parameters, as the tables show them."""
     first = row.get("runs", [{}])[0]
     variant = row["variant"]
