@@ -200,7 +200,7 @@ def shown(name, **arguments):
                 if line.startswith(INDENT):
                     sys.stderr.write(line)
         if process.returncode:
-            reason = runs._reason("".join(lines)) or f"exit code {process.returncode}"
+            reason = runs.reason("".join(lines)) or f"exit code {process.returncode}"
             raise runs.RunFailed(reason)
         output.seek(0)
         return json.loads(output.read().splitlines()[-1])

@@ -2,7 +2,7 @@
 
 import statistics
 
-from benchmarks import runs
+from benchmarks import runs, subjects
 from benchmarks.quality_plan import FEW, MANY
 
 # MNIST: the peer's distance over ours, at least. Flowers: ours above the floor over the peer's
@@ -112,7 +112,7 @@ def report(figures):
     """Returns the section as markdown."""
     task, floor, eyes = figures["task"], figures["floor"], figures["extractor"]
     peer = next(row["subject"] for row in figures["rows"] if _is_peer(row))
-    title = {"mnist": "MNIST 28x28", "flowers": "Oxford Flowers 64x64"}[task]
+    title = subjects.DATASET_TITLES[task]
     floor_row = [
         f"{floor['size']} held-out real pictures (the floor)", "", "", "", "",
         f"{runs.figure(floor['mean'])} ({runs.figure(floor['min'])} - "
@@ -123,7 +123,7 @@ def report(figures):
     rows = [_cells(row, floor["mean"]) for row in figures["rows"]]
     return "\n\n".join(
         [
-            f"### Quality after {figures['minutes']:g} minutes of training: {title}",
+            f"## Quality after {figures['minutes']:g} minutes of training: {title}",
             f"{figures['num']} pictures of each. The distance is Frechet's, between the features "
             f"of a small classifier ({eyes['feature_width']} wide, trained on the training split; "
             f"right about {eyes['test_accuracy']:.1%} of held-out pictures) of these pictures and "
@@ -182,9 +182,11 @@ def _steps_text(figures):
         if fewest
         else f"No number of steps that was tried is as good as {which}"
     )
+    seeds = figures["seeds"]
+    times = f"{seeds} times each, with other noise" if seeds > 1 else "once each"
     return (
-        f"Our preset, drawn in more and fewer steps, {figures['seeds']} times each with other "
-        f"noise. {answer}: not above its {runs.figure(reference['distance'])} by more than "
+        f"Our preset, drawn in more and fewer steps, {times}. {answer}: not above its "
+        f"{runs.figure(reference['distance'])} by more than "
         f"{runs.figure(figures['noise'])}, by which a score varies from seed to seed.\n\n"
         + runs.table(["steps", "distance", "spread", "sure", "right class"], rows)
     )
