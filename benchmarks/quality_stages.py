@@ -63,7 +63,7 @@ class _Clock:
         if now - self._told >= TELL_EVERY:
             self._told = now
             tell(f"{self._name}: step {step}, {self.seconds / 60:.1f} of "
-                 f"{self._limit / 60:.0f} minutes")  # fmt: skip
+                 f"{self._limit / 60:g} minutes")  # fmt: skip
         return self.seconds >= self._limit
 
 
