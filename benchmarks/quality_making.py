@@ -1,0 +1,234 @@
+"""How `quality.py` comes to its pictures: the stages, each only if it is not done yet.
+
+Imports nothing heavy: what needs a framework is in `quality_stages.py`, in other processes.
+"""
+
+import ast
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import data, runs, subjects
+from benchmarks.quality_plan import TINY_SETTINGS, TRAINING
+
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parent
+
+
+# Ours ---------------------------------------------------------------------------------------
+
+
+def train_ours(plan):
+    """Runs train.py, or goes on with its run, unless it is finished.
+
+    Returns:
+        dict of `path` (folder for all of it), `model` (SavedModel), `images_seen`, `defaults`
+        (the model's own for whoever draws).
+    """
+    arguments = [*_training(plan), "--minutes", str(plan.minutes)]
+    code = fingerprint([ROOT / "train.py", *(ROOT / "keras_diffusion").rglob("*.py")])
+    path = plan.folder / f"ours-{_key(arguments, code)}"
+    run_dir, model, log = path / "run", path / "model", path / "train.log"
+    path.mkdir(exist_ok=True)
+    if not (model / "saved_model.pb").exists():
+        begun = any((run_dir / "checkpoints").glob("step-*.keras"))
+        arguments = ["--resume", str(run_dir)] if begun else [*arguments, "--run-dir", str(run_dir)]
+        if plan.data_dir and not plan.tiny:
+            arguments += ["--data-dir", str(plan.data_dir)]
+        tell(f"ours: {plan.minutes} minutes of training, told of in {log}")
+        _run_train([*arguments, "--export-dir", str(model)], log)
+    config = json.loads((run_dir / "config.json").read_text())["config"]
+    steps = max(int(file.stem[5:]) for file in (run_dir / "checkpoints").glob("step-*.keras"))
+    return {
+        "path": path,
+        "model": model,
+        "images_seen": steps * config["batch_size"],
+        "defaults": json.loads((model / "assets.extra" / "config.json").read_text()),
+    }
+
+
+def _training(plan):
+    if not plan.tiny:
+        return TRAINING[plan.task]
+    height, _, channels = subjects.image_shape(plan.task, tiny=True)
+    toy = ("--dataset", "digits", "--image-size", str(height), "--channels", str(channels))
+    return (*toy, *TINY_SETTINGS)
+
+
+def _run_train(arguments, log):
+    with open(log, "a") as file:
+        command = [sys.executable, str(ROOT / "train.py"), *arguments]
+        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+    if code:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        raise runs.RunFailed(f"train.py ended with exit code {code}: {' '.join(lines[-1:])}")
+
+
+def ways(plan, ours):
+    """{name: set} of what stands in the table of ours; the first one is judged."""
+    defaults = ours["defaults"]
+    preset = {"sampler": defaults["sampler"], "num_steps": defaults["num_steps"]}
+    return {
+        "preset": _set(plan, ours, **preset),
+        "guidance off": _set(plan, ours, **preset, guidance_scale=1.0),
+        "classes as often as in the data": _set(plan, ours, **preset, shares="data"),
+    }
+
+
+def curve(plan, ours):
+    """List of sets: every number of steps, all of the first seed first."""
+    return [
+        _set(plan, ours, sampler, num_steps, seed)
+        for seed in range(plan.seeds)
+        for sampler, counts in plan.steps.items()
+        for num_steps in counts
+    ]
+
+
+def _set(plan, ours, sampler, num_steps, seed=0, guidance_scale=None, shares="equal"):
+    """What `quality_stages.sample_ours` is to draw; the name of the file says all of it."""
+    scale = ours["defaults"]["guidance_scale"] if guidance_scale is None else guidance_scale
+    name = f"{sampler}-{num_steps}-guidance{scale}-{shares}-seed{seed}-{plan.num}.npy"
+    return {
+        "sampler": sampler,
+        "num_steps": num_steps,
+        "seed": seed,
+        "guidance_scale": scale,
+        "labels": str(_labels(plan, ours, shares)),
+        "images": str(ours["path"] / name),
+    }
+
+
+def _labels(plan, ours, shares):
+    """The file of the classes to draw: in turn, as `sample.py` does, or by the data's shares."""
+    path = ours["path"] / f"labels-{shares}-{plan.num}.npy"
+    if not path.exists():
+        labels = np.arange(plan.num) % ours["defaults"]["num_classes"]
+        if shares == "data":
+            _, real = data.load(plan.task, "train", plan.tiny, plan.cache)
+            labels = np.random.default_rng(0).choice(real, plan.num)
+        np.save(path, labels.astype("int32"))
+    return path
+
+
+def draw_ours(ours, sets):
+    """Draws what is not there yet; returns dict of `parameters`."""
+    return shown("quality_stages.sample_ours", model=str(ours["model"]), sets=sets)
+
+
+# The peer -----------------------------------------------------------------------------------
+
+
+def train_peer(plan, variant):
+    """Trains the peer unless it was; returns its row of the table, as a set of pictures."""
+    peer = plan.peer
+    settings = {
+        "peer": peer.subject,
+        "variant": variant,
+        "task": plan.task,
+        "tiny": plan.tiny,
+        "minutes": plan.minutes,
+        "batch_size": subjects.BATCH_SIZES[plan.task],
+    }
+    name = re.sub(r"\W+", "-", f"{peer.subject}-{variant}")
+    code = fingerprint([FOLDER / "subjects" / file for file in peer.files])
+    path = plan.folder / f"{name}-{_key(settings, code)}"
+    path.mkdir(exist_ok=True)
+    weights = path / "weights"
+    if not weights.with_suffix(".json").exists():
+        tell(f"{peer.subject}, {variant}: {plan.minutes} minutes of training")
+        where = {"cache": str(plan.cache), "weights": str(weights)}
+        shown("quality_stages.train_peer", **settings, **where)
+    facts = json.loads(weights.with_suffix(".json").read_text())
+    num_steps = 2 if plan.tiny else peer.num_steps
+    return {
+        "subject": subjects.TITLES[peer.subject],
+        "variant": variant,
+        "parameters": facts["parameters"],
+        "images_seen": facts["images"],
+        "sampler": "ddim",
+        "num_steps": num_steps,
+        "labels": None,
+        "weights": str(weights),
+        "images": str(path / f"ddim-{num_steps}-seed0-{plan.num}.npy"),
+    }
+
+
+def draw_peer(plan, row):
+    """Draws the pictures of a row of `train_peer`, unless they are there."""
+    if not Path(row["images"]).exists():
+        shared = {name: row[name] for name in ("variant", "weights", "num_steps", "images")}
+        subject = {"peer": plan.peer.subject, "task": plan.task, "tiny": plan.tiny}
+        shown("quality_stages.sample_peer", **shared, **subject, num=plan.num, seed=0)
+
+
+# Both ---------------------------------------------------------------------------------------
+
+
+def score(plan, sets):
+    """See `quality_stages.score`; sets are dicts with `images` and `labels`."""
+    files = [{"images": each["images"], "labels": each["labels"]} for each in sets]
+    where = {"task": plan.task, "tiny": plan.tiny, "cache": str(plan.cache)}
+    return shown("quality_stages.score", **where, num=plan.num, sets=files)
+
+
+def picture(plan, left, right, titles, caption):
+    """Draws the picture of two sets; returns the name of the file."""
+    plan.images.mkdir(parents=True, exist_ok=True)
+    out = plan.images / f"quality_{plan.task}.png"
+    files = {"left": left["images"], "right": right["images"], "out": str(out)}
+    shown("quality_stages.picture", **files, titles=titles, caption=caption)
+    return out.name
+
+
+def shown(name, **arguments):
+    """As `runs.in_fresh_process`, and passes on what the process tells of its progress."""
+    command = [sys.executable, str(runs.WORKER), name, json.dumps(arguments)]
+    lines = []
+    with tempfile.TemporaryFile("w+") as output:
+        with subprocess.Popen(
+            command, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace"
+        ) as process:
+            for line in process.stderr:
+                lines = [*lines[-200:], line]
+                if line.startswith(INDENT):
+                    sys.stderr.write(line)
+        if process.returncode:
+            reason = runs.reason("".join(lines)) or f"exit code {process.returncode}"
+            raise runs.RunFailed(reason)
+        output.seek(0)
+        return json.loads(output.read().splitlines()[-1])
+
+
+INDENT = "  quality: "  # begins a line of progress
+
+
+def tell(line):
+    """Writes a line of progress."""
+    print(INDENT + line, file=sys.stderr, flush=True)
+
+
+def fingerprint(paths, *settings):
+    """A name for the meaning of Python files, whatever their comments, and of settings."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in sorted(paths):
+        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(body := getattr(node, "body", None), list):
+                node.body = [line for line in body if not _is_text(line)]
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:12]
+
+
+def _is_text(node):
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _key(*settings):
+    return fingerprint([], *settings)

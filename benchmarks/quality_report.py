@@ -1,0 +1,192 @@
+"""What `quality.py` makes of its scores: the fewest steps that do, the goal, the tables."""
+
+import statistics
+
+from benchmarks import runs, subjects
+from benchmarks.quality_plan import FEW, MANY
+
+# MNIST: the peer's distance over ours, at least. Flowers: ours above the floor over the peer's
+# above it, at most; there the floor is a good part of every distance.
+GOALS = {"mnist": 30, "flowers": 0.5}
+COMPARABLE = 2.0  # sets whose distance is within this factor of the best sampler's vary alike
+
+
+def goal(task, rows, floor):
+    """Holds the first row, ours, against the first of a peer.
+
+    Returns:
+        dict of `what`, `value`, `goal`, `most` (whether the goal is an upper end), `met`, and
+        both ratios, raw and above the floor.
+    """
+    ours, peer = (
+        row["score"]["distance"] for row in (rows[0], next(row for row in rows if _is_peer(row)))
+    )
+    above = [max(0.0, distance - floor["mean"]) for distance in (ours, peer)]
+    found = {
+        "peer_over_ours": peer / ours,
+        "ours_over_peer_above_floor": above[0] / above[1] if above[1] else None,
+    }
+    most = task == "flowers"
+    value = found["ours_over_peer_above_floor" if most else "peer_over_ours"]
+    what = (
+        "our distance above the floor, as a share of the peer's"
+        if most
+        else "the peer's distance as a multiple of ours"
+    )
+    met = value is not None and runs.verdict(value, GOALS[task], most) == "met"
+    return {"what": what, "value": value, "goal": GOALS[task], "most": most, "met": met, **found}
+
+
+def _is_peer(row):
+    return "accuracy" not in row["score"]  # it has no labels to be right about
+
+
+def steps(task, sets, floor):
+    """Scores against steps, and the fewest that are no worse than the most steps of DDIM.
+
+    "No worse" is: the mean over the seeds is not above that of the most steps by more than one
+    set varies from seed to seed (the standard deviation, pooled over all sets of about that
+    distance; with a single seed, that of the floor's subsets).
+
+    Args:
+        task: "mnist" or "flowers".
+        sets: list of dicts of sampler, num_steps, seed and score.
+        floor: as of `scores.floor`.
+
+    Returns:
+        dict: `curve`, a list of sampler, num_steps, distances (one for each seed), sure,
+        accuracy (means); `noise`; `reference` (of the most steps); `fewest_steps`, {task: int
+        or None}.
+    """
+    groups = {}
+    for each in sets:
+        groups.setdefault((each["sampler"], each["num_steps"]), []).append(each["score"])
+    curve = [
+        {
+            "sampler": sampler,
+            "num_steps": num_steps,
+            "distances": [score["distance"] for score in found],
+            "sure": statistics.fmean(score["sure"] for score in found),
+            "accuracy": statistics.fmean(score["accuracy"] for score in found),
+        }
+        for (sampler, num_steps), found in groups.items()
+    ]
+    reference = max(
+        (point for point in curve if point["sampler"] == MANY), key=lambda p: p["num_steps"]
+    )
+    mean = statistics.fmean(reference["distances"])
+    noise = _noise(curve, mean, floor)
+    good = [
+        point["num_steps"]
+        for point in curve
+        if point["sampler"] == FEW and statistics.fmean(point["distances"]) <= mean + noise
+    ]
+    return {
+        "curve": curve,
+        "noise": noise,
+        "reference": {"sampler": MANY, "num_steps": reference["num_steps"], "distance": mean},
+        "fewest_steps": {task: min(good, default=None)},
+    }
+
+
+def _noise(curve, mean, floor):
+    """How much the score of one set varies from seed to seed."""
+    variances = [
+        statistics.variance(point["distances"])
+        for point in curve
+        if len(point["distances"]) > 1 and statistics.fmean(point["distances"]) <= COMPARABLE * mean
+    ]
+    return statistics.fmean(variances) ** 0.5 if variances else floor["std"]
+
+
+def caption(row):
+    """A row of the table in two short lines, for the picture."""
+    return (
+        f"{row['subject']} ({row['variant']}), {row['num_steps']} steps of {row['sampler']}\n"
+        f"distance {runs.figure(row['score']['distance'])}, "
+        f"the classifier is sure of {row['score']['sure']:.0%}"
+    )
+
+
+def report(figures):
+    """Returns the section as markdown."""
+    task, floor, eyes = figures["task"], figures["floor"], figures["extractor"]
+    peer = next(row["subject"] for row in figures["rows"] if _is_peer(row))
+    title = subjects.DATASET_TITLES[task]
+    floor_row = [
+        f"{floor['size']} held-out real pictures (the floor)", "", "", "", "",
+        f"{runs.figure(floor['mean'])} ({runs.figure(floor['min'])} - "
+        f"{runs.figure(floor['max'])} in {floor['subsets']} draws)", "", "", "", "",
+    ]  # fmt: skip
+    header = ["subject", "variant", "parameters", "images seen", "drawn in", "distance",
+              "above the floor", "sure", "classes off", "right class"]  # fmt: skip
+    rows = [_cells(row, floor["mean"]) for row in figures["rows"]]
+    return "\n\n".join(
+        [
+            f"## Quality after {figures['minutes']:g} minutes of training: {title}",
+            f"{figures['num']} pictures of each. The distance is Frechet's, between the features "
+            f"of a small classifier ({eyes['feature_width']} wide, trained on the training split; "
+            f"right about {eyes['test_accuracy']:.1%} of held-out pictures) of these pictures and "
+            f"of all {eyes['train_images']:,} training pictures. Sure: share of pictures with a "
+            "class above 90%, which it may be of nonsense too. Classes off: how many pictures "
+            "would have to be of another class for the shares to be those of the training "
+            "pictures. Right class: share that the classifier takes for the class that "
+            f"was asked for; {peer} draws without classes.",
+            runs.table(header, [*rows, floor_row]),
+            _goal_line(figures["goal"]),
+            f"![Ours and {peer}](../docs/images/{figures['picture']})",
+            _steps_text(figures),
+        ]
+    )
+
+
+def _cells(row, floor):
+    score = row["score"]
+    return [
+        row["subject"],
+        row["variant"],
+        f"{row['parameters'] / 1e6:.2f} M",
+        f"{row['images_seen']:,}",
+        f"{row['num_steps']} steps of {row['sampler']}",
+        runs.figure(score["distance"]),
+        runs.figure(score["distance"] - floor),
+        f"{score['sure']:.1%}",
+        f"{score['class_distance']:.1%}",
+        f"{score['accuracy']:.1%}" if "accuracy" in score else "-",
+    ]
+
+
+def _goal_line(found):
+    value = "not known" if found["value"] is None else runs.figure(found["value"])
+    end = "at most" if found["most"] else "at least"
+    verdict = "met" if found["met"] else "missed"
+    return f"Goal: {found['what']}, {end} {found['goal']:g}. Measured: {value}; **{verdict}**."
+
+
+def _steps_text(figures):
+    """The curve over steps, and what comes of it."""
+    reference, [fewest] = figures["reference"], figures["fewest_steps"].values()
+    rows = [
+        [
+            f"{point['num_steps']} of {point['sampler']}",
+            runs.figure(statistics.fmean(point["distances"])),
+            f"{runs.figure(min(point['distances']))} - {runs.figure(max(point['distances']))}",
+            f"{point['sure']:.1%}",
+            f"{point['accuracy']:.1%}",
+        ]
+        for point in figures["curve"]
+    ]
+    which = f"{reference['num_steps']} steps of {reference['sampler']}"
+    answer = (
+        f"**{fewest} steps of {FEW}** are the fewest that are no worse than {which}"
+        if fewest
+        else f"No number of steps that was tried is as good as {which}"
+    )
+    seeds = figures["seeds"]
+    times = f"{seeds} times each, with other noise" if seeds > 1 else "once each"
+    return (
+        f"Our preset, drawn in more and fewer steps, {times}. {answer}: not above its "
+        f"{runs.figure(reference['distance'])} by more than "
+        f"{runs.figure(figures['noise'])}, by which a score varies from seed to seed.\n\n"
+        + runs.table(["steps", "distance", "spread", "sure", "right class"], rows)
+    )

@@ -1,0 +1,282 @@
+"""benchmarks/quality.py and its parts, at toy size; the figures mean nothing here."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import (
+    extractor,
+    quality,
+    quality_making,
+    quality_plan,
+    quality_report,
+    quality_stages,
+    runs,
+    scores,
+)
+
+FLOOR = {"mean": 1.0, "min": 0.9, "max": 1.1, "std": 0.05, "subsets": 10, "size": 1000}
+
+
+def scored(distance, accuracy=0.9):
+    score = {"distance": distance, "sure": 0.8, "confidence": 0.9}
+    return score if accuracy is None else {**score, "accuracy": accuracy}
+
+
+def made_up(count, seed=0, classes=3):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, count)
+    images = rng.integers(0, 60, (count, 8, 8, 1)) + 60 * labels[:, None, None, None]
+    return images.astype("uint8"), labels
+
+
+@pytest.fixture
+def real():
+    train, test = made_up(300, seed=0), made_up(200, seed=1)
+    names = ("train_images", "train_labels", "test_images", "test_labels")
+    return dict(zip(names, (*train, *test), strict=True))
+
+
+# The classifier -------------------------------------------------------------------------------
+
+
+def test_the_extractor_is_trained_once_and_looks_in_float32(tmp_path, real):
+    said = []
+    eyes = extractor.prepared("mnist", real, tmp_path, tiny=True, tell=said.append)
+    assert len(said) == 1
+    again = extractor.prepared("mnist", real, tmp_path, tiny=True, tell=said.append)
+    assert len(said) == 1
+    features, probabilities = extractor.look(eyes.model, real["test_images"])
+    assert features.dtype == probabilities.dtype == "float32"
+    assert features.shape == (200, extractor.TINY["widths"][-1]) and probabilities.shape == (200, 3)
+    for first, second in zip(
+        (features, probabilities), extractor.look(again.model, real["test_images"]), strict=True
+    ):
+        np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(features, eyes.held_out, rtol=1e-4, atol=1e-5)
+    train_features, _ = extractor.look(eyes.model, real["train_images"])
+    assert scores.frechet_distance(eyes.reference, train_features) < 1e-4
+    assert eyes.floor(1000)["size"] == 200  # no more than there are
+
+
+def test_other_pictures_or_settings_make_another_extractor(real):
+    settings = extractor.SETTINGS["mnist"]
+    names = {extractor._key(settings, real)}
+    names.add(extractor._key(dataclasses.replace(settings, seed=1), real))
+    real["train_images"][0, 0, 0, 0] ^= 1
+    names.add(extractor._key(settings, real))
+    assert len(names) == 3
+
+
+def test_augmentation_keeps_the_kind_of_pictures_and_the_original():
+    settings = extractor.SETTINGS["flowers"]
+    images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype="uint8")
+    before = images.copy()
+    first, second = (
+        extractor.augmented(images, np.random.default_rng(seed), settings) for seed in (0, 0)
+    )
+    assert first.shape == images.shape and first.dtype == "uint8"
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(images, before)
+    assert (first != images).mean() > 0.5
+
+
+def test_a_shift_moves_the_whole_picture_and_repeats_its_edge():
+    image = np.arange(16, dtype="uint8").reshape(1, 4, 4, 1)
+    found = {
+        extractor._shifted(image, np.random.default_rng(seed), 1).tobytes() for seed in range(99)
+    }
+    padded = np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    wanted = {
+        padded[:, top : top + 4, left : left + 4].tobytes() for top in range(3) for left in range(3)
+    }
+    assert found == wanted
+
+
+# Stages ---------------------------------------------------------------------------------------
+
+
+def test_drawing_goes_on_where_it_was_stopped(tmp_path):
+    out, asked = tmp_path / "pictures.npy", []
+
+    def draw(first, count, broken_at=None):
+        if first == broken_at:
+            raise KeyboardInterrupt
+        asked.append(first)
+        numbers = np.arange(first, first + count) % 256
+        return numbers.astype("uint8")[:, None, None, None] * np.ones((1, 2, 2, 1), "uint8")
+
+    with pytest.raises(KeyboardInterrupt):
+        quality_stages.draw_parts(out, 300, lambda *part: draw(*part, broken_at=256), "test")
+    assert asked == [0, 128] and not out.exists()
+    quality_stages.draw_parts(out, 300, draw, "test")
+    quality_stages.draw_parts(out, 300, draw, "test")
+    assert asked == [0, 128, 256]
+    np.testing.assert_array_equal(np.load(out)[:, 0, 0, 0], np.arange(300) % 256)
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures.npy"]
+
+
+def test_the_peers_time_begins_with_the_end_of_its_first_step(monkeypatch):
+    now = iter([100.0, 101.0, 159.9, 160.0])  # it took 100 s to compile
+    monkeypatch.setattr(quality_stages.time, "monotonic", lambda: next(now))
+    clock = quality_stages._Clock(60, "peer")
+    assert [clock(step) for step in (1, 2, 3, 4)] == [False, False, False, True]
+    assert (clock.steps, clock.seconds) == (4, 60.0)
+
+
+def test_a_fingerprint_is_of_code_and_not_of_words(tmp_path):
+    path = tmp_path / "code.py"
+
+    def name(text, *settings):
+        path.write_text(text)
+        return quality_making.fingerprint([path], *settings)
+
+    plain = name("def f():\n    return 1\n")
+    assert name('"""Doc."""\ndef f():  # why\n    """Doc."""\n    return (1)\n') == plain
+    assert name("def f():\n    return 2\n") != plain
+    assert name("def f():\n    return 1\n", {"minutes": 2}) != plain
+
+
+def test_a_picture_shows_both_sets(tmp_path):
+    from PIL import Image
+
+    for name, channels in (("gray", 1), ("rgb", 3)):
+        np.save(tmp_path / f"{name}.npy", np.full((70, 8, 8, channels), 90, "uint8"))
+        out = tmp_path / f"{name}.png"
+        files = [str(tmp_path / f"{name}.npy")] * 2
+        quality_stages.picture(*files, ["ours\na", "the peer\nb"], "under both", str(out))
+        with Image.open(out) as drawn:
+            assert min(drawn.size) > 400
+    sheet = quality_stages._sheet(np.full((9, 8, 8, 1), 90, "uint8"), 8)
+    assert sheet.shape == (2 * 9, 8 * 9) and (sheet[9:, 9:] == 255).all()
+
+
+def test_a_failed_stage_says_why(tmp_path):
+    with pytest.raises(runs.RunFailed, match="missing.npy"):
+        quality_making.shown("quality_stages.picture", left=str(tmp_path / "missing.npy"),
+                             right="", titles=["", ""], caption="", out="")  # fmt: skip
+
+
+# What is made of the scores -------------------------------------------------------------------
+
+
+def curve(distances):
+    """Sets of two seeds: {(sampler, steps): (distance, distance)}."""
+    return [
+        {"sampler": sampler, "num_steps": num_steps, "seed": seed, "score": scored(distance)}
+        for (sampler, num_steps), pair in distances.items()
+        for seed, distance in enumerate(pair)
+    ]
+
+
+def test_the_fewest_steps_that_are_no_worse_than_the_most_of_ddim():
+    found = quality_report.steps(
+        "mnist",
+        curve(
+            {
+                ("dpmpp_2m", 3): (9.0, 3.0),  # coarse, and not counted for the noise
+                ("dpmpp_2m", 5): (2.0, 2.2),
+                ("dpmpp_2m", 8): (1.55, 1.65),
+                ("dpmpp_2m", 20): (1.5, 1.6),
+                ("ddim", 50): (1.9, 2.1),
+                ("ddim", 250): (1.5, 1.6),
+            }
+        ),
+        FLOOR,
+    )
+    assert found["fewest_steps"] == {"mnist": 8}
+    assert found["reference"] == {"sampler": "ddim", "num_steps": 250, "distance": 1.55}
+    pairs = (0.2, 0.1, 0.1, 0.2, 0.1)
+    assert found["noise"] == pytest.approx(np.mean(np.square(pairs) / 2) ** 0.5)
+    assert [point["num_steps"] for point in found["curve"]] == [3, 5, 8, 20, 50, 250]
+    json.dumps(found)
+
+
+def test_steps_of_one_seed_take_the_noise_of_the_floor_and_may_all_be_worse():
+    one = [each for each in curve({("dpmpp_2m", 9): (2, 0), ("ddim", 9): (1, 0)})
+           if each["seed"] == 0]  # fmt: skip
+    found = quality_report.steps("flowers", one, FLOOR)
+    assert found["noise"] == FLOOR["std"] and found["fewest_steps"] == {"flowers": None}
+
+
+@pytest.mark.parametrize(
+    ("task", "ours", "peer", "value", "met"),
+    [
+        ("mnist", 2.0, 62.0, 31, True),
+        ("mnist", 2.0, 58.0, 29, False),
+        ("flowers", 3.0, 5.0, 0.5, True),
+        ("flowers", 3.1, 5.0, 0.525, False),
+        ("flowers", 0.9, 5.0, 0.0, True),
+        ("flowers", 0.9, 0.9, None, False),
+    ],
+)
+def test_goals(task, ours, peer, value, met):
+    rows = [{"score": scored(ours)}, {"score": scored(7)}, {"score": scored(peer, None)}]
+    found = quality_report.goal(task, rows, FLOOR)
+    assert found["met"] is met
+    assert found["value"] == (value if value is None else pytest.approx(value))
+
+
+# All of it ------------------------------------------------------------------------------------
+
+
+def all_of_it(task, tmp_path):
+    folders = dict.fromkeys(("results", "images", "cache"), tmp_path)
+    options = runs.Options(rounds=1, tiny=True, **folders)
+    figures = quality.run(options, task)
+    json.dumps(figures)
+    assert (tmp_path / figures["picture"]).exists()
+    assert [row["variant"] for row in figures["rows"]][:2] == ["preset", "guidance off"]
+    assert all(np.isfinite(row["score"]["distance"]) for row in figures["rows"])
+    assert all(row["images_seen"] > 0 for row in figures["rows"])
+    assert list(figures["fewest_steps"]) == [task]
+    assert len(figures["curve"]) == sum(map(len, quality_plan.TINY_STEPS.values()))
+    text = quality.report(figures)
+    assert "/tmp" not in text and all(row["subject"] in text for row in figures["rows"])
+    return options, figures
+
+
+def here(name, **arguments):
+    """`quality_making.shown` in this process, which has loaded TensorFlow already."""
+    module, function = name.split(".")
+    assert module == "quality_stages"
+    result = getattr(quality_stages, function)(**json.loads(json.dumps(arguments)))
+    return json.loads(json.dumps(result))
+
+
+def test_every_stage_runs_and_is_not_run_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(quality_making, "shown", here)
+    options, figures = all_of_it("flowers", tmp_path)
+    monkeypatch.setattr(quality_making, "shown", None)
+    monkeypatch.setattr(quality_making, "_run_train", None)
+    plan = quality_plan.make("flowers", options)
+    assert quality_making.train_ours(plan)["images_seen"] == figures["rows"][0]["images_seen"]
+    peer = quality_making.train_peer(plan, plan.peer.variant)
+    quality_making.draw_peer(plan, peer)
+    assert peer["images_seen"] == figures["rows"][-1]["images_seen"]
+    with pytest.raises(TypeError):  # other minutes are another training
+        quality_making.train_ours(dataclasses.replace(plan, minutes=1))
+
+
+def test_the_torch_peer_too(tmp_path):
+    pytest.importorskip("denoising_diffusion_pytorch")
+    all_of_it("mnist", tmp_path)
+
+
+def test_a_plan_takes_what_is_asked_for_and_else_the_published_settings():
+    plan = quality_plan.make("mnist", runs.Options(data_dir="there"))
+    assert (plan.minutes, plan.seeds, plan.num, plan.data_dir) == (20, 3, 1000, "there")
+    asked = quality_plan.Options(minutes=2.5, autocast=True)
+    plan = quality_plan.make("flowers", asked)
+    assert (plan.minutes, plan.seeds, plan.autocast, plan.fresh) == (2.5, 2, True, False)
+
+
+@pytest.mark.parametrize("wrong", [["cifar10"], ["mnist", "--minutes", "0"],
+                                   ["mnist", "--seeds", "x"]])  # fmt: skip
+def test_bad_flags_are_one_line(wrong, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        quality.main(wrong)
+    assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
