@@ -56,5 +56,5 @@ lint: .venv/.requirements-dev  ## check style and format, changing nothing
 	$(PY) -m ruff format --check .
 
 clean:  ## remove the environments, caches and build files; runs, samples and models stay
-	rm -rf .venv .venv-bench benchmarks/cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf .venv .venv-bench .pytest_cache .ruff_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

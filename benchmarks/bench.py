@@ -34,6 +34,7 @@ SECTIONS = {
     "growth": ("growth", {}),
     "startup": ("startup", {}),
     "roofline": ("roofline", {}),
+    "changes": ("changes", {}),
 }
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 SHARED_DATA = ROOT.parent / "shared" / "tfds"

@@ -175,6 +175,18 @@ def test_validation_images_are_numbered(streamed, batch_size):
         np.testing.assert_array_equal(batch["label"], batch["index"] % 3)
 
 
+def test_no_pipeline_has_a_tuner_that_its_end_would_wait_for():
+    arrays = numbered(13)
+    epochs = pipeline.batches_in_memory(arrays, 4)
+    for data in (
+        pipeline.validation_batches(arrays, 4),
+        pipeline.validation_batches(stream(arrays), 4),
+        pipeline.endless(epochs),
+        pipeline.one_epoch_per_iteration(epochs, 3),
+    ):
+        assert data.options().autotune.enabled is False
+
+
 def test_iterations_count_as_epochs_only_when_complete():
     epochs = pipeline.batches_in_memory(numbered(25), 10)
     train = pipeline.one_epoch_per_iteration(epochs, 2)

@@ -235,11 +235,11 @@ def validation_batches(data, batch_size):
     is evaluated with: the loss does not depend on the batch size.
     """
     if isinstance(data, tf.data.Dataset):
-        numbered = data.enumerate().map(lambda index, example: {**example, "index": index})
-        return numbered.batch(batch_size).prefetch(2)
+        batches = data.enumerate().map(lambda index, row: {**row, "index": index}).batch(batch_size)
+        return _untuned(batches.prefetch(2))
     rows = tf.data.Dataset.range(len(data["image"])).batch(batch_size)
     batches = rows.map(lambda batch: {**_gather(data, batch), "index": batch}, tf.data.AUTOTUNE)
-    return batches.prefetch(2)
+    return _untuned(batches.prefetch(2))
 
 
 def endless(epoch_batches, first_epoch=0, first_step=0):
@@ -254,7 +254,7 @@ def endless(epoch_batches, first_epoch=0, first_step=0):
         tf.data.Dataset without an end.
     """
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
-    return epochs.flat_map(epoch_batches).skip(first_step).prefetch(2)
+    return _untuned(epochs.flat_map(epoch_batches).skip(first_step).prefetch(2))
 
 
 def one_epoch_per_iteration(epoch_batches, steps):
@@ -284,8 +284,15 @@ def one_epoch_per_iteration(epoch_batches, steps):
     batches = epoch.flat_map(lambda e: epoch_batches(tf.ensure_shape(e, ()))).prefetch(2)
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False  # it would hand out unasked
-    counting = batches.enumerate().map(counted).with_options(options)
+    counting = _untuned(batches.enumerate().map(counted).with_options(options))
     return counting.apply(tf.data.experimental.assert_cardinality(steps))
+
+
+def _untuned(dataset):
+    """Without tf.data's tuner, which looks after 10, 20, 40 ... ms: iterators wait to end."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _drawn(draw, epoch, num_images, dtype=tf.int64):

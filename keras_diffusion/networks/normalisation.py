@@ -17,14 +17,14 @@ ACTIVATIONS = (None, "silu")
 
 
 @register
-class AdaptiveNorm(layers.Layer):
-    """Root-mean-square normalisation of channel groups, modulated by the embedding.
+class GroupRMSNorm(layers.Layer):
+    """Root-mean-square normalisation of channel groups, and what may follow it.
 
-        y = activation(x / rms(x) * (1 + scale) + shift),    (scale, shift) = dense(embedding)
+        y = activation(x / rms(x) * scale + shift)
 
-    rms is taken over height, width and the channels of a group. What has the size of the image
-    is in the compute dtype; all else has the size of (B, C) and is float32. `dense` is zero at
-    the start: plain RMS.
+    rms is taken over height, width and the channels of a group; scale and shift are weights, one
+    for each channel, 1 and 0 at the start. What has the size of the images is in the compute
+    dtype, all else is float32.
 
     Args:
         group_width: channels that share their statistics; all of them if the number of
@@ -32,44 +32,70 @@ class AdaptiveNorm(layers.Layer):
         epsilon: added to the mean square.
         activation: None or "silu".
 
-    Call arguments: x (B, H, W, C); embedding (B, E).
+    Call arguments: x (B, H, W, C).
 
     Raises:
         ValueError: another activation.
 
     Reference: Wu & He 2018, arXiv:1803.08494 (groups); Zhang & Sennrich 2019,
-        arXiv:1910.07467 (no centring); Perez et al. 2018, arXiv:1709.07871 (FiLM).
+        arXiv:1910.07467 (no centring).
     """
 
     def __init__(self, group_width=16, epsilon=1e-5, activation=None, **kwargs):
-        super().__init__(**{**kwargs, "autocast": False})  # the embedding stays float32
+        super().__init__(**{**kwargs, "autocast": False})  # scale and shift stay float32
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation: unknown {activation!r}. Choose from: None, 'silu'.")
         self.group_width = group_width
         self.epsilon = epsilon
         self.activation = activation
 
-    def build(self, x_shape, embedding_shape):
-        channels = x_shape[-1]
-        self.groups = channels // self.group_width if channels % self.group_width == 0 else 1
-        options = {"initializer": "zeros", "autocast": False}
-        shape = (embedding_shape[-1], 2 * channels)
-        self.kernel = self.add_weight(shape=shape, name="kernel", **options)
-        self.bias = self.add_weight(shape=shape[1:], name="bias", **options)
+    def build(self, x_shape):
+        options = {"shape": x_shape[-1:], "autocast": False}
+        self.scale = self.add_weight(name="scale", initializer="ones", **options)
+        self.shift = self.add_weight(name="shift", initializer="zeros", **options)
 
-    def call(self, x, embedding):
-        modulation = ops.matmul(ops.cast(embedding, self.kernel.dtype), self.kernel) + self.bias
-        scale, shift = ops.split(modulation, 2, axis=-1)
-        normalise = _normalise(self.groups, self.epsilon, self.activation)
-        return normalise(x, 1 + scale, shift)
+    def call(self, x):
+        shape = ops.shape(x)[0], x.shape[-1]
+        return self.normalise(x, *(ops.broadcast_to(w, shape) for w in (self.scale, self.shift)))
 
-    def compute_output_shape(self, x_shape, embedding_shape):
+    def normalise(self, x, scale, shift):
+        """Returns y for scale and shift of shape (B, C)."""
+        divides = x.shape[-1] % self.group_width == 0
+        groups = x.shape[-1] // self.group_width if divides else 1
+        return _normalise(groups, self.epsilon, self.activation)(x, scale, shift)
+
+    def compute_output_shape(self, x_shape, *_):
         return x_shape
 
     def get_config(self):
         config = super().get_config()
         names = ("group_width", "epsilon", "activation")
         return {**config, **{name: getattr(self, name) for name in names}}
+
+
+@register
+class AdaptiveNorm(GroupRMSNorm):
+    """`GroupRMSNorm` whose scale and shift come from the embedding of noise level and label.
+
+        (scale - 1, shift) = dense(embedding), which is zero at the start
+
+    Args: as `GroupRMSNorm`.
+
+    Call arguments: x (B, H, W, C); embedding (B, E).
+
+    Reference: Perez et al. 2018, arXiv:1709.07871 (FiLM).
+    """
+
+    def build(self, x_shape, embedding_shape):
+        options = {"initializer": "zeros", "autocast": False}
+        shape = (embedding_shape[-1], 2 * x_shape[-1])
+        self.kernel = self.add_weight(shape=shape, name="kernel", **options)
+        self.bias = self.add_weight(shape=shape[1:], name="bias", **options)
+
+    def call(self, x, embedding):
+        modulation = ops.matmul(ops.cast(embedding, self.kernel.dtype), self.kernel) + self.bias
+        scale, shift = ops.split(modulation, 2, axis=-1)
+        return self.normalise(x, 1 + scale, shift)
 
 
 @functools.cache

@@ -1,0 +1,134 @@
+"""The two versions of each change in `changes.py`: {name: function (tiny) -> [before, after]}."""
+
+import time
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from benchmarks import plain
+from benchmarks.changes import BATCH, SIDE, WIDTH
+from keras_diffusion import build
+from keras_diffusion import config as configuration
+from keras_diffusion.networks.layers import DepthToSpace, SpaceToDepth
+from keras_diffusion.networks.normalisation import GroupRMSNorm
+
+
+def _images(tiny, channels=WIDTH):
+    shape = (2, 4, 4, 16) if tiny else (BATCH, SIDE, SIDE, channels)
+    return tf.cast(tf.random.stateless_normal(shape, (0, 0)), "bfloat16")
+
+
+def _both_ways(function, x):
+    """One call: the value and the gradient by x."""
+
+    @tf.function
+    def call():
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+        return tape.gradient(y, x, output_gradients=tf.ones_like(y))
+
+    return call
+
+
+def _layer(tiny):
+    x = _images(tiny)
+    norm = GroupRMSNorm(activation="silu")
+    norm(x)  # makes the weights, outside of a graph
+    return _plain_and_own(lambda: _both_ways(norm, x))
+
+
+def _training_step(tiny):
+    return _plain_and_own(lambda: _step(tiny))
+
+
+def _plain_and_own(make):
+    """Returns what `make` returns with plain layers, traced by a first call, and with ours."""
+    with plain.layers():
+        before = make()
+        before()
+    return [before, make()]
+
+
+def _step(tiny, optimizer=None, jit_compile=False):
+    """One training step of the MNIST preset, on noise."""
+    toy = {"widths": (8, 16), "batch_size": 4} if tiny else {}
+    config = configuration.resolve("mnist", toy)
+    shape = (8, 8, 1) if tiny else (28, 28, 1)
+    model = build.model(config, shape, num_classes=10)
+    if optimizer:
+        given = model.optimizer
+        model.compile(optimizer=optimizer(config.learning_rate, beta_2=given.beta_2))
+    model.optimizer.build(model.network.trainable_variables)
+    count = config.batch_size
+    images = (
+        tf.zeros((count, *shape), tf.uint8)
+        + tf.cast(tf.range(count), tf.uint8)[:, None, None, None]
+    )
+    batch = images, tf.range(count) % 10
+    step = tf.function(model.train_step, jit_compile=jit_compile)
+    return lambda: step(batch)
+
+
+def _halving(tiny):
+    x = _images(tiny)
+    fold = SpaceToDepth()
+    return [_both_ways(lambda x: tf.nn.space_to_depth(x, 2), x), _both_ways(fold, x)]
+
+
+def _doubling(tiny):
+    x = _images(tiny)
+    width = x.shape[-1]
+    before = keras.Sequential([layers.UpSampling2D(), layers.Conv2D(width, 3, padding="same")])
+    after = keras.Sequential([layers.Conv2D(4 * width, 1), DepthToSpace()])
+    for model in (before, after):
+        model(x)
+    return [_both_ways(model, x) for model in (before, after)]
+
+
+def _end_of_a_data_set(tiny):
+    def call(tuned):
+        options = tf.data.Options()
+        options.autotune.enabled = tuned
+        data = tf.data.Dataset.range(100_000).map(lambda n: n + 1, tf.data.AUTOTUNE)
+        for _ in data.prefetch(2).with_options(options).take(15):
+            time.sleep(0.01 if tiny else 0.2)
+
+    return [lambda: call(True), lambda: call(False)]
+
+
+def _xla(tiny):
+    return [_step(tiny), _step(tiny, jit_compile=True)]
+
+
+class _OneOperationAdam(keras.optimizers.AdamW):
+    """AdamW whose moments and weight are updated by one operation of TensorFlow."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        moments = self._momentums[index], self._velocities[index]
+        weights = (v if isinstance(v, tf.Variable) else v.value for v in (variable, *moments))
+        handles = [weight.handle for weight in weights]
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=handles[0], m=handles[1], v=handles[2], grad=gradient,
+            beta1_power=self.beta_1**step, beta2_power=self.beta_2**step,
+            lr=tf.cast(learning_rate, tf.float32),
+            beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon,
+        )  # fmt: skip
+
+
+def _adam(tiny):
+    return [_step(tiny, keras.optimizers.AdamW), _step(tiny, _OneOperationAdam)]
+
+
+PAIRS = {
+    "layer": _layer,
+    "training step": _training_step,
+    "halving": _halving,
+    "doubling": _doubling,
+    "end of a data set": _end_of_a_data_set,
+    "XLA for the whole step": _xla,
+    "one operation of Adam": _adam,
+}

@@ -1,0 +1,154 @@
+"""Section changes: what each optimisation was to bring, and what it brings.
+
+Each is measured beside the plain version in one process, in turns, by the processor's time: on
+two cores the clock shows more of the machine's other work than of the gain. `loss` trains the
+plain network and ours from the same seeds on the same images.
+"""
+
+import statistics
+import time
+
+from benchmarks import data, runs
+
+BATCH, SIDE, WIDTH = 128, 28, 64
+TURNS, CALLS = 5, 10
+LOSS_IMAGES, LOSS_SEEDS = 25_600, 3
+# Name: (before, after, what was expected, what came of it).
+CHANGES = {
+    "layer": (
+        "normalisation, modulation and silu as their formulas read, TensorFlow's gradient",
+        "one layer with its own gradient; of its passes backward, chains are one loop by XLA",
+        "2x",
+        "kept",
+    ),
+    "training step": ("the same layers, in the step of the MNIST preset", "", "1.15x", "kept"),
+    "halving": (
+        "`tf.nn.space_to_depth`",
+        "a reshape, and a transposition that moves long runs",
+        "2x",
+        "kept",
+    ),
+    "doubling": (
+        "`UpSampling2D`, then a 3x3 convolution",
+        "a 1x1 convolution to four times the channels, then depth to space",
+        "3x",
+        "kept",
+    ),
+    "end of a data set": (
+        "tf.data's tuner on: an iterator ends when the tuner next wakes",
+        "off; seconds for 3 s of work",
+        "1.7x",
+        "kept",
+    ),
+    "XLA for the whole step": (
+        "XLA for chains of element-wise operations only",
+        "XLA for the whole training step",
+        "slower: it has no fast convolutions in bfloat16 on a CPU",
+        "not kept",
+    ),
+    "one operation of Adam": (
+        "Keras' AdamW, about 15 operations for each weight",
+        "one `ResourceApplyAdam` for each",
+        "1.05x",
+        "not kept",
+    ),
+}
+
+
+def run(options):
+    """Measures every change, and the loss of the plain network beside ours."""
+    found = {"tiny": options.tiny}
+    for name in CHANGES:
+        print(f"  {name}", flush=True)
+        found[name] = runs.in_fresh_process("changes.pair", name=name, tiny=options.tiny)
+    data.ensure("mnist", options.data_dir, options.tiny, options.cache)
+    found["loss"] = [
+        {
+            version: runs.in_fresh_process(
+                "changes.loss", seed=seed, plainly=version == "plain", tiny=options.tiny,
+                cache=str(options.cache),
+            )["loss"]
+            for version in ("plain", "ours")
+        }
+        for seed in range(1 if options.tiny else LOSS_SEEDS)
+    ]  # fmt: skip
+    return found
+
+
+def pair(name, tiny):
+    """Seconds of one call before and after a change: the medians of some turns."""
+    import keras
+
+    from benchmarks import change_pairs
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    clock = time.monotonic if name == "end of a data set" else time.process_time
+    calls, turns = (1, 1) if tiny else (CALLS, TURNS)
+    if clock is time.monotonic:
+        calls, turns = 1, 1 if tiny else 3
+    functions = change_pairs.PAIRS[name](tiny)
+    for function in functions:
+        function()
+    seconds = [[], []]
+    for _ in range(turns):
+        for function, taken in zip(functions, seconds, strict=True):
+            began = clock()
+            for _ in range(calls):
+                function()
+            taken.append((clock() - began) / calls)
+    return dict(zip(("before", "after"), map(statistics.median, seconds), strict=True))
+
+
+def loss(seed, plainly, tiny, cache):
+    """The held-out loss of the MNIST preset after some images, in plain layers or in ours."""
+    import contextlib
+
+    import keras
+
+    from benchmarks import plain
+    from keras_diffusion import build
+    from keras_diffusion import config as configuration
+    from keras_diffusion.callbacks import Budget
+    from keras_diffusion.data import pipeline
+
+    keras.config.set_dtype_policy(build.precision("auto")[0])
+    keras.utils.set_random_seed(seed)
+    toy = {"widths": (8, 16), "batch_size": 8} if tiny else {}
+    config = configuration.resolve("mnist", {**toy, "seed": seed})
+    (images, labels), held_out = (data.load("mnist", part, tiny, cache) for part in data.PARTS)
+    model = build.model(config, images.shape[1:], num_classes=10)
+    arrays = {"image": images, "label": labels.astype("int64")}
+    steps = max(1, (64 if tiny else LOSS_IMAGES) // config.batch_size)
+    with plain.layers() if plainly else contextlib.nullcontext():
+        model.fit(
+            pipeline.endless(pipeline.batches_in_memory(arrays, config.batch_size, seed=seed)),
+            steps_per_epoch=steps,
+            callbacks=[Budget(config.learning_rate, warmup=config.warmup, total_steps=steps)],
+            verbose=0,
+        )
+    test = {"image": held_out[0], "label": held_out[1].astype("int64")}
+    batches = pipeline.validation_batches(test, config.batch_size)
+    return {"loss": model.evaluate(batches, verbose=0, return_dict=True)["loss"]}
+
+
+def report(found):
+    """Returns the table of changes, and that of the losses."""
+    rows = []
+    for name, (before, after, expected, kept) in CHANGES.items():
+        seconds = found[name]
+        ratio = seconds["before"] / seconds["after"]
+        pair = [f"{1e3 * seconds[when]:.3g}" for when in ("before", "after")]
+        rows.append([name, before, after, expected, *pair, f"**{ratio:.2f}x**", kept])
+    header = ["", "before", "after", "expected", "ms before", "ms after", "measured", ""]
+    losses = [
+        [seed, *(f"{each[version]:.5f}" for version in ("plain", "ours"))]
+        for seed, each in enumerate(found["loss"])
+    ]
+    return "\n\n".join([
+        "## What was changed for speed",
+        f"Milliseconds of the processor, both cores added up, batch {BATCH}; layers on "
+        f"{SIDE}x{SIDE}x{WIDTH} in bfloat16, forward and backward.",
+        runs.table(header, rows),
+        f"Held-out loss of the MNIST preset after {LOSS_IMAGES:,} images, the same for both:",
+        runs.table(["seed", "plain layers", "ours"], losses),
+    ])  # fmt: skip

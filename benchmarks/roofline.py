@@ -1,0 +1,197 @@
+"""Section roofline: how far the default training steps are from what this machine could do.
+
+The floor of a step is the time for its multiplications at the rate of a large matrix product, or
+for its memory traffic at the rate of a large copy, whichever is longer. What the time goes to is
+read from TensorFlow's profiler: every operation is put into a class by its type and its layer.
+"""
+
+import collections
+import re
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import runs, subjects
+from benchmarks.subjects import DATASET_TITLES
+
+PRESETS = {"mnist": "mnist", "flowers": "oxford_flowers102"}
+GOAL = 3  # times the floor
+MATRIX = 4096  # side; of the largest layers' order, and far beyond all caches
+COPIED = 2**28  # bytes
+WARM_UP, STEPS, PROFILED = 4, 12, 4
+# Class: (pattern of the operation's type, pattern of its name); the first that fits, in order.
+CLASSES = {
+    "convolutions": ("Conv2D", ""),
+    "attention": ("", r"attention(?!_norm)"),
+    "normalisation and activation": ("", r"_norm\d?|silu|swish"),
+    "optimizer and average": ("Adam|AssignVariable|AssignAdd|AssignSub|L2Loss", "adam|clip_by"),
+    "noise and data": ("Random|Iterator|Stateless|Encode|Dataset", "random|iterator"),
+    "sums of gradients": ("AddN", ""),
+    "the rest": ("", ""),
+}
+
+
+def run(options):
+    """Measures the machine, then each preset's training step."""
+    rates = runs.in_fresh_process("roofline.rates", tiny=options.tiny)
+    found = {"tiny": options.tiny, "rates": rates}
+    for task in PRESETS:
+        measured = runs.in_turns(
+            lambda each: runs.in_fresh_process("roofline.step", task=each, tiny=options.tiny),
+            [task], options.rounds,
+        )[0]  # fmt: skip
+        if "failed" in measured:
+            raise runs.RunFailed(measured["failed"])
+        found[task] = {**measured, "shares": _mean_shares(measured["runs"])}
+    return found
+
+
+def rates(tiny):
+    """Returns FLOP/s of a matrix product in both precisions, and bytes/s of a copy."""
+    import tensorflow as tf
+
+    side, size = (256, 2**20) if tiny else (MATRIX, COPIED)
+    found = {}
+    for dtype in ("bfloat16", "float32"):
+        matrix = tf.cast(tf.random.stateless_normal((side, side), (0, 0)), dtype)
+        found[dtype] = 2 * side**3 / _best(tf.function(lambda a=matrix: tf.matmul(a, a)))
+    values = tf.zeros((size // 4,))
+    found["bytes"] = 2 * size / _best(tf.function(lambda: values + 1.0))  # read and written
+    return found
+
+
+def _best(function, times=7):
+    """Seconds of the fastest of some calls: what the machine can do, undisturbed."""
+    function()
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def step(task, tiny):
+    """Trains with a preset on noise; returns seconds per step, costs and shares of the time."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from keras_diffusion import build
+    from keras_diffusion import config as configuration
+
+    precision = build.precision("auto")[0]
+    keras.config.set_dtype_policy(precision)
+    network = {"widths": (8, 16), "embedding_width": 16, "batch_size": 4} if tiny else {}
+    config = configuration.resolve(PRESETS[task], network)
+    shape = subjects.image_shape(task, tiny)
+    model = build.model(config, shape, num_classes=10)
+    batch = config.batch_size
+    images = np.random.default_rng(0).integers(0, 256, (batch, *shape), dtype="uint8")
+    data = tf.data.Dataset.from_tensors((images, np.arange(batch) % 10)).repeat()
+    model.make_train_function()
+    batches = iter(data)
+
+    def train(steps):
+        began = time.perf_counter()
+        for _ in range(steps):
+            model.train_function(batches)
+        model.optimizer.iterations.numpy()
+        return (time.perf_counter() - began) / steps
+
+    model.optimizer.build(model.network.trainable_variables)
+    train(1 if tiny else WARM_UP)
+    seconds = train(1 if tiny else STEPS)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        train(PROFILED)
+        tf.profiler.experimental.stop()
+        shares = _shares(folder)
+    costs = build.costs(model.network, batch)
+    return {
+        "precision": precision,
+        "seconds": seconds,
+        "batch_size": batch,
+        "flops": 3 * batch * costs["flops"],  # the gradients by inputs and by weights cost as much
+        "bytes": traffic(costs),
+        "shares": shares,
+    }
+
+
+def traffic(costs):
+    """Bytes that a step must move at the least: see `build.costs`.
+
+    Each activation is written once and read twice (by the next layer and by its gradient), and
+    its gradient is written and read once; of each weight the value, gradient, average and two
+    moments are read, and all but the gradient are written.
+    """
+    weights = 4 * costs["parameters"]
+    activations = costs["memory"] - 5 * weights
+    return 5 * activations + 9 * weights
+
+
+def _shares(folder):
+    """{class: share of the operations' time} from the profile in a folder."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space = xplane_pb2.XSpace()
+    (path,) = Path(folder).rglob("*.xplane.pb")
+    space.ParseFromString(path.read_bytes())
+    total = collections.Counter()
+    for plane in space.planes:
+        if plane.name != "/host:CPU":
+            continue
+        for event in (event for line in plane.lines for event in line.events):
+            name, colon, kind = plane.event_metadata[event.metadata_id].name.rpartition(":")
+            if colon and kind.isidentifier() and not name.startswith("__inference"):
+                total[_class_of(name, kind)] += event.duration_ps
+    everything = sum(total.values())
+    return {name: total[name] / everything for name in CLASSES}
+
+
+def _class_of(name, kind):
+    for title, (kinds, names) in CLASSES.items():
+        if kinds and re.search(kinds, kind) or names and re.search(names, name):
+            return title
+    return "the rest"
+
+
+def _mean_shares(measured):
+    return {
+        name: sum(each["shares"][name] for each in measured) / len(measured) for name in CLASSES
+    }
+
+
+def report(found):
+    """Returns the tables: the floor, and where the time goes."""
+    rates, rows = found["rates"], []
+    for task in PRESETS:
+        first = found[task]["runs"][0]
+        seconds = runs.summary(each["seconds"] for each in found[task]["runs"])
+        kind = "bfloat16" if "bfloat16" in first["precision"] else "float32"
+        products, moved = first["flops"] / rates[kind], first["bytes"] / rates["bytes"]
+        ratio = seconds["median"] / max(products, moved)
+        rows.append([
+            f"{DATASET_TITLES[task]}, batch {first['batch_size']}",
+            f"{first['flops'] / 1e9:.0f} GFLOP: {1e3 * products:.0f} ms",
+            f"{first['bytes'] / 2**30:.1f} GiB: {1e3 * moved:.0f} ms",
+            f"**{1e3 * seconds['median']:.0f} ms**",
+            f"{1e3 * seconds['low']:.0f} - {1e3 * seconds['high']:.0f}",
+            f"{runs.figure(ratio)}x",
+            f"{GOAL}x: {runs.verdict(ratio, GOAL, most=True)}",
+        ])  # fmt: skip
+    header = ["preset", "multiplications", "memory", "step", "spread", "of the floor", "goal"]
+    tasks = [DATASET_TITLES[task] for task in PRESETS]
+    shares = [
+        [name, *(f"{found[task]['shares'][name]:.0%}" for task in PRESETS)] for name in CLASSES
+    ]
+    return "\n\n".join([
+        "## Distance to the limit",
+        f"This machine multiplies matrices at {rates['bfloat16'] / 1e12:.2f} TFLOP/s in bfloat16 "
+        f"and {rates['float32'] / 1e12:.2f} in float32 (sides of {MATRIX}), and moves "
+        f"{rates['bytes'] / 1e9:.1f} GB/s. The floor of a training step is the longer of the two "
+        "times.",
+        runs.table(header, rows),
+        "Where the time goes, of the operations' own time (they run side by side):",
+        runs.table(["", *tasks], shares),
+    ])  # fmt: skip
