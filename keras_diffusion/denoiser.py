@@ -50,12 +50,6 @@ def make_denoiser(
     if guidance_interval is not None and guidance_scale is None:
         raise ValueError("guidance_interval: needs a guidance_scale.")
 
-    def within_interval(times):
-        if guidance_interval is None:
-            return ops.ones_like(times, dtype="bool")
-        low, high = guidance_interval[0], guidance_interval[1]
-        return ops.logical_and(ops.greater_equal(times, low), ops.less_equal(times, high))
-
     def predict(x_t, times):
         inputs = {"x": x_t, "logsnr": schedules.logsnr(schedule, times)}
         if labels is not None:
@@ -73,7 +67,7 @@ def make_denoiser(
 
         if guidance_scale is None:
             return plain()
-        inside = within_interval(times)
+        inside = _are_within(guidance_interval, times)
         needed = ops.logical_and(ops.not_equal(guidance_scale, 1.0), ops.any(inside))
         return ops.cond(needed, guided, plain)
 
@@ -83,3 +77,12 @@ def make_denoiser(
         return process.to_pair(predict(x_t, times), x_t, level, prediction_type, clip)
 
     return denoiser
+
+
+def _are_within(interval, times):
+    """Whether each of the times is in an interval, bounds included; None: all of them are."""
+    if interval is None:
+        return ops.ones_like(times, dtype="bool")
+    return ops.logical_and(
+        ops.greater_equal(times, interval[0]), ops.less_equal(times, interval[1])
+    )
