@@ -26,12 +26,19 @@ def is_scale(value):
     return type(value) in (int, float) and 0 <= value <= STRONGEST_GUIDANCE
 
 
+def is_interval(value):
+    """Whether a value is a list of two times with 0 <= low <= high <= 1."""
+    if not isinstance(value, list) or [type(end) in (int, float) for end in value] != [True] * 2:
+        return False
+    return 0 <= value[0] <= value[1] <= 1
+
+
 def are_names(value):
     """Whether a value is a list of strings."""
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
-FORMAT = 1  # of the exports that can be read
+FORMAT = 2  # of the newest exports that can be read; 1: without an interval of guidance
 MOST_STEPS = 1000
 MOST_PICTURES = 1_000_000
 STRONGEST_GUIDANCE = 100
@@ -47,6 +54,7 @@ CONFIG = {
     "sampler": (lambda name: isinstance(name, str), "a name"),
     "num_steps": (lambda n: is_count(n, 1, MOST_STEPS), f"a whole number from 1 to {MOST_STEPS}"),
     "guidance_scale": (is_scale, f"a number from 0 to {STRONGEST_GUIDANCE}"),
+    "guidance_interval": (is_interval, "[low, high], two times with 0 <= low <= high <= 1"),
 }
 SMALLEST_SIDE = 560  # pixels; smaller grids are enlarged by a whole factor, to be seen
 
@@ -62,6 +70,8 @@ def parse(arguments):
     classes.add_argument("--class-name", nargs="+", metavar="NAME", help="only these classes")
     classes.add_argument("--labels", nargs="+", type=int, help="the same by number")
     add("--guidance-scale", type=float, help="1: off; more: more typical of the class")
+    add("--guidance-interval", nargs=2, type=float, metavar=("LOW", "HIGH"),
+        help="times between which guidance is on, 0 (clean) to 1 (noise)")  # fmt: skip
     add("--sampler", help="ddim, ddpm, dpmpp_2m or heun")
     add("--num-steps", type=int, help="sampler steps, 1 to 1000")
     add("--seed", type=int, default=0)
@@ -107,8 +117,11 @@ def read_config(model):
     if number > FORMAT:
         fail(
             f"--model: {model} was written by a newer keras_diffusion (format {number}; this "
-            f"sample.py reads {FORMAT}); take its sample.py."
+            f"sample.py reads up to {FORMAT}); take its sample.py."
         )
+    config["format"] = number
+    if number == 1:
+        config["guidance_interval"] = [0.0, 1.0]
     for name, (valid, words) in CONFIG.items():
         if name not in config:
             fail(f"--model: {path} has no {name}; it must be {words}.")
@@ -124,7 +137,7 @@ def choose_labels(flags, config):
     """Returns the classes to draw in turn, or None for a model without classes."""
     count, names = config["num_classes"], config["class_names"]
     if not count:
-        for flag in ("class_name", "labels", "guidance_scale"):
+        for flag in ("class_name", "labels", "guidance_scale", "guidance_interval"):
             if getattr(flags, flag) is not None:
                 fail(f"--{flag.replace('_', '-')}: this model was trained without labels.")
         return None
@@ -144,7 +157,10 @@ def choose_labels(flags, config):
 
 def resolve(flags, config, classes):
     """Fills in what was not given with the defaults of the model; checks the rest."""
-    for name in ("sampler", "num_steps", "guidance_scale"):
+    if flags.guidance_interval is not None and config["format"] == 1:
+        fail("--guidance-interval: this model was exported before there were intervals (format 1); "
+             "leave the flag out, or export the model again.")  # fmt: skip
+    for name in ("sampler", "num_steps", "guidance_scale", "guidance_interval"):
         if getattr(flags, name) is None:
             setattr(flags, name, config[name])
     if flags.num is None:
@@ -161,6 +177,9 @@ def resolve(flags, config, classes):
             fail(f"{what} must be at least 1 and at most {most}.")
     if not is_scale(flags.guidance_scale):
         fail(f"--guidance-scale: {flags.guidance_scale} must be 0 to {STRONGEST_GUIDANCE}.")
+    if not is_interval(flags.guidance_interval):
+        low, high = flags.guidance_interval
+        fail(f"--guidance-interval: {low} {high} must be two times, 0 <= LOW <= HIGH <= 1.")
     if not -(2**31) <= flags.seed < 2**31:
         fail(f"--seed: {flags.seed} must fit in 32 bits.")
 
@@ -184,6 +203,7 @@ def draw(model_path, kind, flags, config, classes):
         inputs = [np.int32(flags.seed), indices, np.int32(flags.num_steps)]
         if classes:
             inputs += [np.int32(classes)[indices % len(classes)], np.float32(flags.guidance_scale)]
+            inputs += [np.float32(flags.guidance_interval)] if config["format"] > 1 else []
         try:
             parts.append(endpoint(*map(tf.constant, inputs)).numpy())
         except (MemoryError, tf.errors.ResourceExhaustedError):

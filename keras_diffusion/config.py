@@ -49,6 +49,10 @@ def _are_counts(numbers, most):
     return len(numbers) > 0 and all(type(n) is int and 1 <= n <= most for n in numbers)
 
 
+def _are_numbers(values):
+    return all(type(value) in (int, float) for value in values)
+
+
 _SHARE = (lambda value: 0 <= value < 1, "must be in [0, 1)")
 
 # What an option must fulfil, and that in words. Beyond the upper ends is a slip of the
@@ -86,6 +90,10 @@ RULES = {
     "keep_checkpoints": _from(1, LARGEST_INT),
     "num_steps": _from(1, 1000),
     "guidance_scale": _from(0, 100),
+    "guidance_interval": (
+        lambda ends: len(ends) == 2 and _are_numbers(ends) and 0 <= ends[0] <= ends[1] <= 1,
+        "must be two times, 0 <= low <= high <= 1, such as (0.1, 0.8)",
+    ),
 }
 
 
@@ -142,6 +150,7 @@ class Config:
     sampler: str = "dpmpp_2m"
     num_steps: int = 20
     guidance_scale: float = 2.0
+    guidance_interval: tuple = (0.0, 1.0)  # times between which guidance is on
 
     def __post_init__(self):
         for name, value in vars(self).items():

@@ -9,11 +9,13 @@ import tensorflow as tf
 
 from keras_diffusion.denoiser import make_denoiser
 from keras_diffusion.files import whole_folder
-from keras_diffusion.generation import signature
+from keras_diffusion.generation import checked_interval, signature
 from keras_diffusion.registry import lookup
 from keras_diffusion.samplers import SAMPLERS
 
-FORMAT = 1  # of the folder; sample.py refuses a higher one than it knows
+# Of the folder; sample.py refuses a higher one than it knows. 2: endpoints of labelled models
+# take guidance_interval.
+FORMAT = 2
 CONFIG_FILE = os.path.join("assets.extra", "config.json")  # TensorFlow's folder for such files
 
 
@@ -24,14 +26,17 @@ def export_saved_model(
     sampler="dpmpp_2m",
     num_steps=20,
     guidance_scale=1.0,
+    guidance_interval=(0.0, 1.0),
     class_names=(),
     training=None,
 ):
     """Writes the EMA network and all samplers as a SavedModel.
 
-    Endpoints, all of int32 tensors but guidance_scale (float32), in this order:
+    Endpoints, of int32 tensors but guidance_scale and guidance_interval (2,), both float32, in
+    this order:
 
-        generate_SAMPLER(seed, indices, num_steps[, labels, guidance_scale]) -> uint8 images
+        generate_SAMPLER(seed, indices, num_steps[, labels, guidance_scale, guidance_interval])
+            -> uint8 images (N, H, W, C)
         trajectory_SAMPLER(the same) -> uint8 (21, N, H, W, C), from noise to picture
         denoise(x_t, t[, labels]) -> {"x0", "eps"}; x_t float32 (B, H, W, C), t (B,) in [0, 1]
 
@@ -43,7 +48,8 @@ def export_saved_model(
         model: a `DiffusionModel`.
         path: folder to write; an export that is there already is replaced once the new one
             is whole.
-        sampler, num_steps, guidance_scale: defaults for whoever samples it.
+        sampler, num_steps, guidance_scale, guidance_interval: defaults for whoever samples it,
+            see `DiffusionModel.generate`.
         class_names: names of the classes, or empty.
         training: None, or what is worth knowing of the training, as JSON allows.
 
@@ -57,6 +63,7 @@ def export_saved_model(
     """
     path = check_target(path)
     _check_defaults(model, sampler, num_steps, guidance_scale, class_names)
+    checked_interval(guidance_interval, model.num_classes)
     archive = keras.export.ExportArchive()
     archive.track(model.ema_network)
     specs = list(signature(model.num_classes > 0).values())
@@ -75,6 +82,7 @@ def export_saved_model(
         "sampler": sampler,
         "num_steps": num_steps,
         "guidance_scale": guidance_scale,
+        "guidance_interval": [float(end) for end in guidance_interval],
         "training": training or {},
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
     }

@@ -113,17 +113,22 @@ def _validate_begun_epoch(model, options, progress, used):
     recorder.end_epoch(logs)
 
 
+def drawing(config, labelled):
+    """Returns how pictures of a run are drawn: options of `generate` and `export_saved_model`."""
+    names = ["sampler", "num_steps"]
+    if labelled:
+        names += ["guidance_scale", "guidance_interval"]
+    return {name: getattr(config, name) for name in names}
+
+
 def _shown(model, config, run_dir):
     """Callbacks for whoever watches."""
-    options = {"sampler": config.sampler, "num_steps": config.num_steps}
-    if model.num_classes:
-        options["guidance_scale"] = config.guidance_scale
     preview = callbacks.SampleGrid(
         run_dir / "samples",
         num_images=40 if 1 < model.num_classes <= 12 else 36,
         max_share=0.05,
         log_dir=run_dir / "logs" / "samples",
-        **options,
+        **drawing(config, model.num_classes > 0),
     )
     curves = keras.callbacks.TensorBoard(run_dir / "logs", write_graph=False)
     return [preview, curves, callbacks.ProgressBar(config.batch_size)]

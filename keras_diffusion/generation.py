@@ -1,5 +1,6 @@
 """From a seed to pictures: the graphs behind `model.generate` and every export."""
 
+import numpy as np
 import tensorflow as tf
 
 from keras_diffusion import distribution, grids, samplers
@@ -16,7 +17,48 @@ def signature(labelled):
     specs = {name: tf.TensorSpec(shape, tf.int32, name) for name, shape in arguments.items()}
     if labelled:
         specs["guidance_scale"] = tf.TensorSpec((), tf.float32, "guidance_scale")
+        specs["guidance_interval"] = tf.TensorSpec((2,), tf.float32, "guidance_interval")
     return specs
+
+
+def checked_labels(labels, indices, num_classes):
+    """Returns the label of each picture, int32 (N,), or None for a model without labels.
+
+    Args:
+        labels: (N,) ints in 0 .. num_classes, the last one "no class"; None: the classes in turn.
+        indices: (N,) array, the numbers of the pictures.
+        num_classes: of the model; 0: without labels.
+
+    Raises:
+        ValueError: labels that do not fit.
+    """
+    if not num_classes:
+        if labels is not None:
+            raise ValueError("labels: this model was trained without labels.")
+        return None
+    if labels is None:
+        return indices % num_classes
+    labels = np.asarray(labels, dtype="int32")
+    if labels.shape != indices.shape:
+        raise ValueError(f"labels: {labels.shape} given for {len(indices)} images.")
+    if labels.min() < 0 or labels.max() > num_classes:
+        raise ValueError(f"labels: must be 0 .. {num_classes - 1}, or {num_classes} for none.")
+    return labels
+
+
+def checked_interval(interval, num_classes):
+    """Returns (low, high), the times between which guidance is on, as float32 (2,).
+
+    Raises:
+        ValueError: it is not 0 <= low <= high <= 1; a part of [0, 1] for a model without labels
+            (`num_classes` 0), which cannot be guided.
+    """
+    ends = np.asarray(interval, dtype="float64")
+    if ends.shape != (2,) or not 0 <= ends[0] <= ends[1] <= 1:
+        raise ValueError(f"guidance_interval: {interval} is not two times, 0 <= low <= high <= 1.")
+    if not num_classes and (ends[0], ends[1]) != (0, 1):
+        raise ValueError("guidance_interval: this model was trained without labels.")
+    return ends.astype("float32")
 
 
 def draw_images(
@@ -33,13 +75,15 @@ def draw_images(
     labels=None,
     null_label=None,
     guidance_scale=None,
+    guidance_interval=None,
     num_frames=None,
 ):
     """Draws pictures with a whole sampler, as graph operations.
 
     Args:
         sampler: a name in `samplers.SAMPLERS`.
-        network: see `make_denoiser`, as are labels, null_label and guidance_scale.
+        network: see `make_denoiser`, as are labels, null_label, guidance_scale and
+            guidance_interval.
         schedule: t -> alpha_bar.
         prediction_type: "eps", "x0" or "v".
         codec: decodes x to images.
@@ -60,6 +104,7 @@ def draw_images(
         labels=labels,
         null_label=null_label,
         guidance_scale=guidance_scale,
+        guidance_interval=guidance_interval,
         clip=codec.clip,
     )
     options = {"num_frames": num_frames}

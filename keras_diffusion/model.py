@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_diffusion import distribution, process, schedules
 from keras_diffusion.batches import mean_over_parts, unpack
 from keras_diffusion.codecs import PixelCodec
-from keras_diffusion.generation import SamplingGraphs
+from keras_diffusion.generation import SamplingGraphs, checked_interval, checked_labels
 from keras_diffusion.networks.layers import LabelEmbedding
 from keras_diffusion.randomness import image_noise, own_rows, places, step_key
 from keras_diffusion.registry import lookup
@@ -237,6 +237,7 @@ class DiffusionModel(keras.Model):
         num_steps=20,
         labels=None,
         guidance_scale=1.0,
+        guidance_interval=(0.0, 1.0),
         seed=0,
         batch_size=64,
         num_frames=None,
@@ -250,6 +251,8 @@ class DiffusionModel(keras.Model):
             labels: (num_images,) ints; None: the classes in turn, in equal shares.
             guidance_scale: 1 is off; above 1 pictures are more typical of their class, less
                 diverse, at twice the work.
+            guidance_interval: (low, high), the times t in [0, 1] between which guidance is on;
+                steps outside cost half.
             seed: int.
             batch_size: how many pictures are drawn at once.
             num_frames: None, or the number of pictures of the way from noise.
@@ -259,17 +262,20 @@ class DiffusionModel(keras.Model):
             (num_frames + 1, num_images, H, W, C).
 
         Raises:
-            ValueError: an unknown sampler, bad numbers, or labels that do not fit.
+            ValueError: an unknown sampler, bad numbers, labels that do not fit, or an interval
+                of guidance for a model without labels.
         """
         lookup(SAMPLERS, sampler, "sampler")
         if num_images < 1 or num_steps < 1 or batch_size < 1:
             raise ValueError("num_images, num_steps and batch_size must be at least 1.")
         rows = {"indices": np.arange(num_images, dtype="int32")}
         common = {"seed": np.int32(seed), "num_steps": np.int32(num_steps)}
-        labels = self._labels_of(rows["indices"], labels)
+        labels = checked_labels(labels, rows["indices"], self.num_classes)
+        interval = checked_interval(guidance_interval, self.num_classes)
         if labels is not None:
             rows["labels"] = labels
             common["guidance_scale"] = np.float32(guidance_scale)
+            common["guidance_interval"] = interval
         axis = 0 if num_frames is None else 1
         parts = []
         for first in range(0, num_images, batch_size):
@@ -277,22 +283,6 @@ class DiffusionModel(keras.Model):
             shares = self.graphs.draw(sampler, num_frames, chosen, common)
             parts.append(np.concatenate(shares, axis).take(range(len(chosen["indices"])), axis))
         return np.concatenate(parts, axis)
-
-    def _labels_of(self, indices, labels):
-        if not self.num_classes:
-            if labels is not None:
-                raise ValueError("labels: this model was trained without labels.")
-            return None
-        if labels is None:
-            return indices % self.num_classes
-        labels = np.asarray(labels, dtype="int32")
-        if labels.shape != indices.shape:
-            raise ValueError(f"labels: {labels.shape} given for {len(indices)} images.")
-        if labels.min() < 0 or labels.max() > self.num_classes:
-            raise ValueError(
-                f"labels: must be 0 .. {self.num_classes - 1}, or {self.num_classes} for none."
-            )
-        return labels
 
     # Saving -----------------------------------------------------------------------------
 

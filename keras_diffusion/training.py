@@ -150,9 +150,7 @@ def _finish(model, config, data, run_dir, export_dir):
     export_saved_model(
         model,
         export_dir,
-        sampler=config.sampler,
-        num_steps=config.num_steps,
-        guidance_scale=config.guidance_scale if model.num_classes else 1.0,
+        **fitting.drawing(config, model.num_classes > 0),
         class_names=data.source.class_names,
         training=records.describe(config),
     )
@@ -167,10 +165,7 @@ def _draw_processes(model, config, data, run_dir):
     forward = [model.codec.decode(mix((x0, eps), rates(model.noise_schedule, t))) for t in FIFTHS]
     titles = [f"t = {t:.1f}" for t in FIFTHS]
     plotting.process_strip(np.stack(forward), titles, run_dir / "forward.png")
-    options = {"guidance_scale": config.guidance_scale} if model.num_classes else {}
-    backward = model.generate(
-        6, sampler=config.sampler, num_steps=config.num_steps, num_frames=5, **options
-    )
+    backward = model.generate(6, num_frames=5, **fitting.drawing(config, model.num_classes > 0))
     titles = [f"{i * config.num_steps // 5} steps" for i in range(6)]
     plotting.process_strip(backward, titles, run_dir / "backward.png")
 

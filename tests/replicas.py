@@ -106,6 +106,7 @@ def pictures_differ(one, other):
     """Largest difference of the same requests, in 255ths: odd numbers, labels, frames."""
     requests = [
         {"num_images": 11, "batch_size": 5, "seed": 4, "guidance_scale": 2.0},
+        {"num_images": 3, "guidance_scale": 3.0, "guidance_interval": (0.2, 0.8)},
         {"num_images": 1, "sampler": "ddpm"},
         {"num_images": 3, "labels": [3, 10, 1], "num_frames": 2},
     ]

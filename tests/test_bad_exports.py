@@ -11,7 +11,7 @@ from fixtures_input import check, file, thesis
 import sample
 
 CONFIG = {
-    "format": 1,
+    "format": 2,
     "image_shape": [4, 4, 1],
     "num_classes": 3,
     "class_names": ["ant", "bee", "cat"],
@@ -19,17 +19,19 @@ CONFIG = {
     "sampler": "ddim",
     "num_steps": 2,
     "guidance_scale": 1.0,
+    "guidance_interval": [0.0, 1.0],
 }
 
 
 class Model(tf.Module):
     """Has the endpoints of an export, in the sizes that rows ask for."""
 
-    def __init__(self, shape=(4, 4, 1), dtype=tf.uint8, arguments=5):
+    def __init__(self, shape=(4, 4, 1), dtype=tf.uint8, arguments=6):
         super().__init__()
         self.weight = tf.Variable(7.0)
         number, numbers = tf.TensorSpec((), "int32"), tf.TensorSpec((None,), "int32")
-        signature = [number, numbers, number, numbers, tf.TensorSpec((), "float32")]
+        signature = [number, numbers, number, numbers]
+        signature += [tf.TensorSpec((), "float32"), tf.TensorSpec((2,), "float32")]
 
         @tf.function(input_signature=signature[:arguments])
         def generate(seed, indices, *others):
@@ -110,6 +112,21 @@ SAMPLE = [
     ("guidance: nan", "--guidance-scale nan", "--guidance-scale: nan must be 0 to 100", None),
     ("guidance: inf", "--guidance-scale inf", "--guidance-scale: inf must be 0 to 100", None),
     ("guidance: -1", "--guidance-scale -1", "--guidance-scale: -1.0 must be 0 to 100", None),
+    ("interval: one", "--guidance-interval 0.5", "--guidance-interval: expected 2 arg", None),
+    ("interval: a word", "--guidance-interval 0 high", "--guidance-interval.*'high'", None),
+    ("interval: upside down", "--guidance-interval 0.8 0.1",
+     "--guidance-interval: 0.8 0.1 must be two times, 0 <= LOW <= HIGH <= 1", None),
+    ("interval: beyond 1", "--guidance-interval 0 2", "0.0 2.0 must be two times", None),
+    ("interval: below 0", "--guidance-interval -1 1", "-1.0 1.0 must be two times", None),
+    ("interval: nan", "--guidance-interval nan 1", "nan 1.0 must be two times", None),
+    ("interval of none", "--guidance-interval 0.1 0.8",
+     "--guidance-interval: this model was trained without labels",
+     config(num_classes=0, class_names=[])),
+    ("interval of format 1", "--guidance-interval 0 1",
+     "--guidance-interval: this model was exported before .*format 1.* export the model again",
+     config(format=1)),
+    ("interval of no format", "--guidance-interval 0 1", "exported before .*format 1",
+     config(format=None)),
     ("sampler", "--sampler dpm", "--sampler: unknown 'dpm'. Choose from: ddim", None),
     ("class", "--class-name bat", "unknown 'bat'. Choose from: cat", None),
     ("label 3", "--labels 1 3", r"--labels: 3 is not in 0 \.\. 2", None),
@@ -135,8 +152,8 @@ SAMPLE = [
     ("config, a list", "", "ant is not an export", file(INSIDE, "[]")),
     ("config, not text", "", "ant is not an export .*UnicodeDecodeError", file(INSIDE, b"\xff")),
     ("config, another's", "", "has no image_shape; it must be .height", file(INSIDE, "{}")),
-    ("format 2", "", "was written by a newer keras_diffusion .format 2; .* reads 1.; take its",
-     config(format=2)),
+    ("format 3", "", "was written by a newer keras_diffusion .format 3; .* reads up to 2.; take",
+     config(format=3)),
     ("format '1'", "", "format is '1'; it must be a whole number", config(format="1")),
     ("no shape", "", "config.json has no image_shape", config(image_shape=None)),
     ("shape", "", r"image_shape is \[4, 4\]; it must be \[height", config(image_shape=[4, 4])),
@@ -151,6 +168,10 @@ SAMPLE = [
     ("steps: 0 inside", "", "num_steps is 0; it must be a whole number", config(num_steps=0)),
     ("guidance: nan inside", "", "guidance_scale is nan; it must be a number from 0 to 100",
      config(guidance_scale=float("nan"))),
+    ("interval: none inside", "", r"has no guidance_interval; it must be \[low, high\]",
+     config(guidance_interval=None)),
+    ("interval: upside down inside", "", r"guidance_interval is \[0.8, 0.1\]; it must be \[low",
+     config(guidance_interval=[0.8, 0.1])),
     # the SavedModel
     ("no model", "--model saved_models/ant", "ant cannot be loaded; it is damaged",
      gone),
@@ -166,6 +187,8 @@ SAMPLE = [
     ("other dtype", "", "gives float32 .*must be uint8", another(dtype=tf.float32)),
     ("other arguments", "", "cannot be sampled, it is not what its config.json says",
      another(arguments=3)),
+    ("arguments of format 1", "", "cannot be sampled, it is not what its config.json says",
+     another(arguments=5)),
 ]  # fmt: skip
 
 
@@ -191,6 +214,33 @@ def test_the_unbroken_model_is_sampled(folder, capsys):
         "00000.png",
         "00001.png",
     ]
+
+
+@pytest.mark.parametrize("number", [1, None])
+def test_exports_of_format_1_take_no_interval(number, folder, capsys):
+    another(arguments=5)()
+    config(format=number, guidance_interval=None)()
+    sample.main([])
+    assert "wrote samples/ant.png: 24 pictures" in capsys.readouterr().out
+
+
+def test_the_interval_is_the_last_argument(folder, monkeypatch):
+    given = []
+
+    class Loaded:
+        @staticmethod
+        def generate_ddim(*inputs):
+            given.append(inputs)
+            return tf.zeros((len(inputs[1]), 4, 4, 1), tf.uint8)
+
+    monkeypatch.setattr(tf.saved_model, "load", lambda path: Loaded())
+    config(guidance_interval=[0.2, 0.7])()
+    sample.main(["--num", "2"])
+    sample.main(["--num", "2", "--guidance-interval", "0", "0.5"])
+    assert [len(inputs) for inputs in given] == [6, 6]
+    for inputs, expected in zip(given, ([0.2, 0.7], [0.0, 0.5]), strict=True):
+        assert inputs[-1].dtype == tf.float32
+        assert inputs[-1].numpy().tolist() == pytest.approx(expected)
 
 
 def test_running_out_of_memory_is_no_traceback(folder, monkeypatch, capsys):

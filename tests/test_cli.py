@@ -30,7 +30,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = shlex.split(
     "--dataset digits --limit 64 --batch-size 32 --precision float32 --set widths=(8,16) "
     "--set attention=(False,False) --set embedding_width=16 --set num_steps=3 --epochs 2 "
-    "--checkpoint-minutes 0"
+    "--checkpoint-minutes 0 --set guidance_interval=(0.1,0.8)"
 )
 
 
@@ -59,6 +59,11 @@ def trained(tmp_path_factory):
 def history(folder):
     with open(folder / "runs/tiny/history.csv", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def exported(folder):
+    """The config.json of the run's SavedModel."""
+    return json.loads((folder / "saved_models/tiny/assets.extra/config.json").read_text())
 
 
 # Arguments ------------------------------------------------------------------------------
@@ -91,6 +96,8 @@ def test_settings_are_parsed_as_the_type_of_the_option():
     parsed = dict(map(configuration.parse_setting, ["widths=[8, 16]", "dropout=0", "minutes=3"]))
     assert parsed == {"widths": (8, 16), "dropout": 0.0, "minutes": 3.0}
     assert type(parsed["dropout"]) is float
+    parsed = configuration.parse_setting("guidance_interval=(0.1,0.8)")
+    assert configuration.resolve("digits", [parsed]).guidance_interval == (0.1, 0.8)
 
 
 def test_presets_answer_to_their_names():
@@ -123,6 +130,8 @@ def test_a_run_leaves_all_that_it_says(trained):
     assert saved == ["step-00000003.keras", "step-00000004.keras"]
     record = json.loads((folder / "runs/tiny/config.json").read_text())
     assert record["config"]["widths"] == [8, 16]
+    assert record["config"]["guidance_interval"] == [0.1, 0.8]
+    assert exported(folder)["guidance_interval"] == [0.1, 0.8]
     assert record["versions"]["keras"]
     assert list((folder / "runs/tiny/logs").rglob("events*"))
     assert not list(folder.rglob("*part*"))
@@ -149,12 +158,16 @@ def test_a_finished_run_is_not_trained_again(trained):
     copy = folder.parent / "finished"
     shutil.copytree(folder, copy)
     shutil.rmtree(copy / "saved_models")
+    record = json.loads((copy / "runs/tiny/config.json").read_text())
+    del record["config"]["guidance_interval"]  # as runs were before there was one
+    (copy / "runs/tiny/config.json").write_text(json.dumps(record))
     before = {path: path.read_bytes() for path in copy.glob("runs/tiny/checkpoints/*")}
     printed = run("train.py", "--resume", "runs/tiny", cwd=copy)
     assert "this run is finished; only its pictures and its export are made again" in printed
     assert {path: path.read_bytes() for path in copy.glob("runs/tiny/checkpoints/*")} == before
     assert history(copy) == history(folder)
     assert (copy / "saved_models/tiny/saved_model.pb").exists()
+    assert exported(copy)["guidance_interval"] == [0.0, 1.0]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no Ctrl-C to one process")
@@ -227,6 +240,8 @@ def test_sample_needs_no_flags(trained):
     printed = run("sample.py", cwd=folder)
     assert re.search(r"wrote samples/tiny.png: 80 pictures of saved_models/tiny, 3 steps", printed)
     assert opened(folder / "samples/tiny.png")[1] == "L"
+    run("sample.py", "--guidance-interval", 0.5, 0.6, "--out", "other.png", cwd=folder)
+    assert opened(folder / "other.png")[0] == opened(folder / "samples/tiny.png")[0]
 
 
 def test_separate_pictures_do_not_depend_on_the_batch(trained):

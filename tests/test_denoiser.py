@@ -3,7 +3,9 @@ import pytest
 import tensorflow as tf
 
 from keras_diffusion.denoiser import make_denoiser
+from keras_diffusion.grids import uniform_logsnr
 from keras_diffusion.process import mix, to_pair
+from keras_diffusion.samplers import ddim
 from keras_diffusion.schedules import cosine, logsnr, rates
 
 NULL = 3
@@ -109,3 +111,108 @@ def test_guidance_scale_is_an_argument_of_the_graph():
     np.testing.assert_allclose(high - middle, middle - low, atol=1e-5)
     assert np.abs(high - low).max() > 0.01
     assert len(traces) == 1
+
+
+# Guidance inside of an interval of times
+
+
+def labelled(network, scale=2.5, interval=None):
+    return make_denoiser(
+        network,
+        cosine,
+        "v",
+        labels=LABELS,
+        null_label=NULL,
+        guidance_scale=scale,
+        guidance_interval=interval,
+    )
+
+
+@pytest.mark.parametrize("interval", [(0.2, 0.6), tf.constant([0.2, 0.6])])
+@pytest.mark.parametrize(
+    ("time", "rows"), [(0.1, 4), (0.2, 8), (0.4, 8), (0.6, 8), (0.61, 4), (1.0, 4), (0.0, 4)]
+)
+def test_outside_of_the_interval_one_plain_call(interval, time, rows):
+    network = FakeNetwork()
+    got = labelled(network, interval=interval)(X, np.float32(time))
+    assert network.batches == [rows], "the bounds are inside"
+    expected = labelled(FakeNetwork(), scale=2.5 if rows == 8 else 1.0)(X, time)
+    check_pairs(got, expected)
+
+
+@pytest.mark.parametrize("times", [TIMES, np.float32(0), np.float32(1)])
+def test_the_whole_interval_is_full_guidance(times):
+    network = FakeNetwork()
+    got = labelled(network, interval=(0.0, 1.0))(X, times)
+    assert network.batches == [8]
+    for one, other in zip(got, labelled(FakeNetwork())(X, times), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_each_image_is_guided_by_its_own_time():
+    network = FakeNetwork()
+    got = labelled(network, interval=(0.4, 0.7))(X, TIMES)
+    assert network.batches == [8], "doubled, as two of the images are inside"
+    full, plain = labelled(FakeNetwork())(X, TIMES), labelled(FakeNetwork(), 1.0)(X, TIMES)
+    inside = np.array([False, True, True, False])[:, None, None, None]
+    for part, guided, conditional in zip(got, full, plain, strict=True):
+        assert np.abs(guided - conditional).min(axis=(1, 2, 3)).max() > 1e-3
+        np.testing.assert_allclose(part, np.where(inside, guided, conditional), atol=1e-6)
+    network = FakeNetwork()
+    got = labelled(network, interval=(0.65, 0.85))(X, TIMES)
+    assert network.batches == [4], "none is inside"
+    check_pairs(got, plain)
+
+
+def test_guidance_scale_one_stays_plain_inside_of_the_interval():
+    network = FakeNetwork()
+    labelled(network, scale=1.0, interval=(0.0, 1.0))(X, TIMES)
+    assert network.batches == [4]
+
+
+def test_an_interval_needs_guidance():
+    with pytest.raises(ValueError, match="guidance_interval: needs a guidance_scale"):
+        make_denoiser(FakeNetwork(), cosine, "v", labels=LABELS, guidance_interval=(0.1, 0.8))
+
+
+NUM_STEPS = 10
+GRID = uniform_logsnr(cosine, NUM_STEPS)
+
+
+@pytest.fixture(scope="module")
+def counted():
+    """ddim as one graph of (scale, interval), and how many images its network saw, a variable."""
+    rows = tf.Variable(0)
+
+    def network(inputs, training):
+        rows.assign_add(tf.shape(inputs["x"])[0])
+        return FakeNetwork()(inputs, training)
+
+    @tf.function(input_signature=[tf.TensorSpec(()), tf.TensorSpec((2,))])
+    def draw(scale, interval):
+        return ddim(labelled(network, scale, interval), cosine, tf.constant(X), GRID)
+
+    def drawn(scale, interval):
+        rows.assign(0)
+        return draw(tf.constant(scale), tf.constant(interval)).numpy(), int(rows)
+
+    yield drawn
+    assert draw.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("interval", [(0.0, 1.0), (0.1, 0.8), (0.5, 1.0), (0.0, 0.3)])
+def test_a_sampler_doubles_only_the_batches_inside(counted, interval):
+    inside = int(np.sum((GRID[:-1] >= interval[0]) & (GRID[:-1] <= interval[1])))
+    assert 0 < inside <= NUM_STEPS
+    images, rows = counted(2.5, interval)
+    assert rows == 4 * (NUM_STEPS + inside)
+    full, _ = counted(2.5, (0.0, 1.0))
+    assert (np.abs(images - full).max() > 0.01) == (inside < NUM_STEPS)
+
+
+def test_between_two_steps_is_no_guidance(counted):
+    middle = float(GRID[3] + GRID[4]) / 2
+    images, rows = counted(2.5, (middle, middle))
+    plain, rows_of_plain = counted(1.0, (0.0, 1.0))
+    assert rows == rows_of_plain == 4 * NUM_STEPS
+    np.testing.assert_array_equal(images, plain)

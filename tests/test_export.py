@@ -40,7 +40,8 @@ def models():
 def exports(models, tmp_path_factory):
     """Both models, exported as {name: path}."""
     folder = tmp_path_factory.mktemp("exports")
-    options = {"labelled": {"class_names": ["a", "b", "c"], "guidance_scale": 2.0}}
+    labelled = {"class_names": ["a", "b", "c"], "guidance_scale": 2.0}
+    options = {"labelled": {**labelled, "guidance_interval": (0.1, 0.8)}}
     return {
         name: export_saved_model(model, folder / name, **options.get(name, {}))
         for name, model in models.items()
@@ -66,7 +67,8 @@ def ints(values):
 results = {}
 for name, path in zip(("labelled", "unlabelled"), sys.argv[1:3]):
     model = tf.saved_model.load(path)
-    extra = (ints([2, 0, 1]), tf.constant(2.0)) if name == "labelled" else ()
+    whole = tf.constant([0.0, 1.0])
+    extra = (ints([2, 0, 1]), tf.constant(2.0), whole) if name == "labelled" else ()
     for sampler in ("dpmpp_2m", "ddpm"):
         endpoint = getattr(model, "generate_" + sampler)
         counts = []
@@ -74,8 +76,11 @@ for name, path in zip(("labelled", "unlabelled"), sys.argv[1:3]):
             images = endpoint(ints(3), tf.range(3), ints(num_steps), *extra)
             results[f"{name} {sampler} {num_steps}"] = images.numpy()
             counts.append(endpoint.experimental_get_tracing_count())
-        part = endpoint(ints(3), ints([1]), ints(5), *(extra and (ints([0]), extra[1])))
+        part = endpoint(ints(3), ints([1]), ints(5), *(extra and (ints([0]), *extra[1:])))
         results[f"{name} {sampler} part"] = part.numpy()
+        if extra:
+            some = endpoint(ints(3), tf.range(3), ints(5), *extra[:2], tf.constant([0.1, 0.8]))
+            results[f"{name} {sampler} interval"] = some.numpy()
         counts.append(endpoint.experimental_get_tracing_count())
         results[f"{name} {sampler} traces"] = np.array(counts)
     frames = model.trajectory_dpmpp_2m(ints(3), tf.range(3), ints(5), *extra)
@@ -127,6 +132,14 @@ def test_the_same_pixels_as_generate(models, outside, name, sampler):
     assert difference(part, outside[f"{name} {sampler} 5"][1:2]) <= 2
 
 
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "ddpm"])
+def test_the_interval_of_guidance_is_an_argument(models, outside, sampler):
+    options = {"labels": [2, 0, 1], "guidance_scale": 2.0, "guidance_interval": (0.1, 0.8)}
+    expected = models["labelled"].generate(3, sampler=sampler, num_steps=5, seed=3, **options)
+    assert difference(outside[f"labelled {sampler} interval"], expected) <= 2
+    assert difference(outside[f"labelled {sampler} 5"], expected) > 2
+
+
 @every_model
 def test_numbers_of_steps_and_images_are_arguments(outside, name):
     # One graph served 1, 5, 20 and 50 steps, 3 pictures and 1.
@@ -174,7 +187,7 @@ def test_config_says_what_is_needed_to_sample(exports, name):
     versions = config.pop("versions")
     assert versions == {"keras": keras.__version__, "tensorflow": tf.__version__}
     assert config == {
-        "format": 1,
+        "format": 2,
         "num_classes": 3 if labelled else 0,
         "class_names": ["a", "b", "c"] if labelled else [],
         "schedule": "linear",
@@ -183,6 +196,7 @@ def test_config_says_what_is_needed_to_sample(exports, name):
         "sampler": "dpmpp_2m",
         "num_steps": 20,
         "guidance_scale": 2.0 if labelled else 1.0,
+        "guidance_interval": [0.1, 0.8] if labelled else [0.0, 1.0],
         "training": {},
     }
 
@@ -265,6 +279,7 @@ def test_a_failed_export_leaves_the_old_one(models, old, archive):
         ({"sampler": "dpm"}, "unknown sampler 'dpm'. Choose from: ddim"),
         ({"num_steps": 0}, r"num_steps: 0 is not in 1 \.\. 1000"),
         ({"guidance_scale": float("nan")}, r"guidance_scale: nan is not in 0 \.\. 100"),
+        ({"guidance_interval": (0.8, 0.1)}, r"guidance_interval: \(0.8, 0.1\) is not two times"),
         ({"class_names": ["a", "b"]}, "class_names: 2 names for 3 classes; give one for each"),
     ],
 )

@@ -364,6 +364,16 @@ def test_guidance_scale_one_is_no_guidance(trained):
     assert np.abs(null - zero).max() <= 1
 
 
+def test_guidance_inside_of_an_interval(trained):
+    options = {"num_steps": 3, "guidance_scale": 4.0}
+    full, off = trained.generate(4, **options), trained.generate(4, num_steps=3)
+    for interval, expected in (((0.0, 1.0), full), ([0, 1], full), ((0.99, 0.99), off)):
+        drawn = trained.generate(4, guidance_interval=interval, **options)
+        np.testing.assert_array_equal(drawn, expected)
+    some = trained.generate(4, guidance_interval=(0.2, 0.9), **options)
+    assert (some != full).any() and (some != off).any()
+
+
 def test_what_cannot_be_drawn(trained, unlabelled):
     for wrong in ({"num_steps": 0}, {"batch_size": 0}, {"num_images": 0}):
         with pytest.raises(ValueError, match="at least 1"):
@@ -378,6 +388,11 @@ def test_what_cannot_be_drawn(trained, unlabelled):
             trained.generate(2, labels=labels)
     with pytest.raises(ValueError, match="trained without labels"):
         unlabelled.generate(2, labels=[0, 1])
+    for interval in ((0.8, 0.1), (0, 2), (-1, 1), (0.1,), 0.5, (0, float("nan")), None):
+        with pytest.raises(ValueError, match="guidance_interval: .* is not two times"):
+            trained.generate(2, guidance_interval=interval)
+    with pytest.raises(ValueError, match="guidance_interval: this model was trained without"):
+        unlabelled.generate(2, guidance_interval=(0.1, 0.8))
 
 
 def test_frames_lead_from_noise_to_the_picture(trained):

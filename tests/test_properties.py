@@ -77,6 +77,9 @@ allowed = {
     "keep_checkpoints": counts,
     "num_steps": st.integers(1, 1000),
     "guidance_scale": st.floats(0, 100),
+    "guidance_interval": st.lists(st.floats(0, 1), min_size=2, max_size=2).map(
+        lambda ends: tuple(sorted(ends))
+    ),
 }
 configs = st.fixed_dictionaries({}, optional=allowed)
 

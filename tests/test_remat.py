@@ -144,7 +144,12 @@ def test_a_model_trains_samples_saves_and_exports(tmp_path, monkeypatch):
     path = export.export_saved_model(again, tmp_path / "export", sampler="ddim")
     exported = tf.saved_model.load(path)
     drawn = exported.generate_ddim(
-        tf.constant(0), tf.range(3), tf.constant(2), tf.range(3), tf.constant(1.0)
+        tf.constant(0),
+        tf.range(3),
+        tf.constant(2),
+        tf.range(3),
+        tf.constant(1.0),
+        tf.constant([0.0, 1.0]),
     )
     np.testing.assert_array_equal(drawn, images)
 
