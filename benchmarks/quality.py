@@ -21,7 +21,7 @@ if __name__ == "__main__":
 from benchmarks import data, quality_making, quality_plan, quality_report, subjects
 
 report = quality_report.report
-NO_FIGURES = ("images", "labels", "weights", "guidance_scale")
+NO_FIGURES = ("images", "labels", "weights", "guidance_scale", "guidance_interval")
 
 
 def run(options, task):

@@ -100,6 +100,7 @@ def _set(plan, ours, sampler, num_steps, seed=0, guidance_scale=None, shares="eq
         "num_steps": num_steps,
         "seed": seed,
         "guidance_scale": scale,
+        "guidance_interval": ours["defaults"]["guidance_interval"],
         "labels": str(_labels(plan, ours, shares)),
         "images": str(ours["path"] / name),
     }

@@ -86,7 +86,7 @@ def sample_ours(model, sets):
     Args:
         model: folder of the SavedModel.
         sets: list of dicts: images (.npy to write), labels (.npy, a class for each picture),
-            sampler, num_steps, seed, guidance_scale. What is there is not drawn again.
+            sampler, num_steps, seed, guidance_scale, guidance_interval. What is there is not drawn again.
 
     Returns:
         dict of `parameters`, of the network that draws.
@@ -106,11 +106,11 @@ def _drawing(tf, loaded, each, labels):
     """Returns the function (first, count) -> images of one set."""
     endpoint = getattr(loaded, f"generate_{each['sampler']}")
     numbers = np.int32(each["seed"]), np.int32(each["num_steps"])
-    scale = np.float32(each["guidance_scale"])
+    guidance = np.float32(each["guidance_scale"]), np.float32(each["guidance_interval"])
 
     def draw(first, count):
         indices = np.arange(first, first + count, dtype="int32")
-        inputs = numbers[0], indices, numbers[1], labels[indices], scale
+        inputs = numbers[0], indices, numbers[1], labels[indices], *guidance
         return endpoint(*map(tf.constant, inputs)).numpy()
 
     return draw

@@ -29,6 +29,8 @@ def main(path):
     if config["num_classes"]:
         labels = tf.range(NUM_IMAGES) % config["num_classes"]
         extra = [labels, tf.constant(config["guidance_scale"], tf.float32)]
+        if config["format"] > 1:
+            extra.append(tf.constant(config["guidance_interval"], tf.float32))
 
     def seconds(num_steps):
         began = time.monotonic()

@@ -23,6 +23,7 @@ VARIANTS = {
     "flowers": (
         ("ours", "default"),
         ("ours", "float32"),
+        ("ours", "deeper"),
         ("keras_ddim", "float32"),
         ("keras_ddim", "mixed_bfloat16"),
     ),
@@ -198,8 +199,9 @@ def name_cells(row):
     """Subject, variant and parameters, as the tables show them."""
     first = row.get("runs", [{}])[0]
     variant = row["variant"]
-    if variant == "default" and first.get("precision"):
-        variant = f"{first['precision']} (default)"
+    if variant in ("default", "deeper") and first.get("precision"):
+        note = "default" if variant == "default" else "two blocks a level"
+        variant = f"{first['precision']} ({note})"
     parameters = first.get("parameters")
     return [
         subjects.TITLES[row["subject"]],

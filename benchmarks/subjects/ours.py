@@ -11,13 +11,16 @@ from keras_diffusion import build, callbacks, export_saved_model
 from keras_diffusion import config as configuration
 from keras_diffusion.data import pipeline
 
-VARIANTS = ("default", "float32", "mixed_bfloat16")  # default: what --precision auto picks
+# default: what --precision auto picks; deeper: another network, see NETWORKS
+VARIANTS = ("default", "float32", "mixed_bfloat16", "deeper")
 DATASETS = {"mnist": "mnist", "flowers": "oxford_flowers102"}
 NETWORKS = {
     # As many parameters as denoising-diffusion-pytorch's network of dim 32, multipliers 1, 2, 5.
-    "mnist": {"widths": (48, 96, 192)},
-    # The widths and depth of the keras.io example.
-    "flowers": {"widths": (32, 64, 96, 128), "block_depth": 2},
+    "mnist": {"widths": (32, 80, 240)},
+    # The widths of the keras.io example, and as many parameters.
+    "flowers": {"widths": (32, 64, 96, 128)},
+    # Its widths and its two blocks on each level, but nearly twice its parameters.
+    "flowers, deeper": {"widths": (32, 64, 96, 128), "block_depth": 2},
 }
 TINY_NETWORK = {"widths": (8, 16), "block_depth": 1, "embedding_width": 16}
 
@@ -32,11 +35,12 @@ class Subject:
 
     def __init__(self, task, variant="default", tiny=False, **options):
         """options: of the network or the training, instead of the task's own."""
-        asked = "auto" if variant == "default" else variant
+        asked = "auto" if variant in ("default", "deeper") else variant
         self.precision = build.precision(asked)[0]
         keras.config.set_dtype_policy(self.precision)
         keras.utils.set_random_seed(0)
-        network = TINY_NETWORK if tiny else NETWORKS[task]
+        name = f"{task}, deeper" if variant == "deeper" else task
+        network = TINY_NETWORK if tiny else NETWORKS[name]
         self.config = configuration.resolve(DATASETS[task], {**network, **options})
         self.model = build.model(self.config, subjects.image_shape(task, tiny), num_classes=0)
         self._forget_graphs()

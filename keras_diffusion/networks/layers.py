@@ -94,10 +94,12 @@ class SpatialAttention(layers.Layer):
         channels = x_shape[-1]
         self.num_heads = max(1, channels // self.head_width)
         width = self.num_heads * self.head_width
-        self.project_in = layers.Dense(3 * width, use_bias=False, dtype=self.dtype_policy)
+        self.project_in = layers.Dense(
+            3 * width, use_bias=False, dtype=self.dtype_policy, name="project_in"
+        )
         self.project_in.build(x_shape)
         self.project_out = layers.Dense(
-            channels, kernel_initializer="zeros", dtype=self.dtype_policy
+            channels, kernel_initializer="zeros", dtype=self.dtype_policy, name="project_out"
         )
         self.project_out.build((*x_shape[:-1], width))
 
