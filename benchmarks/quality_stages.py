@@ -86,7 +86,7 @@ def sample_ours(model, sets):
     Args:
         model: folder of the SavedModel.
         sets: list of dicts: images (.npy to write), labels (.npy, a class for each picture),
-            sampler, num_steps, seed, guidance_scale, guidance_interval. What is there is not drawn again.
+            sampler, num_steps, seed, guidance_scale, guidance_interval. What is there is kept.
 
     Returns:
         dict of `parameters`, of the network that draws.
