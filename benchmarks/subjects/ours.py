@@ -16,7 +16,7 @@ VARIANTS = ("default", "float32", "mixed_bfloat16", "deeper")
 DATASETS = {"mnist": "mnist", "flowers": "oxford_flowers102"}
 NETWORKS = {
     # As many parameters as denoising-diffusion-pytorch's network of dim 32, multipliers 1, 2, 5.
-    "mnist": {"widths": (32, 80, 240)},
+    "mnist": {"widths": (32, 64, 240)},
     # The widths of the keras.io example, and as many parameters.
     "flowers": {"widths": (32, 64, 96, 128)},
     # Its widths and its two blocks on each level, but nearly twice its parameters.

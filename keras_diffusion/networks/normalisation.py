@@ -116,7 +116,8 @@ def _normalise(groups, epsilon, activation):
 
     @ops.custom_gradient
     def normalise(x, scale, shift):
-        mean_square = ops.cast(ops.mean(x * x, axis=(1, 2)), scale.dtype)
+        pixels = x.shape[1] * x.shape[2]
+        mean_square = ops.cast(ops.sum(x * x, axis=(1, 2)), scale.dtype) / pixels
         inverse_rms = ops.rsqrt(group_mean(mean_square) + epsilon)
         gain = scale * inverse_rms
         z = x * _over_pixels(gain, x.dtype) + _over_pixels(shift, x.dtype)
@@ -127,7 +128,6 @@ def _normalise(groups, epsilon, activation):
             dz = _silu_slope(x, dy, gain, shift) if activation else dy
             dshift = ops.cast(ops.sum(dz, axis=(1, 2)), shift.dtype)
             dgain = ops.cast(ops.sum(dz * x, axis=(1, 2)), scale.dtype)
-            pixels = x.shape[1] * x.shape[2]
             pull = -group_mean(scale * dgain) * inverse_rms**3 / pixels
             return _weighted_sum(dz, x, gain, pull), dgain * inverse_rms, dshift
 
