@@ -1,13 +1,16 @@
 """Sections quality_mnist and quality_flowers: ours and a peer after the same minutes of training.
 
     python benchmarks/bench.py --only quality_mnist quality_flowers
-    python benchmarks/quality.py mnist [--minutes 20] [--seeds 3] [--autocast] [--fresh] [--tiny]
+    python benchmarks/quality.py mnist [--minutes 20] [--seeds 3] [--peer-images N] [--autocast]
+        [--fresh] [--tiny]
 
 Ours is trained by the project's own command with the preset of the data set, and drawn as
 `sample.py` draws: classes in equal shares, default sampler, steps and guidance. The peers are
 trained as their users train them. One after the other, never at once. Each stage keeps its
 result in benchmarks/cache, under a name that stands for its settings and for the code that it
-ran: what was stopped goes on, and what has not changed is not made again.
+ran: what was stopped goes on, and what has not changed is not made again. On a machine that does
+other work meanwhile, `--peer-images` says how many images the peer would see in these minutes on
+an idle one (the training section measures how many per second): it then sees that many.
 """
 
 import shutil
@@ -21,6 +24,7 @@ if __name__ == "__main__":
 from benchmarks import data, quality_making, quality_plan, quality_report, subjects
 
 report = quality_report.report
+PLANNED = ("task", "minutes", "num", "seeds", "tiny", "peer_images")
 NO_FIGURES = ("images", "labels", "weights", "guidance_scale", "guidance_interval")
 
 
@@ -56,7 +60,7 @@ def run(options, task):
         each["score"] = found
     rows = [{name: value for name, value in row.items() if name not in NO_FIGURES} for row in table]
     return {
-        **{name: getattr(plan, name) for name in ("task", "minutes", "num", "seeds", "tiny")},
+        **{name: getattr(plan, name) for name in PLANNED},
         **{name: seen[name] for name in ("extractor", "floor")},
         "rows": rows,
         **quality_report.steps(task, curve, seen["floor"]),
@@ -88,6 +92,7 @@ def main(arguments=None):
     add("--minutes", type=_above_zero, help="of training, for each (20; of flowers 60)")
     add("--seeds", type=bench.positive, help="how often each number of steps is drawn (3; 2)")
     add("--num", type=bench.positive, help="pictures in each set (1000)")
+    add("--peer-images", type=bench.positive, help="end the peer's training after so many images")
     add("--autocast", action="store_true", help="train the peer in bfloat16 too")
     add("--fresh", action="store_true", help="make anew what is in the cache, but the classifier")
     add("--tiny", action="store_true", help="toy sizes, to see that all works")

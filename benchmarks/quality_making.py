@@ -135,6 +135,7 @@ def train_peer(plan, variant):
         "task": plan.task,
         "tiny": plan.tiny,
         "minutes": plan.minutes,
+        "images_to_see": plan.peer_images,
         "batch_size": subjects.BATCH_SIZES[plan.task],
     }
     name = re.sub(r"\W+", "-", f"{peer.subject}-{variant}")
@@ -143,7 +144,8 @@ def train_peer(plan, variant):
     path.mkdir(exist_ok=True)
     weights = path / "weights"
     if not weights.with_suffix(".json").exists():
-        tell(f"{peer.subject}, {variant}: {plan.minutes} minutes of training")
+        length = f"{plan.peer_images} images" if plan.peer_images else f"{plan.minutes} minutes"
+        tell(f"{peer.subject}, {variant}: {length} of training")
         where = {"cache": str(plan.cache), "weights": str(weights)}
         shown("quality_stages.train_peer", **settings, **where)
     facts = json.loads(weights.with_suffix(".json").read_text())

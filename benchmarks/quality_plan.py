@@ -57,6 +57,7 @@ class Plan:
         cache: folder that the stages keep their results in.
         images: folder for the picture.
         num: int, pictures in each set.
+        peer_images: None, or how many images end the peer's training, instead of the minutes.
         autocast: also train the peer in bfloat16.
         fresh: make everything anew but the classifier.
         tiny: toy networks on toy pictures; the figures mean nothing.
@@ -69,6 +70,7 @@ class Plan:
     cache: Path
     images: Path
     num: int = 1000
+    peer_images: int | None = None
     autocast: bool = False
     fresh: bool = False
     tiny: bool = False
@@ -90,7 +92,7 @@ class Plan:
         return TINY_STEPS if self.tiny else STEPS
 
 
-ASKED = ("minutes", "seeds", "num", "autocast", "fresh")
+ASKED = ("minutes", "seeds", "num", "peer_images", "autocast", "fresh")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Options(runs.Options):
     minutes: float | None = None
     seeds: int | None = None
     num: int | None = None
+    peer_images: int | None = None
     autocast: bool | None = None
     fresh: bool | None = None
 

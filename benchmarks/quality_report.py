@@ -133,11 +133,23 @@ def report(figures):
             "pictures. Right class: share that the classifier takes for the class that "
             f"was asked for; {peer} draws without classes.",
             runs.table(header, [*rows, floor_row]),
+            *_length(figures, peer),
             _goal_line(figures["goal"]),
             f"![Ours and {peer}](../docs/images/{figures['picture']})",
             _steps_text(figures),
         ]
     )
+
+
+def _length(figures, peer):
+    """What is to be said if the peer was not trained by the clock."""
+    if not figures["peer_images"]:
+        return []
+    minutes = figures["minutes"]
+    return [
+        f"The machine was shared meanwhile: {peer} was trained for as many images as it sees in "
+        f"{minutes:g} minutes of an idle one, and ours for {minutes:g} minutes by the clock."
+    ]
 
 
 def _cells(row, floor):

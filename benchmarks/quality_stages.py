@@ -20,12 +20,13 @@ TELL_EVERY = 30  # seconds
 LEAST_WIDTH = 500  # pixels of each half of a picture
 
 
-def train_peer(peer, variant, task, tiny, cache, minutes, batch_size, weights):
+def train_peer(peer, variant, task, tiny, cache, minutes, images_to_see, batch_size, weights):
     """Trains a peer for some minutes, counted from the end of its first step.
 
     So neither compiling nor loading is held against it, as they are against ours.
 
     Args:
+        images_to_see: None, or how many images end it, instead of the minutes.
         weights: path without suffix; gets the weights, and the figures as WEIGHTS.json.
 
     Returns:
@@ -33,12 +34,14 @@ def train_peer(peer, variant, task, tiny, cache, minutes, batch_size, weights):
     """
     subject = subjects.make(peer, task, variant, tiny)
     images, _ = data.load(task, "train", tiny, cache)
-    clock = _Clock(60 * minutes, peer)
+    batch = min(batch_size, len(images))
+    steps = images_to_see and -(-images_to_see // batch)
+    clock = _Clock(60 * minutes, steps, peer)
     subject.train(images, batch_size, clock, minutes)
     facts = {
         "parameters": subject.parameters,
         "steps": clock.steps,
-        "images": clock.steps * min(batch_size, len(images)),
+        "images": clock.steps * batch,
         "seconds": clock.seconds,
     }
     subject.save(weights)
@@ -48,11 +51,17 @@ def train_peer(peer, variant, task, tiny, cache, minutes, batch_size, weights):
 
 
 class _Clock:
-    """A `should_stop` that is true when some seconds have passed since the first step's end."""
+    """A `should_stop`: after some seconds from the first step's end, or after some steps.
 
-    def __init__(self, limit, name):
+    Args:
+        limit: seconds.
+        last: None, or the step that ends it, instead of the seconds.
+        name: for the lines of progress.
+    """
+
+    def __init__(self, limit, last, name):
         self.steps, self.seconds = 0, 0.0
-        self._limit, self._name = limit, name
+        self._limit, self._last, self._name = limit, last, name
         self._began = self._told = None
 
     def __call__(self, step):
@@ -62,9 +71,9 @@ class _Clock:
         self.steps, self.seconds = step, now - self._began
         if now - self._told >= TELL_EVERY:
             self._told = now
-            tell(f"{self._name}: step {step}, {self.seconds / 60:.1f} of "
-                 f"{self._limit / 60:g} minutes")  # fmt: skip
-        return self.seconds >= self._limit
+            end = f"step {self._last}" if self._last else f"{self._limit / 60:g} minutes"
+            tell(f"{self._name}: step {step} after {self.seconds / 60:.1f} minutes, up to {end}")
+        return step >= self._last if self._last else self.seconds >= self._limit
 
 
 def sample_peer(peer, variant, task, tiny, weights, num, num_steps, seed, images):

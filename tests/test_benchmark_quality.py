@@ -260,6 +260,13 @@ def test_every_stage_runs_and_is_not_run_again(tmp_path, monkeypatch):
         quality_making.train_ours(dataclasses.replace(plan, minutes=1))
 
 
+def test_a_peer_may_be_trained_by_images_instead_of_minutes():
+    clock = quality_stages._Clock(limit=0.0, last=3, name="peer")
+    assert [clock(step) for step in (1, 2, 3)] == [False, False, True]
+    clock = quality_stages._Clock(limit=0.0, last=None, name="peer")
+    assert clock(1) and clock.steps == 1
+
+
 def test_the_torch_peer_too(tmp_path):
     pytest.importorskip("denoising_diffusion_pytorch")
     all_of_it("mnist", tmp_path)
@@ -268,8 +275,9 @@ def test_the_torch_peer_too(tmp_path):
 def test_a_plan_takes_what_is_asked_for_and_else_the_published_settings():
     plan = quality_plan.make("mnist", runs.Options(data_dir="there"))
     assert (plan.minutes, plan.seeds, plan.num, plan.data_dir) == (20, 3, 1000, "there")
-    asked = quality_plan.Options(minutes=2.5, autocast=True)
+    asked = quality_plan.Options(minutes=2.5, autocast=True, peer_images=700)
     plan = quality_plan.make("flowers", asked)
+    assert plan.peer_images == 700
     assert (plan.minutes, plan.seeds, plan.autocast, plan.fresh) == (2.5, 2, True, False)
 
 
