@@ -1,4 +1,4 @@
-"""benchmarks/quality.py and its parts, at toy size; the figures mean nothing here."""
+"""benchmarks/quality and its parts, at toy size; the figures mean nothing here."""
 
 import dataclasses
 import json
@@ -6,16 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import (
-    extractor,
-    quality,
-    quality_making,
-    quality_plan,
-    quality_report,
-    quality_stages,
-    runs,
-    scores,
-)
+from benchmarks import quality, runs
+from benchmarks.quality import extractor, making, plans, scores, stages, tables
 
 FLOOR = {"mean": 1.0, "min": 0.9, "max": 1.1, "std": 0.05, "subsets": 10, "size": 1000}
 
@@ -109,10 +101,10 @@ def test_drawing_goes_on_where_it_was_stopped(tmp_path):
         return numbers.astype("uint8")[:, None, None, None] * np.ones((1, 2, 2, 1), "uint8")
 
     with pytest.raises(KeyboardInterrupt):
-        quality_stages.draw_parts(out, 300, lambda *part: draw(*part, broken_at=256), "test")
+        stages.draw_parts(out, 300, lambda *part: draw(*part, broken_at=256), "test")
     assert asked == [0, 128] and not out.exists()
-    quality_stages.draw_parts(out, 300, draw, "test")
-    quality_stages.draw_parts(out, 300, draw, "test")
+    stages.draw_parts(out, 300, draw, "test")
+    stages.draw_parts(out, 300, draw, "test")
     assert asked == [0, 128, 256]
     np.testing.assert_array_equal(np.load(out)[:, 0, 0, 0], np.arange(300) % 256)
     assert [path.name for path in tmp_path.iterdir()] == ["pictures.npy"]
@@ -120,8 +112,8 @@ def test_drawing_goes_on_where_it_was_stopped(tmp_path):
 
 def test_the_peers_time_begins_with_the_end_of_its_first_step(monkeypatch):
     now = iter([100.0, 101.0, 159.9, 160.0])  # it took 100 s to compile
-    monkeypatch.setattr(quality_stages.time, "monotonic", lambda: next(now))
-    clock = quality_stages._Clock(60, "peer")
+    monkeypatch.setattr(stages.time, "monotonic", lambda: next(now))
+    clock = stages._Clock(60, None, "peer")
     assert [clock(step) for step in (1, 2, 3, 4)] == [False, False, False, True]
     assert (clock.steps, clock.seconds) == (4, 60.0)
 
@@ -131,7 +123,7 @@ def test_a_fingerprint_is_of_code_and_not_of_words(tmp_path):
 
     def name(text, *settings):
         path.write_text(text)
-        return quality_making.fingerprint([path], *settings)
+        return making.fingerprint([path], *settings)
 
     plain = name("def f():\n    return 1\n")
     assert name('"""Doc."""\ndef f():  # why\n    """Doc."""\n    return (1)\n') == plain
@@ -146,16 +138,16 @@ def test_a_picture_shows_both_sets(tmp_path):
         np.save(tmp_path / f"{name}.npy", np.full((70, 8, 8, channels), 90, "uint8"))
         out = tmp_path / f"{name}.png"
         files = [str(tmp_path / f"{name}.npy")] * 2
-        quality_stages.picture(*files, ["ours\na", "the peer\nb"], "under both", str(out))
+        stages.picture(*files, ["ours\na", "the peer\nb"], "under both", str(out))
         with Image.open(out) as drawn:
             assert min(drawn.size) > 400
-    sheet = quality_stages._sheet(np.full((9, 8, 8, 1), 90, "uint8"), 8)
+    sheet = stages._sheet(np.full((9, 8, 8, 1), 90, "uint8"), 8)
     assert sheet.shape == (2 * 9, 8 * 9) and (sheet[9:, 9:] == 255).all()
 
 
 def test_a_failed_stage_says_why(tmp_path):
     with pytest.raises(runs.RunFailed, match="missing.npy"):
-        quality_making.shown("quality_stages.picture", left=str(tmp_path / "missing.npy"),
+        making.shown("quality.stages.picture", left=str(tmp_path / "missing.npy"),
                              right="", titles=["", ""], caption="", out="")  # fmt: skip
 
 
@@ -172,7 +164,7 @@ def curve(distances):
 
 
 def test_the_fewest_steps_that_are_no_worse_than_the_most_of_ddim():
-    found = quality_report.steps(
+    found = tables.steps(
         "mnist",
         curve(
             {
@@ -197,7 +189,7 @@ def test_the_fewest_steps_that_are_no_worse_than_the_most_of_ddim():
 def test_steps_of_one_seed_take_the_noise_of_the_floor_and_may_all_be_worse():
     one = [each for each in curve({("dpmpp_2m", 9): (2, 0), ("ddim", 9): (1, 0)})
            if each["seed"] == 0]  # fmt: skip
-    found = quality_report.steps("flowers", one, FLOOR)
+    found = tables.steps("flowers", one, FLOOR)
     assert found["noise"] == FLOOR["std"] and found["fewest_steps"] == {"flowers": None}
 
 
@@ -214,7 +206,7 @@ def test_steps_of_one_seed_take_the_noise_of_the_floor_and_may_all_be_worse():
 )
 def test_goals(task, ours, peer, value, met):
     rows = [{"score": scored(ours)}, {"score": scored(7)}, {"score": scored(peer, None)}]
-    found = quality_report.goal(task, rows, FLOOR)
+    found = tables.goal(task, rows, FLOOR)
     assert found["met"] is met
     assert found["value"] == (value if value is None else pytest.approx(value))
 
@@ -232,38 +224,38 @@ def all_of_it(task, tmp_path):
     assert all(np.isfinite(row["score"]["distance"]) for row in figures["rows"])
     assert all(row["images_seen"] > 0 for row in figures["rows"])
     assert list(figures["fewest_steps"]) == [task]
-    assert len(figures["curve"]) == sum(map(len, quality_plan.TINY_STEPS.values()))
+    assert len(figures["curve"]) == sum(map(len, plans.TINY_STEPS.values()))
     text = quality.report(figures)
     assert "/tmp" not in text and all(row["subject"] in text for row in figures["rows"])
     return options, figures
 
 
 def here(name, **arguments):
-    """`quality_making.shown` in this process, which has loaded TensorFlow already."""
-    module, function = name.split(".")
-    assert module == "quality_stages"
-    result = getattr(quality_stages, function)(**json.loads(json.dumps(arguments)))
+    """`making.shown` in this process, which has loaded TensorFlow already."""
+    module, _, function = name.rpartition(".")
+    assert module == "quality.stages"
+    result = getattr(stages, function)(**json.loads(json.dumps(arguments)))
     return json.loads(json.dumps(result))
 
 
 def test_every_stage_runs_and_is_not_run_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(quality_making, "shown", here)
+    monkeypatch.setattr(making, "shown", here)
     options, figures = all_of_it("flowers", tmp_path)
-    monkeypatch.setattr(quality_making, "shown", None)
-    monkeypatch.setattr(quality_making, "_run_train", None)
-    plan = quality_plan.make("flowers", options)
-    assert quality_making.train_ours(plan)["images_seen"] == figures["rows"][0]["images_seen"]
-    peer = quality_making.train_peer(plan, plan.peer.variant)
-    quality_making.draw_peer(plan, peer)
+    monkeypatch.setattr(making, "shown", None)
+    monkeypatch.setattr(making, "_run_train", None)
+    plan = plans.make("flowers", options)
+    assert making.train_ours(plan)["images_seen"] == figures["rows"][0]["images_seen"]
+    peer = making.train_peer(plan, plan.peer.variant)
+    making.draw_peer(plan, peer)
     assert peer["images_seen"] == figures["rows"][-1]["images_seen"]
     with pytest.raises(TypeError):  # other minutes are another training
-        quality_making.train_ours(dataclasses.replace(plan, minutes=1))
+        making.train_ours(dataclasses.replace(plan, minutes=1))
 
 
 def test_a_peer_may_be_trained_by_images_instead_of_minutes():
-    clock = quality_stages._Clock(limit=0.0, last=3, name="peer")
+    clock = stages._Clock(limit=0.0, last=3, name="peer")
     assert [clock(step) for step in (1, 2, 3)] == [False, False, True]
-    clock = quality_stages._Clock(limit=0.0, last=None, name="peer")
+    clock = stages._Clock(limit=0.0, last=None, name="peer")
     assert clock(1) and clock.steps == 1
 
 
@@ -273,10 +265,10 @@ def test_the_torch_peer_too(tmp_path):
 
 
 def test_a_plan_takes_what_is_asked_for_and_else_the_published_settings():
-    plan = quality_plan.make("mnist", runs.Options(data_dir="there"))
+    plan = plans.make("mnist", runs.Options(data_dir="there"))
     assert (plan.minutes, plan.seeds, plan.num, plan.data_dir) == (20, 3, 1000, "there")
-    asked = quality_plan.Options(minutes=2.5, autocast=True, peer_images=700)
-    plan = quality_plan.make("flowers", asked)
+    asked = plans.Options(minutes=2.5, autocast=True, peer_images=700)
+    plan = plans.make("flowers", asked)
     assert plan.peer_images == 700
     assert (plan.minutes, plan.seeds, plan.autocast, plan.fresh) == (2.5, 2, True, False)
 

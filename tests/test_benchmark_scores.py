@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks import scores
-from benchmarks.scores import Gaussian, frechet_distance
+from benchmarks.quality import scores
+from benchmarks.quality.scores import Gaussian, frechet_distance
 
 
 def normal(n, mean, root, seed=0):

@@ -1,4 +1,4 @@
-"""The stages of `quality.py` that need a framework: each runs in a process of its own.
+"""The stages of the section that need a framework: each runs in a process of its own.
 
 Every stage leaves its result under a name that stands for all its settings, whole or not at
 all, and drawing leaves each batch; so a benchmark that was stopped goes on where it was.
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import data, subjects
-from benchmarks.quality_making import tell
+from benchmarks.quality.making import tell
 from keras_diffusion.files import whole_file
 
 PART = 128  # pictures to a file while drawing
@@ -166,7 +166,7 @@ def score(task, tiny, cache, num, sets):
     Returns:
         dict: `extractor` (facts), `floor`, `scores` (one for each set).
     """
-    from benchmarks import extractor, scores
+    from benchmarks.quality import extractor, scores
 
     eyes = extractor.prepared(task, _real(task, tiny, cache), cache, tiny, tell)
     found = []

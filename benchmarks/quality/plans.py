@@ -1,4 +1,4 @@
-"""What `quality.py` makes: the settings of both tasks, and a plan of one of them."""
+"""What the section makes: the settings of both tasks, and a plan of one of them."""
 
 import dataclasses
 from pathlib import Path

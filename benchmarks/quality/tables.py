@@ -1,9 +1,9 @@
-"""What `quality.py` makes of its scores: the fewest steps that do, the goal, the tables."""
+"""What the section makes of its scores: the fewest steps that do, the goal, the tables."""
 
 import statistics
 
 from benchmarks import runs, subjects
-from benchmarks.quality_plan import FEW, MANY
+from benchmarks.quality.plans import FEW, MANY
 
 # MNIST: the peer's distance over ours, at least. Flowers: ours above the floor over the peer's
 # above it, at most; there the floor is a good part of every distance.

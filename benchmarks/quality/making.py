@@ -1,6 +1,6 @@
-"""How `quality.py` comes to its pictures: the stages, each only if it is not done yet.
+"""How the section comes to its pictures: the stages, each only if it is not done yet.
 
-Imports nothing heavy: what needs a framework is in `quality_stages.py`, in other processes.
+Imports nothing heavy: what needs a framework is in `stages.py`, in other processes.
 """
 
 import ast
@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import data, runs, subjects
-from benchmarks.quality_plan import TINY_SETTINGS, TRAINING
+from benchmarks.quality.plans import TINY_SETTINGS, TRAINING
 
-FOLDER = Path(__file__).resolve().parent
-ROOT = FOLDER.parent
+ROOT = Path(__file__).resolve().parents[2]
+SUBJECTS = ROOT / "benchmarks" / "subjects"
 
 
 # Ours ---------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def curve(plan, ours):
 
 
 def _set(plan, ours, sampler, num_steps, seed=0, guidance_scale=None, shares="equal"):
-    """What `quality_stages.sample_ours` is to draw; the name of the file says all of it."""
+    """What `stages.sample_ours` is to draw; the name of the file says all of it."""
     scale = ours["defaults"]["guidance_scale"] if guidance_scale is None else guidance_scale
     name = f"{sampler}-{num_steps}-guidance{scale}-{shares}-seed{seed}-{plan.num}.npy"
     return {
@@ -120,7 +120,7 @@ def _labels(plan, ours, shares):
 
 def draw_ours(ours, sets):
     """Draws what is not there yet; returns dict of `parameters`."""
-    return shown("quality_stages.sample_ours", model=str(ours["model"]), sets=sets)
+    return shown("quality.stages.sample_ours", model=str(ours["model"]), sets=sets)
 
 
 # The peer -----------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def train_peer(plan, variant):
         "batch_size": subjects.BATCH_SIZES[plan.task],
     }
     name = re.sub(r"\W+", "-", f"{peer.subject}-{variant}")
-    code = fingerprint([FOLDER / "subjects" / file for file in peer.files])
+    code = fingerprint([SUBJECTS / file for file in peer.files])
     path = plan.folder / f"{name}-{_key(settings, code)}"
     path.mkdir(exist_ok=True)
     weights = path / "weights"
@@ -147,7 +147,7 @@ def train_peer(plan, variant):
         length = f"{plan.peer_images} images" if plan.peer_images else f"{plan.minutes} minutes"
         tell(f"{peer.subject}, {variant}: {length} of training")
         where = {"cache": str(plan.cache), "weights": str(weights)}
-        shown("quality_stages.train_peer", **settings, **where)
+        shown("quality.stages.train_peer", **settings, **where)
     facts = json.loads(weights.with_suffix(".json").read_text())
     num_steps = 2 if plan.tiny else peer.num_steps
     return {
@@ -168,17 +168,17 @@ def draw_peer(plan, row):
     if not Path(row["images"]).exists():
         shared = {name: row[name] for name in ("variant", "weights", "num_steps", "images")}
         subject = {"peer": plan.peer.subject, "task": plan.task, "tiny": plan.tiny}
-        shown("quality_stages.sample_peer", **shared, **subject, num=plan.num, seed=0)
+        shown("quality.stages.sample_peer", **shared, **subject, num=plan.num, seed=0)
 
 
 # Both ---------------------------------------------------------------------------------------
 
 
 def score(plan, sets):
-    """See `quality_stages.score`; sets are dicts with `images` and `labels`."""
+    """See `stages.score`; sets are dicts with `images` and `labels`."""
     files = [{"images": each["images"], "labels": each["labels"]} for each in sets]
     where = {"task": plan.task, "tiny": plan.tiny, "cache": str(plan.cache)}
-    return shown("quality_stages.score", **where, num=plan.num, sets=files)
+    return shown("quality.stages.score", **where, num=plan.num, sets=files)
 
 
 def picture(plan, left, right, titles, caption):
@@ -186,7 +186,7 @@ def picture(plan, left, right, titles, caption):
     plan.images.mkdir(parents=True, exist_ok=True)
     out = plan.images / f"quality_{plan.task}.png"
     files = {"left": left["images"], "right": right["images"], "out": str(out)}
-    shown("quality_stages.picture", **files, titles=titles, caption=caption)
+    shown("quality.stages.picture", **files, titles=titles, caption=caption)
     return out.name
 
 

@@ -1,7 +1,7 @@
 """Sections quality_mnist and quality_flowers: ours and a peer after the same minutes of training.
 
     python benchmarks/bench.py --only quality_mnist quality_flowers
-    python benchmarks/quality.py mnist [--minutes 20] [--seeds 3] [--peer-images N] [--autocast]
+    python -m benchmarks.quality mnist [--minutes 20] [--seeds 3] [--peer-images N] [--autocast]
         [--fresh] [--tiny]
 
 Ours is trained by the project's own command with the preset of the data set, and drawn as
@@ -18,12 +18,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parents[1])  # file names here are common words
+from benchmarks import data, subjects
+from benchmarks.quality import making, plans, tables
 
-from benchmarks import data, quality_making, quality_plan, quality_report, subjects
-
-report = quality_report.report
+report = tables.report
 PLANNED = ("task", "minutes", "num", "seeds", "tiny", "peer_images")
 NO_FIGURES = ("images", "labels", "weights", "guidance_scale", "guidance_interval")
 
@@ -32,30 +30,30 @@ def run(options, task):
     """Trains, draws and scores; returns the section's figures as JSON allows.
 
     Args:
-        options: `runs.Options`, or those of `quality_plan`.
+        options: `runs.Options`, or those of `plans`.
         task: "mnist" or "flowers".
 
     Raises:
         runs.RunFailed: a stage ended without a result; one line.
     """
-    plan = quality_plan.make(task, options)
+    plan = plans.make(task, options)
     if plan.fresh:
         shutil.rmtree(plan.folder, ignore_errors=True)
     plan.folder.mkdir(parents=True, exist_ok=True)
     data.ensure(task, plan.data_dir, plan.tiny, plan.cache)
-    quality_making.score(plan, [])  # trains the classifier: nothing is of use without it
-    ours = quality_making.train_ours(plan)
+    making.score(plan, [])  # trains the classifier: nothing is of use without it
+    ours = making.train_ours(plan)
     variants = [plan.peer.variant, plan.peer.autocast][: 1 + plan.autocast]
-    peers = [quality_making.train_peer(plan, variant) for variant in variants]
-    ways, curve = quality_making.ways(plan, ours), quality_making.curve(plan, ours)
-    drawn = quality_making.draw_ours(ours, [*ways.values(), *curve])
+    peers = [making.train_peer(plan, variant) for variant in variants]
+    ways, curve = making.ways(plan, ours), making.curve(plan, ours)
+    drawn = making.draw_ours(ours, [*ways.values(), *curve])
     for peer in peers:
-        quality_making.draw_peer(plan, peer)
+        making.draw_peer(plan, peer)
     for name, way in ways.items():
         way.update(subject=subjects.TITLES["ours"], variant=name)
         way.update(parameters=drawn["parameters"], images_seen=ours["images_seen"])
     table = [*ways.values(), *peers]
-    seen = quality_making.score(plan, [*table, *curve])
+    seen = making.score(plan, [*table, *curve])
     for each, found in zip([*table, *curve], seen.pop("scores"), strict=True):
         each["score"] = found
     rows = [{name: value for name, value in row.items() if name not in NO_FIGURES} for row in table]
@@ -63,8 +61,8 @@ def run(options, task):
         **{name: getattr(plan, name) for name in PLANNED},
         **{name: seen[name] for name in ("extractor", "floor")},
         "rows": rows,
-        **quality_report.steps(task, curve, seen["floor"]),
-        "goal": quality_report.goal(task, rows, seen["floor"]),
+        **tables.steps(task, curve, seen["floor"]),
+        "goal": tables.goal(task, rows, seen["floor"]),
         "picture": _picture(plan, table),
     }
 
@@ -72,11 +70,11 @@ def run(options, task):
 def _picture(plan, table):
     """The first way of ours beside the peer as its users run it."""
     ours, peer = table[0], next(row for row in table if row["labels"] is None)
-    return quality_making.picture(
+    return making.picture(
         plan,
         ours,
         peer,
-        [quality_report.caption(row) for row in (ours, peer)],
+        [tables.caption(row) for row in (ours, peer)],
         f"The first pictures that each drew, none left out, after {plan.minutes:g} minutes of "
         "training on the same machine",
     )
@@ -86,9 +84,11 @@ def main(arguments=None):
     """Runs one section with settings of its own, as bench.py does; returns the exit code."""
     from benchmarks import bench
 
-    flags = bench.OneLineParser(prog="quality.py", description=__doc__.split("\n")[0])
+    flags = bench.OneLineParser(
+        prog="python -m benchmarks.quality", description=__doc__.split("\n")[0]
+    )
     add = flags.add_argument
-    add("task", choices=list(quality_plan.PEERS))
+    add("task", choices=list(plans.PEERS))
     add("--minutes", type=_above_zero, help="of training, for each (20; of flowers 60)")
     add("--seeds", type=bench.positive, help="how often each number of steps is drawn (3; 2)")
     add("--num", type=bench.positive, help="pictures in each set (1000)")
@@ -104,13 +104,13 @@ def main(arguments=None):
     if given.tiny and not given.out:
         out = Path(tempfile.mkdtemp(prefix="quality-")) / bench.RESULTS.name
     out = out.absolute()
-    asked = {name: getattr(given, name) for name in quality_plan.ASKED}
+    asked = {name: getattr(given, name) for name in plans.ASKED}
     shared = vars(bench.options_of(given, out))
-    options = quality_plan.Options(**shared, **asked)
+    options = plans.Options(**shared, **asked)
     failures = [bench.measure(f"quality_{given.task}", options)]
     failures += bench.write_report(options, out)
     for failed in filter(None, failures):
-        print(f"quality.py: {failed}", file=sys.stderr)
+        print(f"benchmarks.quality: {failed}", file=sys.stderr)
     return int(any(failures))
 
 
@@ -118,7 +118,3 @@ def _above_zero(text):
     if not 0 < float(text) < 1e6:
         raise ValueError
     return float(text)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from benchmarks.scores import Gaussian, class_shares, floor
+from benchmarks.quality.scores import Gaussian, class_shares, floor
 from keras_diffusion.build import precision
 from keras_diffusion.files import whole_folder
 
