@@ -102,6 +102,18 @@ def _xla(tiny):
     return [_step(tiny), _step(tiny, jit_compile=True)]
 
 
+def _embeddings(tiny):
+    config = configuration.resolve("mnist", {"widths": (8, 16)} if tiny else {})
+    network = build.model(config, (8, 8, 1) if tiny else (28, 28, 1), num_classes=10).ema_network
+    embedding = network.get_layer("embedding").output
+    rest = keras.Model([network.input["x"], embedding], network.output)
+    count = 2 if tiny else 16
+    x = tf.random.stateless_normal((count, *network.output.shape[1:]), (0, 0))
+    inputs = {"x": x, "logsnr": tf.zeros((count,)), "label": tf.range(count) % 10}
+    ready = keras.Model(network.input, embedding)(inputs)
+    return [tf.function(lambda: network(inputs)), tf.function(lambda: rest([x, ready]))]
+
+
 class _OneOperationAdam(keras.optimizers.AdamW):
     """AdamW whose moments and weight are updated by one operation of TensorFlow."""
 
@@ -130,5 +142,6 @@ PAIRS = {
     "doubling": _doubling,
     "end of a data set": _end_of_a_data_set,
     "XLA for the whole step": _xla,
+    "embeddings before the loop": _embeddings,
     "one operation of Adam": _adam,
 }

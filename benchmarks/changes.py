@@ -46,6 +46,12 @@ CHANGES = {
         "slower: it has no fast convolutions in bfloat16 on a CPU",
         "not kept",
     ),
+    "embeddings before the loop": (
+        "noise level and label are embedded in every call; 16 images, drawing",
+        "they are embedded for all steps at once, before the loop",
+        "1.03x",
+        "not kept",
+    ),
     "one operation of Adam": (
         "Keras' AdamW, about 15 operations for each weight",
         "one `ResourceApplyAdam` for each",
