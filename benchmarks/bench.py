@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,8 +106,11 @@ def measure(name, options):
     print(f"{name}: begun at {time.strftime('%H:%M')}", flush=True)
     try:
         found = section(name).run(options, **SECTIONS[name][1])
-    except (runs.RunFailed, ImportError) as error:
-        return f"{name}: {' '.join(str(error).split())}"
+    except runs.RunFailed as error:
+        return f"{name}: {error}"
+    except Exception as error:  # a fault of one section; the others are still to be measured
+        traceback.print_exc()
+        return f"{name}: {type(error).__name__}: {' '.join(str(error).split())}"
     seconds = time.monotonic() - began
     options.save(name, found, seconds)
     print(f"{name}: took {seconds / 60:.1f} minutes", flush=True)
@@ -123,8 +127,8 @@ def write_report(options, out):
         record = json.loads(path.read_text(encoding="utf-8"))
         try:
             text = section(name).report(record["result"])
-        except ImportError as error:
-            missing.append(f"{name}: {error}")
+        except Exception as error:  # of figures that an earlier version wrote, or a fault
+            missing.append(f"{name}: {type(error).__name__}: {error}")
             continue
         records.append(record)
         parts.append(f"{text.strip()}\n\n{_origin(record)}")
@@ -157,9 +161,9 @@ def _head(records):
         f"{found['system']}; {sets}. Every framework "
         "may use all cores, and no GPU.\n"
         f"- **Versions**: Python {found['python']}, {versions}.\n"
-        "- **Method**: every measurement is a process of its own, the contenders take turns "
-        "(A B C A B C ...); figures are medians, the spread is lowest - highest. A ratio is how "
-        "many times better ours is.",
+        "- **Method**: contenders are processes of their own that take turns (A B C A B C ...); "
+        "figures are medians, the spread is lowest - highest. A ratio is how many times better "
+        "ours is. Sections that are made otherwise say so.",
     ]
     if len(processors) > 1:
         lines.append("**The sections below were measured on different machines.**")
@@ -187,12 +191,13 @@ def main(arguments=None):
         out.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(out.parent, os.W_OK):
             raise PermissionError(f"{out.parent} is not writable")
+    except OSError as error:
+        flags.error(f"--out: {' '.join(str(error).split())}")
+    try:
         options = options_of(given, out)
         chosen = [name for name in SECTIONS if not given.only or _named(name, given.only)]
         failures = [failed for name in chosen if (failed := measure(name, options))]
         failures += write_report(options, out)
-    except OSError as error:
-        flags.error(f"--out: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         with contextlib.suppress(OSError):
             print("\ninterrupted; sections that were done are kept", file=sys.stderr)

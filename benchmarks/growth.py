@@ -40,7 +40,6 @@ def run(options):
         print(f"  {axis}", flush=True)
         result = runs.in_fresh_process("growth.along", GIVEN_UP, axis=axis, tiny=options.tiny)
         found["axes"][axis] = result["points"]
-        found["parameters"] = result["parameters"]
     found["exponents"] = {
         axis: {line: exponent(points, line) for line in LINES if line in points[0]}
         for axis, points in found["axes"].items()

@@ -1,5 +1,6 @@
 """What a measurement was made on: machine, versions, date, state of the code. Reads, only."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -29,9 +30,14 @@ def describe():
         "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "versions": versions(),
         "git_revision": _git_revision(),
     }
+
+
+def versions():
+    """Returns {package: version} of those that decide what is measured."""
+    return {name: found for name in PACKAGES if (found := _version(name))}
 
 
 def peak_mib():
@@ -46,6 +52,12 @@ def peak_mib():
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (2**20 if platform.system() == "Darwin" else 2**10)
+
+
+def forget_peak():
+    """Lets `peak_mib` begin again with what is held now; does nothing where there is no /proc."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _cpu_info():

@@ -20,13 +20,14 @@ MATRIX = 4096  # side; of the largest layers' order, and far beyond all caches
 COPIED = 2**28  # bytes
 WARM_UP, STEPS, PROFILED = 4, 12, 4
 # Class: (pattern of the operation's type, pattern of its name); the first that fits, in order.
+# Names hold those of the layers, see `unet`; XLA's loops are the normalisation's backward pass.
 CLASSES = {
     "convolutions": ("Conv2D", ""),
-    "attention": ("", r"attention(?!_norm)"),
-    "normalisation and activation": ("", r"_norm\d?|silu|swish"),
-    "optimizer and average": ("Adam|AssignVariable|AssignAdd|AssignSub|L2Loss", "adam|clip_by"),
-    "noise and data": ("Random|Iterator|Stateless|Encode|Dataset", "random|iterator"),
+    "noise and data": ("Random|Iterator|Stateless|Dataset", "random_|iterator"),
+    "optimizer and average": ("AssignVariable|AssignAdd|AssignSub|L2Loss", "adam|global_norm"),
     "sums of gradients": ("AddN", ""),
+    "attention": ("", r"attention(_\d+)?/"),
+    "normalisation and activation": ("^fusion$", r"_norm\d?(_\d+)?/"),
     "the rest": ("", ""),
 }
 
@@ -142,11 +143,20 @@ def _shares(folder):
         if plane.name != "/host:CPU":
             continue
         for event in (event for line in plane.lines for event in line.events):
-            name, colon, kind = plane.event_metadata[event.metadata_id].name.rpartition(":")
-            if colon and kind.isidentifier() and not name.startswith("__inference"):
-                total[_class_of(name, kind)] += event.duration_ps
+            operation = _operation(plane.event_metadata[event.metadata_id].name)
+            if operation:
+                total[_class_of(*operation)] += event.duration_ps
     everything = sum(total.values())
     return {name: total[name] / everything for name in CLASSES}
+
+
+def _operation(event):
+    """(name, type) of an operation of TensorFlow or a loop of XLA; None for what contains them."""
+    if event.endswith("_fusion"):
+        return event, "fusion"
+    name, _, kind = event.rpartition(":")
+    is_operation = name and kind.isidentifier() and not name.endswith(":")
+    return None if not is_operation or name.startswith("__") else (name, kind)
 
 
 def _class_of(name, kind):

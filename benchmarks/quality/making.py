@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import data, runs, subjects
+from benchmarks import data, machine, runs, subjects
 from benchmarks.quality.plans import TINY_SETTINGS, TRAINING
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,9 @@ def _training(plan):
 def _run_train(arguments, log):
     with open(log, "a") as file:
         command = [sys.executable, str(ROOT / "train.py"), *arguments]
-        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+        code = subprocess.run(
+            command, stdout=file, stderr=subprocess.STDOUT, env=runs.ENVIRONMENT
+        ).returncode
     if code:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         raise runs.RunFailed(f"train.py ended with exit code {code}: {' '.join(lines[-1:])}")
@@ -82,9 +84,12 @@ def ways(plan, ours):
 
 
 def curve(plan, ours):
-    """List of sets: every number of steps, all of the first seed first."""
+    """List of sets: every number of steps, all of the first seed first; without guidance.
+
+    So is drawn what section sampling times, at half the work.
+    """
     return [
-        _set(plan, ours, sampler, num_steps, seed)
+        _set(plan, ours, sampler, num_steps, seed, guidance_scale=1.0)
         for seed in range(plan.seeds)
         for sampler, counts in plan.steps.items()
         for num_steps in counts
@@ -139,7 +144,7 @@ def train_peer(plan, variant):
         "batch_size": subjects.BATCH_SIZES[plan.task],
     }
     name = re.sub(r"\W+", "-", f"{peer.subject}-{variant}")
-    code = fingerprint([SUBJECTS / file for file in peer.files])
+    code = fingerprint([SUBJECTS / file for file in peer.files], machine.versions())
     path = plan.folder / f"{name}-{_key(settings, code)}"
     path.mkdir(exist_ok=True)
     weights = path / "weights"
@@ -196,8 +201,9 @@ def shown(name, **arguments):
     lines = []
     with tempfile.TemporaryFile("w+") as output:
         with subprocess.Popen(
-            command, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace"
-        ) as process:
+            command, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace",
+            env=runs.ENVIRONMENT,
+        ) as process:  # fmt: skip
             for line in process.stderr:
                 lines = [*lines[-200:], line]
                 if line.startswith(INDENT):

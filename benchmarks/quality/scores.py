@@ -131,9 +131,11 @@ def score(features, probabilities, reference, reference_shares, labels=None):
 
 
 def floor(features, reference, size, subsets=10, seed=0):
-    """Distance of real, held-out pictures: what a perfect generator would score.
+    """Distance of real, held-out pictures: what new pictures of the same kind score.
 
-    It is not 0: `size` pictures never have exactly the mean and covariance of all.
+    It is not 0: `size` pictures never have exactly the mean and covariance of all, and the
+    classifier knows the pictures of the reference, which it was trained on. A generator that
+    copies those may come out below it.
 
     Args:
         features: (N, F) of held-out pictures, N at least `size`.

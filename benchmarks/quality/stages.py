@@ -37,7 +37,7 @@ def train_peer(peer, variant, task, tiny, cache, minutes, images_to_see, batch_s
     batch = min(batch_size, len(images))
     steps = images_to_see and -(-images_to_see // batch)
     clock = _Clock(60 * minutes, steps, peer)
-    subject.train(images, batch_size, clock, minutes)
+    subject.train(images, batch_size, clock)
     facts = {
         "parameters": subject.parameters,
         "steps": clock.steps,

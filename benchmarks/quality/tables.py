@@ -33,6 +33,8 @@ def goal(task, rows, floor):
         if most
         else "the peer's distance as a multiple of ours"
     )
+    if ours < floor["mean"]:
+        what += " (ours is below the floor, as copies of training pictures may be)"
     met = value is not None and runs.verdict(value, GOALS[task], most) == "met"
     return {"what": what, "value": value, "goal": GOALS[task], "most": most, "met": met, **found}
 
@@ -197,8 +199,8 @@ def _steps_text(figures):
     seeds = figures["seeds"]
     times = f"{seeds} times each, with other noise" if seeds > 1 else "once each"
     return (
-        f"Our preset, drawn in more and fewer steps, {times}. {answer}: not above its "
-        f"{runs.figure(reference['distance'])} by more than "
+        f"Our preset, drawn in more and fewer steps without guidance, {times}. {answer}: not above "
+        f"its {runs.figure(reference['distance'])} by more than "
         f"{runs.figure(figures['noise'])}, by which a score varies from seed to seed.\n\n"
         + runs.table(["steps", "distance", "spread", "sure", "right class"], rows)
     )

@@ -2,12 +2,9 @@
 
     Subject(task, variant, tiny=False)       task: a key of TASKS; tiny: a toy network
     .parameters                              int, trainable ones
-    .train(images, batch_size, should_stop, minutes=None)
-                                             endless shuffled batches of uint8 (N, H, W, C); calls
+    .train(images, batch_size, should_stop)  endless shuffled batches of uint8 (N, H, W, C); calls
                                              should_stop(step), step = 1, 2, ..., after each
-                                             optimizer step and ends when that is true; `minutes`
-                                             is how long that will be, for a learning rate that
-                                             falls with time
+                                             optimizer step and ends when that is true
     .sample(num, num_steps, seed)            uint8 (num, H, W, C), from the averaged weights
     .call(num)                               one call of the averaged network, without gradients
     .save(path), .load(path)                 all weights; path without suffix

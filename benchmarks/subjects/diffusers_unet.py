@@ -55,7 +55,7 @@ class Subject:
     def parameters(self):
         return sum(p.numel() for p in self.network.parameters() if p.requires_grad)
 
-    def train(self, images, batch_size, should_stop, minutes=None):
+    def train(self, images, batch_size, should_stop):
         self.network.train()
         batches = torch_parts.batches(images, batch_size, self._generator)
         for step, batch in enumerate(batches, 1):

@@ -15,10 +15,12 @@ import tensorflow as tf
 from keras import layers
 
 from benchmarks import subjects
+from benchmarks.subjects.keras_parts import WITHOUT_END, Stop
 
 VARIANTS = ("float32", "mixed_bfloat16")
 WIDTHS, BLOCK_DEPTH = (32, 64, 96, 128), 2
 TINY_WIDTHS, TINY_DEPTH = (8, 16), 1
+ADAPTED = 4096  # images, at most, that mean and variance are taken of
 EMBEDDING_WIDTH, MOST_FREQUENCY = 32, 1000.0
 MOST_SIGNAL, LEAST_SIGNAL = 0.95, 0.02  # signal rates at the ends of the schedule
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1e-4
@@ -40,15 +42,15 @@ class Subject:
     def parameters(self):
         return sum(int(np.prod(v.shape)) for v in self.model.network.trainable_variables)
 
-    def train(self, images, batch_size, should_stop, minutes=None):
+    def train(self, images, batch_size, should_stop):
         if not self.model.optimizer.built:
-            self.model.normalizer.adapt(_scaled(images[:: max(1, len(images) // 4096)]))
+            self.model.normalizer.adapt(_scaled(images[:: -(-len(images) // ADAPTED)]))
         size = min(batch_size, len(images))
         batches = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).repeat()
         self.model.fit(
             batches.batch(size, drop_remainder=True).map(_scaled).prefetch(2),
-            steps_per_epoch=2**31 - 1,
-            callbacks=[_Stop(should_stop)],
+            steps_per_epoch=WITHOUT_END,
+            callbacks=[Stop(should_stop)],
             shuffle=False,
             verbose=0,
         )
@@ -184,15 +186,3 @@ class Waves(layers.Layer):
 
 def _scaled(images):
     return tf.cast(images, tf.float32) / 255
-
-
-class _Stop(keras.callbacks.Callback):
-    def __init__(self, should_stop):
-        super().__init__()
-        self._should_stop, self._step = should_stop, 0
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.model.optimizer.iterations.numpy()  # a device that works on its own is waited for
-        self._step += 1
-        if self._should_stop(self._step):
-            self.model.stop_training = True

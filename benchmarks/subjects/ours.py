@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import subjects
-from keras_diffusion import build, callbacks, export_saved_model
+from benchmarks.subjects.keras_parts import WITHOUT_END, Stop
+from keras_diffusion import build, export_saved_model
 from keras_diffusion import config as configuration
 from keras_diffusion.data import pipeline
 
@@ -49,18 +50,14 @@ class Subject:
     def parameters(self):
         return sum(int(np.prod(v.shape)) for v in self.model.network.trainable_variables)
 
-    def train(self, images, batch_size, should_stop, minutes=None):
+    def train(self, images, batch_size, should_stop):
         batches = pipeline.batches_in_memory(
             {"image": images}, batch_size, horizontal_flip=bool(self.config.horizontal_flip)
         )
-        used = [_Stop(should_stop)]
-        if minutes:
-            rate, warmup = self.config.learning_rate, self.config.warmup
-            used.insert(0, callbacks.Budget(rate, warmup=warmup, minutes=minutes))
         self.model.fit(
             pipeline.endless(batches),
-            steps_per_epoch=_WITHOUT_END,
-            callbacks=used,
+            steps_per_epoch=WITHOUT_END,
+            callbacks=[Stop(should_stop)],
             shuffle=False,
             verbose=0,
         )
@@ -99,19 +96,3 @@ class Subject:
     def _forget_graphs(self):
         """What was traced or exported holds the weights of before."""
         self._saved_model = self._call = None
-
-
-_WITHOUT_END = 2**31 - 1  # steps
-
-
-class _Stop(keras.callbacks.Callback):
-    def __init__(self, should_stop):
-        super().__init__()
-        self._should_stop = should_stop
-        self._step = 0
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.model.optimizer.iterations.numpy()  # a device that works on its own is waited for
-        self._step += 1
-        if self._should_stop(self._step):
-            self.model.stop_training = True

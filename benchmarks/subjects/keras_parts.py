@@ -1,0 +1,19 @@
+"""What the subjects in Keras have in common."""
+
+import keras
+
+WITHOUT_END = 2**31 - 1  # steps
+
+
+class Stop(keras.callbacks.Callback):
+    """Ends `fit` after the step with which should_stop(step) is true."""
+
+    def __init__(self, should_stop):
+        super().__init__()
+        self._should_stop, self._step = should_stop, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.optimizer.iterations.numpy()  # a device that works on its own is waited for
+        self._step += 1
+        if self._should_stop(self._step):
+            self.model.stop_training = True
