@@ -298,5 +298,8 @@ def test_a_section_that_is_missing_stops_no_other(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(bench, "SECTIONS", sections)
     monkeypatch.setattr(training, "run", lambda options: made_up_training())
     assert bench.main(["--out", str(tmp_path / "R.md")]) == 1
-    assert "gone: No module named 'benchmarks.not_written'" in capsys.readouterr().err
+    assert (
+        "gone: ModuleNotFoundError: No module named 'benchmarks.not_written'"
+        in capsys.readouterr().err
+    )
     assert "## Training" in (tmp_path / "R.md").read_text()
