@@ -4,11 +4,11 @@ import contextlib
 import importlib.metadata
 import os
 import platform
-import subprocess
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from keras_diffusion.revision import git_revision
+
 PACKAGES = (
     "tensorflow", "keras", "torch", "denoising-diffusion-pytorch", "diffusers", "numpy"
 )  # fmt: skip
@@ -31,7 +31,7 @@ def describe():
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": versions(),
-        "git_revision": _git_revision(),
+        "git_revision": git_revision(),
     }
 
 
@@ -81,16 +81,4 @@ def _version(package):
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _git_revision():
-    try:
-        return subprocess.run(
-            ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
         return None

@@ -3,9 +3,7 @@
 import contextlib
 import dataclasses
 import json
-import os
 import platform
-import subprocess
 from pathlib import Path
 
 import filelock
@@ -14,6 +12,7 @@ import tensorflow as tf
 
 from keras_diffusion import __version__
 from keras_diffusion.files import whole_file
+from keras_diffusion.revision import git_revision
 
 
 @contextlib.contextmanager
@@ -45,7 +44,7 @@ def describe(config):
             "tensorflow": tf.__version__,
             "python": platform.python_version(),
         },
-        "git_revision": _git_revision(),
+        "git_revision": git_revision(),
     }
 
 
@@ -80,15 +79,3 @@ def _facts(source):
 
 def _brief(value):
     return f"{len(value)} names" if isinstance(value, list) and len(value) > 6 else value
-
-
-def _git_revision():
-    try:
-        return subprocess.run(
-            ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -14,6 +14,7 @@ FLOORS = {
     "registry": -1,  # below all: even floor 0 looks names up
     "files": -1,
     "interruption": -1,
+    "revision": -1,
     "schedules": 0,
     "process": 0,
     "grids": 1,
