@@ -24,7 +24,6 @@ LEARNING_RATE = 4e-4
 BETAS = (0.9, 0.99)
 EMA_DECAY = 0.995
 EMA_EVERY = 10
-CLIP_NORM = 1.0
 
 
 class Subject:
@@ -52,21 +51,17 @@ class Subject:
 
     @property
     def parameters(self):
-        return sum(p.numel() for p in self.diffusion.parameters() if p.requires_grad)
+        return torch_parts.parameters(self.diffusion)
 
     def train(self, images, batch_size, should_stop):
-        self.diffusion.train()
-        batches = torch_parts.batches(images, batch_size, self._generator)
-        for step, batch in enumerate(batches, 1):
+        def loss_of(batch):
             with torch_parts.autocast(self.variant):
-                loss = self._loss(batch)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.diffusion.parameters(), CLIP_NORM)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            self.ema.update()
-            if should_stop(step):
-                return
+                return self._loss(batch)
+
+        batches = torch_parts.batches(images, batch_size, self._generator)
+        torch_parts.train(
+            self.diffusion, self.optimizer, batches, loss_of, self.ema.update, should_stop
+        )
 
     def sample(self, num, num_steps, seed):
         torch.manual_seed(seed)
@@ -85,16 +80,13 @@ class Subject:
             averaged.model = plain
 
     def call(self, num):
-        height, width, channels = self.image_shape
-        x = torch.zeros(num, channels, height, width)
         with torch.inference_mode(), torch_parts.autocast(self.variant):
-            return self._network(x, torch.zeros(num, dtype=torch.long))
+            return self._network(
+                torch_parts.blank(num, self.image_shape), torch.zeros(num, dtype=torch.long)
+            )
 
     def save(self, path):
-        state = {"diffusion": self.diffusion.state_dict(), "ema": self.ema.state_dict()}
-        torch.save(state, f"{path}.pt")
+        torch_parts.save(path, diffusion=self.diffusion, ema=self.ema)
 
     def load(self, path):
-        state = torch.load(f"{path}.pt", weights_only=True)
-        self.diffusion.load_state_dict(state["diffusion"])
-        self.ema.load_state_dict(state["ema"])
+        torch_parts.load(path, diffusion=self.diffusion, ema=self.ema)

@@ -25,7 +25,6 @@ NUM_TIMESTEPS = 1000
 LEARNING_RATE = 1e-4
 ADAM = {"betas": (0.95, 0.999), "weight_decay": 1e-6, "eps": 1e-8}
 EMA = {"decay": 0.9999, "use_ema_warmup": True, "inv_gamma": 1.0, "power": 0.75}
-CLIP_NORM = 1.0
 
 
 class Subject:
@@ -53,26 +52,26 @@ class Subject:
 
     @property
     def parameters(self):
-        return sum(p.numel() for p in self.network.parameters() if p.requires_grad)
+        return torch_parts.parameters(self.network)
 
     def train(self, images, batch_size, should_stop):
-        self.network.train()
-        batches = torch_parts.batches(images, batch_size, self._generator)
-        for step, batch in enumerate(batches, 1):
+        def loss_of(batch):
             x0 = batch * 2 - 1
             eps = torch.randn_like(x0)
             times = torch.randint(0, NUM_TIMESTEPS, (len(x0),))
             x_t = self.scheduler.add_noise(x0, eps, times)
             with torch_parts.autocast(self.variant):
                 predicted = self._compiled(x_t, times).sample
-            loss = torch.nn.functional.mse_loss(predicted.float(), eps)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            self.ema.step(self.network.parameters())
-            if should_stop(step):
-                return
+            return torch.nn.functional.mse_loss(predicted.float(), eps)
+
+        torch_parts.train(
+            self.network,
+            self.optimizer,
+            torch_parts.batches(images, batch_size, self._generator),
+            loss_of,
+            lambda: self.ema.step(self.network.parameters()),
+            should_stop,
+        )
 
     def sample(self, num, num_steps, seed):
         generator = torch.Generator().manual_seed(seed)
@@ -88,19 +87,14 @@ class Subject:
             return torch_parts.to_images(torch.cat(list(subjects.in_batches(num, draw))))
 
     def call(self, num):
-        height, width, channels = self.image_shape
-        x = torch.zeros(num, channels, height, width)
         with torch.inference_mode(), torch_parts.autocast(self.variant):
-            return self._compiled(x, 0).sample
+            return self._compiled(torch_parts.blank(num, self.image_shape), 0).sample
 
     def save(self, path):
-        state = {"network": self.network.state_dict(), "ema": self.ema.state_dict()}
-        torch.save(state, f"{path}.pt")
+        torch_parts.save(path, network=self.network, ema=self.ema)
 
     def load(self, path):
-        state = torch.load(f"{path}.pt", weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.ema.load_state_dict(state["ema"])
+        torch_parts.load(path, network=self.network, ema=self.ema)
 
     def _averaged(self):
         """A context in which the network has the averaged weights."""

@@ -1,10 +1,14 @@
-"""What both torch subjects need: threads, batches, bfloat16, and a torchvision that loads."""
+"""What both torch subjects share: threads, batches, bfloat16, the loop, files of weights.
+
+And a torchvision that loads.
+"""
 
 import os
 
 import numpy as np
 import torch
 
+CLIP_NORM = 1.0  # in the trainers of both
 VARIANTS = ("float32", "bfloat16 autocast", "bfloat16 autocast, compiled")
 
 
@@ -63,3 +67,44 @@ def to_images(x):
     """float (N, C, H, W) in [0, 1] -> numpy uint8 (N, H, W, C)."""
     pixels = x.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).numpy()
+
+
+def train(network, optimizer, batches, loss_of, average, should_stop):
+    """Takes steps until `should_stop(step)`, gradients clipped to norm 1.
+
+    Args:
+        loss_of: batch -> scalar tensor.
+        average: called without arguments after each step.
+    """
+    network.train()
+    for step, batch in enumerate(batches, 1):
+        loss_of(batch).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
+        optimizer.step()
+        optimizer.zero_grad()
+        average()
+        if should_stop(step):
+            return
+
+
+def parameters(network):
+    """Returns how many parameters are trained."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def blank(num, image_shape):
+    """Returns float32 zeros (num, C, H, W) for images (H, W, C)."""
+    height, width, channels = image_shape
+    return torch.zeros(num, channels, height, width)
+
+
+def save(path, **modules):
+    """Writes the state of modules, or of averages of them, to PATH.pt."""
+    torch.save({name: module.state_dict() for name, module in modules.items()}, f"{path}.pt")
+
+
+def load(path, **modules):
+    """Reads what `save` wrote of the same names."""
+    state = torch.load(f"{path}.pt", weights_only=True)
+    for name, module in modules.items():
+        module.load_state_dict(state[name])
