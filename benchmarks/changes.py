@@ -119,12 +119,12 @@ def loss(seed, plainly, tiny, cache):
     import keras
 
     from benchmarks import plain
-    from keras_diffusion import build
+    from keras_diffusion import build, precision
     from keras_diffusion import config as configuration
     from keras_diffusion.callbacks import Budget
     from keras_diffusion.data import pipeline
 
-    keras.config.set_dtype_policy(build.precision("auto")[0])
+    keras.config.set_dtype_policy(precision.policy("auto")[0])
     keras.utils.set_random_seed(seed)
     toy = {"widths": (8, 16), "batch_size": 8} if tiny else {}
     config = configuration.resolve("mnist", {**toy, "seed": seed})

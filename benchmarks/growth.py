@@ -85,9 +85,9 @@ def _network_options(axis, value, base, tiny):
 def _model(size, widths):
     import keras
 
-    from keras_diffusion import DiffusionModel, build, networks
+    from keras_diffusion import DiffusionModel, networks, precision
 
-    keras.config.set_dtype_policy(build.precision("auto")[0])
+    keras.config.set_dtype_policy(precision.policy("auto")[0])
     model = DiffusionModel(networks.unet((size, size, 3), widths=widths))
     model.compile(optimizer=keras.optimizers.AdamW(1e-3, global_clipnorm=1.0))
     return model

@@ -78,11 +78,11 @@ def step(task, tiny):
     import numpy as np
     import tensorflow as tf
 
-    from keras_diffusion import build
+    from keras_diffusion import build, precision
     from keras_diffusion import config as configuration
 
-    precision = build.precision("auto")[0]
-    keras.config.set_dtype_policy(precision)
+    policy = precision.policy("auto")[0]
+    keras.config.set_dtype_policy(policy)
     network = {"widths": (8, 16), "embedding_width": 16, "batch_size": 4} if tiny else {}
     config = configuration.resolve(PRESETS[task], network)
     shape = subjects.image_shape(task, tiny)
@@ -110,7 +110,7 @@ def step(task, tiny):
         shares = _shares(folder)
     costs = build.costs(model.network, batch)
     return {
-        "precision": precision,
+        "precision": policy,
         "seconds": seconds,
         "batch_size": batch,
         "flops": 3 * batch * costs["flops"],  # the gradients by inputs and by weights cost as much

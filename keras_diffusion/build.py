@@ -11,34 +11,6 @@ from keras_diffusion.networks.normalisation import AdaptiveNorm
 from keras_diffusion.networks.unet import check_size as check_unet_size
 from keras_diffusion.registry import lookup
 
-CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # flags of processors that multiply in bfloat16
-
-
-def precision(name):
-    """Returns the dtype policy for a name, and for "auto" why it was picked: (policy, reason)."""
-    if name != "auto":
-        return name, "as asked"
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        capability = tf.config.experimental.get_device_details(gpus[0]).get(
-            "compute_capability", (0, 0)
-        )
-        if capability >= (8, 0):
-            return "mixed_bfloat16", f"the GPU has compute capability {capability[0]}"
-        return "float32", "the GPU has no bfloat16"
-    found = [name for name in CPU_BFLOAT16 if name in _cpu_flags()]
-    if found:
-        return "mixed_bfloat16", f"the processor has {' and '.join(found)}"
-    return "float32", "the processor has no bfloat16"
-
-
-def _cpu_flags():
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next((line.split() for line in file if line.startswith("flags")), [])
-    except OSError:  # not Linux
-        return []
-
 
 def check_size(config):
     """Raises ValueError for an image size that the network cannot take, before data is read."""

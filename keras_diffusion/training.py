@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion import build, checkpoints, distribution, fitting, plotting, records
+from keras_diffusion import build, checkpoints, distribution, fitting, plotting, precision, records
 from keras_diffusion.callbacks import TrainingStopped
 from keras_diffusion.export import check_target, export_saved_model
 from keras_diffusion.process import mix
@@ -46,7 +46,7 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
 def _run(config, run_dir, export_dir, resume, dry_run, votes):
     if config.deterministic:
         _same_bits_again()
-    policy, reason = build.precision(config.precision)
+    policy, reason = precision.policy(config.precision)
     keras.config.set_dtype_policy(policy)
     print(f"precision: {policy} ({reason})")
     build.check_size(config)

@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from keras_diffusion import build
+from keras_diffusion import build, precision
 from keras_diffusion.networks import unet
 
 
@@ -16,15 +16,15 @@ from keras_diffusion.networks import unet
     ],
 )
 def test_automatic_precision_follows_the_processor(flags, policy, reason, monkeypatch):
-    monkeypatch.setattr(build, "_cpu_flags", lambda: flags)
-    monkeypatch.setattr(build.tf.config, "list_physical_devices", lambda kind: [])
-    picked, why = build.precision("auto")
+    monkeypatch.setattr(precision, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: [])
+    picked, why = precision.policy("auto")
     assert picked == policy
     assert reason in why
 
 
 def test_named_precision_is_taken():
-    assert build.precision("float32") == ("float32", "as asked")
+    assert precision.policy("float32") == ("float32", "as asked")
 
 
 def test_flops_of_a_convolution():

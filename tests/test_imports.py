@@ -42,6 +42,7 @@ FLOORS = {
 SIDE = {
     "networks": ({"registry"}, 2),
     "distribution": ({"registry"}, 2),
+    "precision": (set(), 2),
     "data": ({"registry"}, 5),
     "config": ({"registry"}, 5),
     "configs": ({"registry", "config"}, 5),

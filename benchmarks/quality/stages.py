@@ -166,12 +166,12 @@ def score(task, tiny, cache, num, sets):
     Returns:
         dict: `extractor` (facts), `floor`, `scores` (one for each set).
     """
-    from benchmarks.quality import extractor, scores
+    from keras_diffusion.evaluation import classifier, scores
 
-    eyes = extractor.prepared(task, _real(task, tiny, cache), cache, tiny, tell)
+    eyes = classifier.prepared(task, _real(task, tiny, cache), cache, tiny, tell)
     found = []
     for each in sets:
-        features, probabilities = extractor.look(eyes.model, np.load(each["images"]))
+        features, probabilities = classifier.look(eyes.model, np.load(each["images"]))
         labels = np.load(each["labels"]) if each["labels"] else None
         known = eyes.reference, eyes.shares
         found.append(scores.score(features, probabilities, *known, labels))

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from benchmarks import subjects
 from benchmarks.subjects.keras_parts import WITHOUT_END, Stop
-from keras_diffusion import build, export_saved_model
+from keras_diffusion import build, export_saved_model, precision
 from keras_diffusion import config as configuration
 from keras_diffusion.data import pipeline
 
@@ -37,7 +37,7 @@ class Subject:
     def __init__(self, task, variant="default", tiny=False, **options):
         """options: of the network or the training, instead of the task's own."""
         asked = "auto" if variant in ("default", "deeper") else variant
-        self.precision = build.precision(asked)[0]
+        self.precision = precision.policy(asked)[0]
         keras.config.set_dtype_policy(self.precision)
         keras.utils.set_random_seed(0)
         name = f"{task}, deeper" if variant == "deeper" else task

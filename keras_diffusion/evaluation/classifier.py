@@ -14,8 +14,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from benchmarks.quality.scores import Gaussian, class_shares, floor
-from keras_diffusion.build import precision
+from keras_diffusion import precision
+from keras_diffusion.evaluation.scores import Gaussian, class_shares, floor
 from keras_diffusion.files import whole_folder
 
 BATCH = 500  # pictures at once, when nothing is learned
@@ -130,7 +130,7 @@ def train(data, settings, tell=print):
     shape, num_classes = images.shape[1:], int(labels.max()) + 1
     policy = keras.config.dtype_policy()
     try:
-        keras.config.set_dtype_policy(precision("auto")[0])
+        keras.config.set_dtype_policy(precision.policy("auto")[0])
         learner = classifier(shape, num_classes, settings)
         keras.config.set_dtype_policy("float32")
         model = classifier(shape, num_classes, settings)

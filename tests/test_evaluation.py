@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.quality import scores
-from benchmarks.quality.scores import Gaussian, frechet_distance
+from keras_diffusion.evaluation import scores
+from keras_diffusion.evaluation.scores import Gaussian, frechet_distance
 
 
 def normal(n, mean, root, seed=0):
