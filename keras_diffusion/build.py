@@ -14,29 +14,35 @@ from keras_diffusion.registry import lookup
 
 def check_size(config):
     """Raises ValueError for an image size that the network cannot take, before data is read."""
-    if config.image_size:
+    size = config.crop_size if config.image else config.image_size
+    if size:
         try:
-            check_unet_size(config.image_size, 2 ** (len(config.widths) - 1))
+            check_unet_size(size, 2 ** (len(config.widths) - 1))
         except ValueError as error:
-            raise ValueError(f"--image-size: {error}") from error
+            raise ValueError(f"{_size_flag(config)}: {error}") from error
+
+
+def _size_flag(config):
+    return "--crop-size" if config.image and config.crop_size else "--image-size"
 
 
 def load_data(config):
     """Returns the `TrainingData` of a Config."""
-    where = f"--folder {config.folder}" if config.folder else f"--dataset {config.dataset}"
-    names = ("image_size", "batch_size", "data_dir", "train_split", "val_split")
-    names += ("horizontal_flip", "channels", "limit", "seed", "folder")
+    [kind] = [name for name in ("folder", "image", "dataset") if getattr(config, name)][:1]
+    where = f"--{kind} {getattr(config, kind)}"
+    names = ("image_size", "crop_size", "batch_size", "data_dir", "train_split", "val_split")
+    names += ("horizontal_flip", "channels", "limit", "seed", "folder", "image")
     options = {name: getattr(config, name) for name in names}
     try:
         return data.load_source(
-            None if config.folder else config.dataset,
+            config.dataset if kind == "dataset" else None,
             balance=None if config.balance == "none" else config.balance,
             labels=not config.unconditional,
             **options,
         )
     except (ValueError, OSError) as error:
-        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-        raise kind(f"{where}: {error}") from error
+        error_type = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise error_type(f"{where}: {error}") from error
 
 
 def model(config, image_shape, num_classes):
@@ -54,7 +60,7 @@ def model(config, image_shape, num_classes):
             remat=config.remat,
         )
     except ValueError as error:
-        raise ValueError(f"--image-size: {error}") from error
+        raise ValueError(f"{_size_flag(config)}: {error}") from error
     built = DiffusionModel(
         network,
         schedule=config.schedule,
@@ -74,6 +80,24 @@ def model(config, image_shape, num_classes):
         )
     )
     return built
+
+
+def resized(trained, config, image_shape):
+    """Returns a model of the same weights for images of another size.
+
+    Args:
+        trained: a `DiffusionModel` as from `model`, of a network without attention, or so trained
+            that its attention does well with more or fewer pixels.
+        config: its `Config`.
+        image_shape: (height, width, channels).
+
+    Raises:
+        ValueError: a size that the network cannot take.
+    """
+    other = model(config, image_shape, trained.num_classes)
+    other.network.set_weights(trained.network.get_weights())
+    other.ema_network.set_weights(trained.ema_network.get_weights())
+    return other
 
 
 def costs(network, batch_size):
