@@ -14,8 +14,8 @@ CHOICES = {
     "schedule": ("linear", "cosine", "constant", "inverse_linear", "sigmoid"),
     "prediction_type": ("eps", "x0", "v"),
     "loss_weighting": ("uniform", "min_snr"),
-    "network": ("unet",),
-    "sampler": ("ddpm", "ddim", "heun", "dpmpp_2m"),
+    "network": ("unet", "convnext_unet"),
+    "sampler": ("ddpm", "ddim", "heun", "dpmpp_2m", "cold"),
     "precision": ("auto", "float32", "mixed_bfloat16"),
     "strategy": ("auto", "single", "mirrored", "multiworker", "tpu"),
 }

@@ -192,7 +192,7 @@ def test_config_says_what_is_needed_to_sample(exports, name):
         "class_names": ["a", "b", "c"] if labelled else [],
         "schedule": "linear",
         "prediction_type": "v",
-        "samplers": ["ddim", "ddpm", "dpmpp_2m", "heun"],
+        "samplers": ["cold", "ddim", "ddpm", "dpmpp_2m", "heun"],
         "sampler": "dpmpp_2m",
         "num_steps": 20,
         "guidance_scale": 2.0 if labelled else 1.0,

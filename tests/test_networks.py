@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from keras_diffusion.networks import NETWORKS, unet
+from keras_diffusion.networks import convnext_unet, unet
 from keras_diffusion.networks.layers import (
     DepthToSpace,
     LogSNREmbedding,
@@ -27,6 +27,12 @@ CONFIGURATIONS = {  # name: (image_shape, arguments)
     ),
     "odd widths": ((8, 8, 2), {"widths": (20, 27), "attention": (True, True)}),
     "one level": ((5, 7, 3), {"widths": (16,), "attention": (True,)}),
+    "convnext": ((8, 8, 1), {}),
+    "convnext, labels, 5x5, dropout": (
+        (8, 4, 3),
+        {"num_classes": 5, "kernel_size": 5, "expansion": 1, "dropout": 0.3},
+    ),
+    "convnext, odd widths, attention": ((4, 4, 2), {"widths": (9, 14), "attention": (True, True)}),
 }
 # Keras 3.15 with numpy 2, in model.save; nothing that we could do.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -36,7 +42,8 @@ every_network = pytest.mark.parametrize("name", sorted(CONFIGURATIONS))
 def build(name, awake=True):
     """The network; `awake`: with noise on its weights, so that no layer is zero any more."""
     image_shape, arguments = CONFIGURATIONS[name]
-    network = unet(image_shape, **{**SMALL, **arguments})
+    builder = convnext_unet if name.startswith("convnext") else unet
+    network = builder(image_shape, **{**SMALL, **arguments})
     if awake:
         rng = np.random.default_rng(0)
         network.set_weights(
@@ -108,8 +115,8 @@ def test_gradients_reach_every_weight_and_a_step_lowers_the_loss(name):
     assert float(loss()) < before
 
 
-def test_a_fresh_network_learns():
-    name = "colour, labels"
+@pytest.mark.parametrize("name", ["colour, labels", "convnext"])
+def test_a_fresh_network_learns(name):
     network, inputs = build(name, awake=False), inputs_of(name)
     optimizer = keras.optimizers.Adam(3e-3)
 
@@ -190,10 +197,6 @@ def test_invalid_sizes_name_the_nearest_valid_ones(size, nearest):
 def test_attention_needs_one_entry_per_level():
     with pytest.raises(ValueError, match="attention.*3.*2"):
         unet((8, 8, 1), widths=(8, 8), attention=(True,) * 3)
-
-
-def test_every_network_is_listed():
-    assert NETWORKS["unet"] is unet
 
 
 def awake_attention(x, head_width):
