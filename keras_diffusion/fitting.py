@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_diffusion import callbacks, distribution, interruption
+from keras_diffusion import callbacks, distribution, interruption, one_image
 from keras_diffusion.recording import Recorder
 
 VALIDATION_SHARE = 0.25  # of the training images, at most: an epoch is not to wait for it
@@ -45,6 +45,8 @@ def fit(model, data, config, run_dir, progress, votes):
         )
         used = [budget, callbacks.Faults(progress), recorder]
         if votes.is_chief:
+            if data.picture is not None:  # before the recorder, which writes what it measures
+                used.insert(0, one_image.restoration_callback(model, data.picture, config, budget))
             used += _shown(model, config, run_dir)
         with distribution.noticing_losses(votes.strategy):
             _fit(model, data, config, progress, used, votes.strategy)

@@ -67,6 +67,12 @@ class Restoration(keras.callbacks.Callback):
         logs["minutes"] = self.budget.seconds / 60
 
 
+def restoration_callback(model, picture, config, budget):
+    """Returns the `Restoration` of a run; `model` is the one in training."""
+    whole = build.resized(model, config, picture.shape)
+    return Restoration(whole, picture, budget, **_drawing(config))
+
+
 def draw(model, picture, config, run_dir):
     """Writes the pictures of a run on one picture, and reconstruction.csv.
 
@@ -78,7 +84,7 @@ def draw(model, picture, config, run_dir):
             quality.png.
     """
     run_dir = Path(run_dir)
-    options = {"sampler": config.sampler, "num_steps": config.num_steps, "seed": config.seed}
+    options = _drawing(config)
     _draw_reconstructions(model, picture, run_dir, options)
     copies = np.stack([picture] * VARIATIONS)
     rows = [img2img(model, copies, strength=t, **options) for t in VARIED]
@@ -90,7 +96,9 @@ def draw(model, picture, config, run_dir):
     )
     height, width, channels = picture.shape
     multiple = 2 ** (len(config.widths) - 1)
-    wider = build.resized(model, config, (height, int(WIDER * width) // multiple * multiple, channels))
+    wider = build.resized(
+        model, config, (height, int(WIDER * width) // multiple * multiple, channels)
+    )
     drawn = wider.generate(3, **options)
     images.save_png(run_dir / "other_size.png", images.grid(drawn, columns=1))
     plotting.restoration_curves(run_dir / "history.csv", run_dir / "quality.png")
@@ -123,3 +131,7 @@ def _draw_reconstructions(model, picture, run_dir, options):
 
 def _note(row, name):
     return f"PSNR {row[f'{name}_psnr']:.1f} dB, SSIM {row[f'{name}_ssim']:.2f}"
+
+
+def _drawing(config):
+    return {name: getattr(config, name) for name in ("sampler", "num_steps", "seed")}

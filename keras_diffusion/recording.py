@@ -149,6 +149,7 @@ class Recorder(keras.callbacks.Callback):
 def write_history(rows, path):
     """Writes the rows of a run's history as a table."""
     with whole_file(path) as part, open(part, "w", newline="") as file:
-        table = csv.DictWriter(file, fieldnames=list(rows[-1]) if rows else ["epoch"])
+        names = dict.fromkeys(name for row in rows for name in row)  # not all are in every row
+        table = csv.DictWriter(file, fieldnames=list(names) or ["epoch"])
         table.writeheader()
         table.writerows(rows)

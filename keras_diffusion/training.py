@@ -9,7 +9,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion import build, checkpoints, distribution, fitting, plotting, precision, records
+from keras_diffusion import (
+    build,
+    checkpoints,
+    distribution,
+    fitting,
+    one_image,
+    plotting,
+    precision,
+    records,
+)
 from keras_diffusion.callbacks import TrainingStopped
 from keras_diffusion.export import check_target, export_saved_model
 from keras_diffusion.process import mix
@@ -52,9 +61,10 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
     build.check_size(config)
     data = build.load_data(config)
     print(data.summary, flush=True)
+    size = "image_size" if data.picture is None else "crop_size"
     config = dataclasses.replace(
         config,
-        image_size=data.image_shape[:2],
+        **{size: data.image_shape[:2]},
         channels=data.image_shape[2],
         horizontal_flip=data.horizontal_flip,
         precision=policy,
@@ -146,7 +156,13 @@ def _finish(model, config, data, run_dir, export_dir):
     if model.distribute_strategy.num_replicas_in_sync > 1:  # from here on, one device will do
         _, model, _ = checkpoints.load(run_dir / "checkpoints")
     plotting.loss_curves(run_dir / "history.csv", run_dir / "loss.png")
-    _draw_processes(model, config, data, run_dir)
+    if data.picture is None:
+        shown = next(iter(data.validation))["image"][:6]
+    else:
+        shown = tf.constant(data.picture[None])
+        model = build.resized(model, config, data.picture.shape)
+        one_image.draw(model, data.picture, config, run_dir)
+    _draw_processes(model, config, shown, run_dir)
     export_saved_model(
         model,
         export_dir,
@@ -154,13 +170,12 @@ def _finish(model, config, data, run_dir, export_dir):
         class_names=data.source.class_names,
         training=records.describe(config),
     )
-    _print_summary(run_dir, export_dir)
+    _print_summary(run_dir, export_dir, data.picture is not None)
 
 
-def _draw_processes(model, config, data, run_dir):
-    """Writes forward.png and backward.png, every fifth of the way."""
-    batch = next(iter(data.validation))
-    x0 = model.codec.encode(batch["image"][:6])
+def _draw_processes(model, config, images, run_dir):
+    """Writes forward.png of these images and backward.png, every fifth of the way."""
+    x0 = model.codec.encode(images)
     eps = image_noise(tf.constant(config.seed), tf.range(tf.shape(x0)[0]), model.image_shape, 0)
     forward = [model.codec.decode(mix((x0, eps), rates(model.noise_schedule, t))) for t in FIFTHS]
     titles = [f"t = {t:.1f}" for t in FIFTHS]
@@ -194,7 +209,7 @@ def _print_costs(network, config):
     )
 
 
-def _print_summary(run_dir, export_dir):
+def _print_summary(run_dir, export_dir, of_one_image):
     lines = [
         "",
         "done",
@@ -207,4 +222,7 @@ def _print_summary(run_dir, export_dir):
         f"  python sample.py --model {export_dir}",
         f"  tensorboard --logdir {run_dir}/logs",
     ]
+    if of_one_image:
+        names = "reconstruction.png, .csv, variations.png, other_size.png, quality.png"
+        lines.insert(-5, f"  the picture   {run_dir}/{names}")
     print("\n".join(lines))

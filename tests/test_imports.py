@@ -35,6 +35,7 @@ FLOORS = {
     "recording": 4,
     "build": 5,
     "fitting": 5,
+    "one_image": 5,
     "records": 5,
     "training": 5,
 }
@@ -45,13 +46,16 @@ SIDE = {
     "precision": (set(), 2),
     "data": ({"registry"}, 5),
     "config": ({"registry"}, 5),
+    "settings": ({"config"}, 5),
     "configs": ({"registry", "config"}, 5),
 }
 # Importer: neighbours on its own floor that it may use, one way only.
 SAME_FLOOR = {
     "generation": {"codecs", "randomness"},
     "model": {"batches", "codecs", "randomness", "generation"},
-    "training": {"build", "fitting", "records"},
+    "one_image": {"build"},
+    "fitting": {"one_image"},
+    "training": {"build", "fitting", "one_image", "records"},
 }
 
 PURE = {room for room, floor in FLOORS.items() if floor <= 1} | {"networks"}
