@@ -15,7 +15,6 @@ from pathlib import Path
 
 from keras_diffusion import config as configuration
 from keras_diffusion.config import CHOICES
-from keras_diffusion.settings import add_settings
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -118,7 +117,7 @@ def main(arguments=None):
     run_dir, export_dir = given.pop("run_dir"), given.pop("export_dir")
     resume, dry_run = given.pop("resume"), given.pop("dry_run")
     try:
-        add_settings(given, given.pop("set"))
+        configuration.add_settings(given, given.pop("set"))
         if resume is not None:
             if resume and run_dir:
                 raise ValueError("--run-dir: --resume names the run already.")

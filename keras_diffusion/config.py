@@ -1,5 +1,6 @@
 """What a training run is made of: one frozen dataclass, and the presets of `configs/`."""
 
+import ast
 import dataclasses
 import importlib
 import json
@@ -21,10 +22,8 @@ CHOICES = {
 }
 # What may be given anew when a run is resumed, as it changes no result: where the data lies,
 # on what hardware the run goes on, and how it is saved.
-MOVABLE = (
-    "data_dir", "folder", "image", "strategy", "accumulate", "checkpoint_minutes",
-    "keep_checkpoints",
-)  # fmt: skip
+MOVABLE = ("data_dir", "folder", "image", "strategy", "accumulate", "checkpoint_minutes",
+           "keep_checkpoints")  # fmt: skip
 KINDS = {
     int: "a whole number",
     float: "a number",
@@ -33,6 +32,12 @@ KINDS = {
     tuple: "a tuple such as (64, 64) or (False, True)",
     type(None): "None",
 }
+EXCLUSIVE = (
+    ("dataset", "folder"),
+    ("dataset", "image"),
+    ("folder", "image"),
+    ("epochs", "minutes"),
+)
 LARGEST_SIDE = 4096  # pixels
 WIDEST = 2**14  # channels
 LARGEST_INT = 2**31 - 1  # what TensorFlow's int32 holds
@@ -54,17 +59,19 @@ def _are_numbers(values):
     return all(type(value) in (int, float) for value in values)
 
 
-_SIZE = (
-    lambda size: len(size) == 2 and _are_counts(size, LARGEST_SIDE),
-    f"must be two sides of 1 to {LARGEST_SIDE} pixels",
-)
 _SHARE = (lambda value: 0 <= value < 1, "must be in [0, 1)")
 
 # What an option must fulfil, and that in words. Beyond the upper ends is a slip of the
 # keyboard. nan fulfils none of them: no comparison with it is true.
 RULES = {
-    "image_size": _SIZE,
-    "crop_size": _SIZE,
+    "image_size": (
+        lambda size: len(size) == 2 and _are_counts(size, LARGEST_SIDE),
+        f"must be two sides of 1 to {LARGEST_SIDE} pixels",
+    ),
+    "crop_size": (
+        lambda size: len(size) == 2 and _are_counts(size, LARGEST_SIDE),
+        f"must be two sides of 1 to {LARGEST_SIDE} pixels",
+    ),
     "attention": (
         lambda levels: all(level in (0, 1) for level in levels),
         "must be True or False for each of the widths",
@@ -159,9 +166,9 @@ class Config:
 
     def __post_init__(self):
         for name, value in vars(self).items():
-            types = kinds(name)
-            if type(value) not in types and not (float in types and type(value) is int):
-                raise ValueError(f"{flag(name)}: {value!r} is not {in_words(types)}.")
+            kinds = _kinds(name)
+            if type(value) not in kinds and not (float in kinds and type(value) is int):
+                raise ValueError(f"{flag(name)}: {value!r} is not {_in_words(kinds)}.")
             if value == "":
                 raise ValueError(f"{flag(name)}: is empty; give a value or leave the flag out.")
         for name, choices in CHOICES.items():
@@ -180,14 +187,13 @@ class Config:
             raise ValueError("--crop-size: is for crops of one picture; give it with --image.")
 
 
-def kinds(name):
+def _kinds(name):
     """Returns the types that an option may have."""
     kind = typing.get_type_hints(Config)[name]
     return typing.get_args(kind) or (kind,)
 
 
-def in_words(kinds):
-    """Returns the same for a person: "a number or None"."""
+def _in_words(kinds):
     return " or ".join(KINDS[kind] for kind in kinds)
 
 
@@ -208,13 +214,13 @@ def resolve(dataset=None, overrides=()):
         ValueError: an unknown option or an invalid value, on one line.
     """
     options = {name: value for name, value in dict(overrides).items() if value is not None}
+    if "epochs" in options:
+        options.setdefault("minutes", None)  # those of a preset
     names = [field.name for field in dataclasses.fields(Config)]
     for name in options:
         if name not in names:
             raise ValueError(f"--set: unknown option {name!r}. Choose from: {', '.join(names)}.")
     Config(image_size=options.get("image_size"))  # it has to be right to choose a preset by it
-    if "epochs" in options:
-        options.setdefault("minutes", None)  # of a preset
     return dataclasses.replace(preset(dataset, options.get("image_size")), **options)
 
 
@@ -275,3 +281,46 @@ def resumed(run_dir, given):
                 f"{flag(name)}: {value!r} contradicts {getattr(config, name)!r} of {path}."
             )
     return dataclasses.replace(config, **moved)
+
+
+def parse_setting(text):
+    """Parses "key=value" of `--set`, the value as the type of the option: (key, value).
+
+    Raises:
+        ValueError: no "=", an unknown key, or a value of the wrong type.
+    """
+    name, equals, written = text.partition("=")
+    types = typing.get_type_hints(Config)
+    if not equals or name not in types:
+        raise ValueError(
+            f"--set: {text!r} is not KEY=VALUE with one of the keys: {', '.join(types)}."
+        )
+    try:
+        value = ast.literal_eval(written)
+    except Exception:  # whatever Python makes of it
+        value = written  # a bare word is a string
+    if isinstance(value, list):
+        value = tuple(value)
+    kinds = _kinds(name)
+    if float in kinds and type(value) is int and abs(value) < 2**53:  # a float holds it
+        value = float(value)
+    if type(value) not in kinds:
+        raise ValueError(f"--set: {text!r} is not {_in_words(kinds)}.")
+    return name, value
+
+
+def add_settings(given, texts):
+    """Adds the options of `--set` to those given as flags, a dict.
+
+    Raises:
+        ValueError: as `parse_setting`; two values for one option, or options that exclude
+            each other.
+    """
+    for text in texts:
+        name, value = parse_setting(text)
+        if given.get(name) not in (None, value):
+            raise ValueError(f"--set: {text!r} contradicts {given[name]!r}; give one of the two.")
+        given[name] = value
+    for one, other in EXCLUSIVE:
+        if given.get(one) is not None and given.get(other) is not None:
+            raise ValueError(f"{flag(one)}: not allowed with {flag(other)}; give one of the two.")

@@ -1,8 +1,30 @@
 """Editing: pictures in, pictures out, with a model that was trained to draw them."""
 
 import numpy as np
+import tensorflow as tf
 
 from keras_diffusion import generation
+from keras_diffusion.process import mix
+from keras_diffusion.randomness import image_noise
+from keras_diffusion.schedules import rates
+
+
+def noised(model, images, times, seed=0):
+    """Shows pictures on their way to noise, the noise that `img2img` starts from.
+
+    Args:
+        model: `DiffusionModel`, for its schedule.
+        images: (N, H, W, C), uint8 or floats in [0, 1].
+        times: T numbers in [0, 1].
+        seed: of the noise; that of picture i depends only on (seed, i).
+
+    Returns:
+        numpy uint8 (T, N, H, W, C).
+    """
+    x0 = model.codec.encode(tf.convert_to_tensor(images))
+    eps = image_noise(tf.constant(seed), tf.range(len(images)), x0.shape[1:], 0)
+    levels = [rates(model.noise_schedule, t) for t in times]
+    return np.stack([model.codec.decode(mix((x0, eps), level)) for level in levels])
 
 
 def img2img(

@@ -189,10 +189,9 @@ def draw_images(
         start = codec.encode(endpoints)
         if sampler in samplers.HOLDING:
             options["endpoint"] = start
-    first = 1.0 if images is None else strength
     if images is not None:
         start = mix((codec.encode(images), start), schedules.rates(schedule, strength))
-    times = grids.uniform_logsnr(schedule, num_steps, first)
+    times = grids.uniform_logsnr(schedule, num_steps, 1.0 if images is None else strength)
     result = run(denoiser, schedule, start, times, **options)
     return codec.decode(result if num_frames is None else result[1])
 

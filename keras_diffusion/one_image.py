@@ -4,7 +4,6 @@ The network is trained on crops and consists of convolutions alone, so that it d
 any size. What is measured and drawn here has the size of the whole picture.
 """
 
-import csv
 from pathlib import Path
 
 import keras
@@ -13,7 +12,7 @@ import numpy as np
 from keras_diffusion import build, images, plotting
 from keras_diffusion.editing import img2img
 from keras_diffusion.evaluation import restoration
-from keras_diffusion.files import whole_file
+from keras_diffusion.recording import write_table
 
 LEVELS = (0.3, 0.5, 0.7, 0.9)  # times that the picture is noised to
 WATCHED = 0.5  # the one that is measured after each epoch
@@ -70,7 +69,39 @@ class Restoration(keras.callbacks.Callback):
 def restoration_callback(model, picture, config, budget):
     """Returns the `Restoration` of a run; `model` is the one in training."""
     whole = build.resized(model, config, picture.shape)
-    return Restoration(whole, picture, budget, **_drawing(config))
+    return Restoration(whole, picture, budget, **drawing(config))
+
+
+def reconstructions(model, picture, **options):
+    """Noises a picture to each of `LEVELS`, and brings it back.
+
+    Returns:
+        (noised, reconstructed, table): uint8 (levels, H, W, C) twice, and for each level a dict
+        of "t", "noised_psnr", "noised_ssim", "reconstructed_psnr" and "reconstructed_ssim", see
+        `restoration.compare`.
+    """
+    pairs = [reconstruct(model, picture, t, **options) for t in LEVELS]
+    noised, reconstructed = map(np.stack, zip(*pairs, strict=True))
+    table = [{"t": t} for t in LEVELS]
+    for name, drawn in (("noised", noised), ("reconstructed", reconstructed)):
+        for score, values in restoration.compare(drawn, picture).items():
+            for row, value in zip(table, values, strict=True):
+                row[f"{name}_{score}"] = float(value)
+    return noised, reconstructed, table
+
+
+def variations(model, picture, **options):
+    """Draws a picture anew from each of `VARIED`: uint8 (times, VARIATIONS, H, W, C)."""
+    copies = np.stack([picture] * VARIATIONS)
+    return np.stack([img2img(model, copies, strength=t, **options) for t in VARIED])
+
+
+def of_another_size(model, config, picture, count=2):
+    """Draws pictures from noise that are wider than the picture, by `WIDER`: uint8 (N, H, W, C)."""
+    height, width, channels = picture.shape
+    multiple = 2 ** (len(config.widths) - 1)
+    wide = int(WIDER * width) // multiple * multiple
+    return build.resized(model, config, (height, wide, channels)).generate(count, **drawing(config))
 
 
 def draw(model, picture, config, run_dir):
@@ -80,58 +111,34 @@ def draw(model, picture, config, run_dir):
         model: `DiffusionModel` of the picture's shape, trained.
         picture: uint8 (H, W, C).
         config: its `Config`.
-        run_dir: folder for reconstruction.png and .csv, variations.png, other_size.png and
-            quality.png.
+        run_dir: folder of the run, with its history.csv.
     """
-    run_dir = Path(run_dir)
-    options = _drawing(config)
-    _draw_reconstructions(model, picture, run_dir, options)
-    copies = np.stack([picture] * VARIATIONS)
-    rows = [img2img(model, copies, strength=t, **options) for t in VARIED]
+    run_dir, options = Path(run_dir), drawing(config)
+    noised, reconstructed, table = reconstructions(model, picture, **options)
+    write_table(table, run_dir / "reconstruction.csv")
     plotting.picture_table(
-        rows,
+        [[picture, *noised], [None, *reconstructed]],
+        run_dir / "reconstruction.png",
+        row_titles=["noised", "reconstructed"],
+        column_titles=["the picture", *(f"t = {t:g}" for t in LEVELS)],
+        notes=[[None, *(note(row, name) for row in table)] for name in ("noised", "reconstructed")],
+    )
+    plotting.picture_table(
+        variations(model, picture, **options),
         run_dir / "variations.png",
         row_titles=[f"from t = {t:g}" for t in VARIED],
         column_titles=[f"noise {number + 1}" for number in range(VARIATIONS)],
     )
-    height, width, channels = picture.shape
-    multiple = 2 ** (len(config.widths) - 1)
-    wider = build.resized(
-        model, config, (height, int(WIDER * width) // multiple * multiple, channels)
-    )
-    drawn = wider.generate(3, **options)
-    images.save_png(run_dir / "other_size.png", images.grid(drawn, columns=1))
+    wide = of_another_size(model, config, picture)
+    images.save_png(run_dir / "other_size.png", images.grid(wide, columns=1))
     plotting.restoration_curves(run_dir / "history.csv", run_dir / "quality.png")
 
 
-def _draw_reconstructions(model, picture, run_dir, options):
-    pairs = [reconstruct(model, picture, t, **options) for t in LEVELS]
-    table = []
-    for t, pair in zip(LEVELS, pairs, strict=True):
-        scores = restoration.compare(np.stack(pair), picture)
-        row = {"t": t}
-        for index, name in enumerate(("noised", "reconstructed")):
-            row.update({f"{name}_{score}": float(scores[score][index]) for score in scores})
-        table.append(row)
-    with whole_file(run_dir / "reconstruction.csv") as part, open(part, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
-    plotting.picture_table(
-        [[picture, *(noised for noised, _ in pairs)], [None, *(restored for _, restored in pairs)]],
-        run_dir / "reconstruction.png",
-        row_titles=["noised", "reconstructed"],
-        column_titles=["the picture", *(f"t = {t:g}" for t in LEVELS)],
-        notes=[
-            [None, *(_note(row, "noised") for row in table)],
-            [None, *(_note(row, "reconstructed") for row in table)],
-        ],
-    )
-
-
-def _note(row, name):
+def note(row, name):
+    """Returns in words what the table of `reconstructions` says of "noised" or "reconstructed"."""
     return f"PSNR {row[f'{name}_psnr']:.1f} dB, SSIM {row[f'{name}_ssim']:.2f}"
 
 
-def _drawing(config):
+def drawing(config):
+    """Returns how a run on one picture draws: options of `generate` and `img2img`."""
     return {name: getattr(config, name) for name in ("sampler", "num_steps", "seed")}

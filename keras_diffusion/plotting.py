@@ -66,7 +66,8 @@ def picture_table(rows, path, *, row_titles, column_titles, notes=None):
         notes: None, or for each picture what is written below it, or None.
     """
     height, width = next(image for row in rows for image in row if image is not None).shape[:2]
-    size = 2.0 * len(column_titles), (2.0 * height / width + 0.3) * len(rows) + 0.3  # inches
+    high = 2.0 * height / width + (0.25 if notes else 0.05)  # inches, of 2 across
+    size = 2.0 * len(column_titles), high * len(rows) + 0.3
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), len(column_titles), squeeze=False)
     for i, row in enumerate(rows):
@@ -99,7 +100,7 @@ def restoration_curves(history_csv, path):
         axes.plot(minutes, [float(row[name]) for row in rows], marker="o", ms=3)
         axes.set(xlabel="minutes of training", ylabel=label, xlim=(0, None))
         axes.grid(alpha=0.3)
-    figure.suptitle("The picture, brought back from t = 0.5", fontsize=10)
+    figure.suptitle("The picture, reconstructed from t = 0.5", fontsize=10)
     _save(figure, path)
 
 

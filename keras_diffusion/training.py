@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_diffusion import (
@@ -20,11 +19,9 @@ from keras_diffusion import (
     records,
 )
 from keras_diffusion.callbacks import TrainingStopped
+from keras_diffusion.editing import noised
 from keras_diffusion.export import check_target, export_saved_model
-from keras_diffusion.process import mix
-from keras_diffusion.randomness import image_noise
 from keras_diffusion.recording import write_history
-from keras_diffusion.schedules import rates
 
 FIFTHS = tuple(i / 5 for i in range(6))  # stages of forward.png and backward.png
 
@@ -159,7 +156,7 @@ def _finish(model, config, data, run_dir, export_dir):
     if data.picture is None:
         shown = next(iter(data.validation))["image"][:6]
     else:
-        shown = tf.constant(data.picture[None])
+        shown = data.picture[None]
         model = build.resized(model, config, data.picture.shape)
         one_image.draw(model, data.picture, config, run_dir)
     _draw_processes(model, config, shown, run_dir)
@@ -175,11 +172,9 @@ def _finish(model, config, data, run_dir, export_dir):
 
 def _draw_processes(model, config, images, run_dir):
     """Writes forward.png of these images and backward.png, every fifth of the way."""
-    x0 = model.codec.encode(images)
-    eps = image_noise(tf.constant(config.seed), tf.range(tf.shape(x0)[0]), model.image_shape, 0)
-    forward = [model.codec.decode(mix((x0, eps), rates(model.noise_schedule, t))) for t in FIFTHS]
+    forward = noised(model, images, FIFTHS, config.seed)
     titles = [f"t = {t:.1f}" for t in FIFTHS]
-    plotting.process_strip(np.stack(forward), titles, run_dir / "forward.png")
+    plotting.process_strip(forward, titles, run_dir / "forward.png")
     backward = model.generate(6, num_frames=5, **fitting.drawing(config, model.num_classes > 0))
     titles = [f"{i * config.num_steps // 5} steps" for i in range(6)]
     plotting.process_strip(backward, titles, run_dir / "backward.png")

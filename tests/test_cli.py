@@ -25,7 +25,6 @@ from keras_diffusion.networks import NETWORKS
 from keras_diffusion.process import LOSS_WEIGHTINGS, PREDICTION_TYPES
 from keras_diffusion.samplers import SAMPLERS
 from keras_diffusion.schedules import SCHEDULES
-from keras_diffusion.settings import parse_setting
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = shlex.split(
@@ -94,10 +93,10 @@ def test_choices_are_those_of_the_tables():
 
 
 def test_settings_are_parsed_as_the_type_of_the_option():
-    parsed = dict(map(parse_setting, ["widths=[8, 16]", "dropout=0", "minutes=3"]))
+    parsed = dict(map(configuration.parse_setting, ["widths=[8, 16]", "dropout=0", "minutes=3"]))
     assert parsed == {"widths": (8, 16), "dropout": 0.0, "minutes": 3.0}
     assert type(parsed["dropout"]) is float
-    parsed = parse_setting("guidance_interval=(0.1,0.8)")
+    parsed = configuration.parse_setting("guidance_interval=(0.1,0.8)")
     assert configuration.resolve("digits", [parsed]).guidance_interval == (0.1, 0.8)
 
 
@@ -279,7 +278,8 @@ def test_commands_of_the_readme_are_understood():
     for script, *arguments in scripts:
         if script == "train.py":
             flags = vars(train.parser().parse_args(arguments))
-            assert flags["dataset"] or flags["folder"] or flags["resume"] is not None
+            given = [flags[name] for name in ("dataset", "folder", "image", "resume")]
+            assert any(value is not None for value in given)
         elif script == "sample.py":
             sample.parse(arguments)
     targets = (ROOT / "Makefile").read_text()

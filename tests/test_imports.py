@@ -46,7 +46,6 @@ SIDE = {
     "precision": (set(), 2),
     "data": ({"registry"}, 5),
     "config": ({"registry"}, 5),
-    "settings": ({"config"}, 5),
     "configs": ({"registry", "config"}, 5),
 }
 # Importer: neighbours on its own floor that it may use, one way only.

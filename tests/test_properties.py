@@ -24,7 +24,6 @@ from keras_diffusion import config as configuration
 from keras_diffusion.config import CHOICES, LARGEST_SIDE, RULES, Config
 from keras_diffusion.data import splits
 from keras_diffusion.schedules import FLOOR, SCHEDULES, logsnr, rates, time_of_logsnr
-from keras_diffusion.settings import parse_setting
 
 settings.register_profile(
     "repeatable", derandomize=True, deadline=None, database=None, max_examples=60
@@ -52,6 +51,7 @@ allowed = {
     **{name: st.sampled_from(choices) for name, choices in CHOICES.items()},
     "dataset": words,
     "folder": st.none() | words,
+    "image": st.none() | words,
     "image_size": st.none() | st.tuples(sides, sides),
     "channels": st.sampled_from([None, 1, 3, 4]),
     "limit": st.none() | counts,
@@ -99,14 +99,14 @@ def test_a_setting_of_every_type_comes_back(data):
         with contextlib.suppress(Exception):
             ast.literal_eval(written)
             written = repr(value)
-    parsed = parse_setting(f"{name}={written}")
+    parsed = configuration.parse_setting(f"{name}={written}")
     assert parsed == (name, value)
     assert type(parsed[1]) is kind
 
 
 @given(st.integers(-(2**53) + 1, 2**53 - 1))
 def test_whole_numbers_are_numbers(value):
-    name, parsed = parse_setting(f"learning_rate={value}")
+    name, parsed = configuration.parse_setting(f"learning_rate={value}")
     assert type(parsed) is float
     assert parsed == value
 
@@ -119,7 +119,7 @@ def test_whole_numbers_are_numbers(value):
 @example("epochs", "=", "\0")
 def test_any_text_is_a_setting_or_one_line(name, equals, written):
     try:
-        name, value = parse_setting(name + equals + written)
+        name, value = configuration.parse_setting(name + equals + written)
     except ValueError as error:
         assert one_line(error)
     else:
