@@ -117,7 +117,7 @@ TRAIN = [
     ("schedule", "--schedule quick", "--schedule.*quick.*cosine", None),
     ("prediction type", "--prediction-type z", "--prediction-type.*'z'.*eps", None),
     ("precision", "--precision float16", "--precision.*'float16'.*float32", None),
-    ("sampler", "--set sampler=dpm", "--sampler: unknown 'dpm'. Choose from: ddim", None),
+    ("sampler", "--set sampler=dpm", "--sampler: unknown 'dpm'. Choose from: cold", None),
     ("flag", "--frobnicate", "unrecognized arguments: --frobnicate", None),
     # one picture
     ("image, missing", "--image rose.jpg", "--image rose.jpg: there is no picture 'rose.jpg'", None),
