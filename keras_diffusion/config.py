@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import importlib
+import itertools
 import json
 import re
 import typing
@@ -32,12 +33,7 @@ KINDS = {
     tuple: "a tuple such as (64, 64) or (False, True)",
     type(None): "None",
 }
-EXCLUSIVE = (
-    ("dataset", "folder"),
-    ("dataset", "image"),
-    ("folder", "image"),
-    ("epochs", "minutes"),
-)
+EXCLUSIVE = (("dataset", "folder", "image"), ("epochs", "minutes"))
 LARGEST_SIDE = 4096  # pixels
 WIDEST = 2**14  # channels
 LARGEST_INT = 2**31 - 1  # what TensorFlow's int32 holds
@@ -65,10 +61,6 @@ _SHARE = (lambda value: 0 <= value < 1, "must be in [0, 1)")
 # keyboard. nan fulfils none of them: no comparison with it is true.
 RULES = {
     "image_size": (
-        lambda size: len(size) == 2 and _are_counts(size, LARGEST_SIDE),
-        f"must be two sides of 1 to {LARGEST_SIDE} pixels",
-    ),
-    "crop_size": (
         lambda size: len(size) == 2 and _are_counts(size, LARGEST_SIDE),
         f"must be two sides of 1 to {LARGEST_SIDE} pixels",
     ),
@@ -105,6 +97,7 @@ RULES = {
         "must be two times, 0 <= low <= high <= 1, such as (0.1, 0.8)",
     ),
 }
+RULES["crop_size"] = RULES["image_size"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -321,6 +314,6 @@ def add_settings(given, texts):
         if given.get(name) not in (None, value):
             raise ValueError(f"--set: {text!r} contradicts {given[name]!r}; give one of the two.")
         given[name] = value
-    for one, other in EXCLUSIVE:
+    for one, other in (pair for group in EXCLUSIVE for pair in itertools.combinations(group, 2)):
         if given.get(one) is not None and given.get(other) is not None:
             raise ValueError(f"{flag(one)}: not allowed with {flag(other)}; give one of the two.")

@@ -120,7 +120,7 @@ TRAIN = [
     ("sampler", "--set sampler=dpm", "--sampler: unknown 'dpm'. Choose from: cold", None),
     ("flag", "--frobnicate", "unrecognized arguments: --frobnicate", None),
     # one picture
-    ("image, missing", "--image rose.jpg", "--image rose.jpg: there is no picture 'rose.jpg'", None),
+    ("image, missing", "--image x.jpg", "--image x.jpg: there is no picture .x.jpg.", None),
     ("image ''", "--image ''", "--image: is empty; give a value", None),
     ("image, a folder", "--image pets", "'pets' cannot be read: not a file",
      lambda: pathlib.Path("pets").mkdir()),
