@@ -1,5 +1,7 @@
 """From a Config to objects: the only file that knows both."""
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
@@ -94,6 +96,7 @@ def resized(trained, config, image_shape):
     Raises:
         ValueError: a size that the network cannot take.
     """
+    config = dataclasses.replace(config, crop_size=None)  # it is not what is wrong with a size
     other = model(config, image_shape, trained.num_classes)
     other.network.set_weights(trained.network.get_weights())
     other.ema_network.set_weights(trained.ema_network.get_weights())

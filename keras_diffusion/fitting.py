@@ -125,9 +125,10 @@ def drawing(config, labelled):
 
 def _shown(model, config, run_dir):
     """Callbacks for whoever watches."""
+    num_images = 40 if 1 < model.num_classes <= 12 else 36
     preview = callbacks.SampleGrid(
         run_dir / "samples",
-        num_images=40 if 1 < model.num_classes <= 12 else 36,
+        num_images=9 if config.image else num_images,  # crops are large, and runs short
         max_share=0.05,
         log_dir=run_dir / "logs" / "samples",
         **drawing(config, model.num_classes > 0),

@@ -1,7 +1,9 @@
 """A run on one picture: how well the picture comes back from noise, and what else is drawn.
 
 The network is trained on crops and consists of convolutions alone, so that it draws pictures of
-any size. What is measured and drawn here has the size of the whole picture.
+any size. What is measured and drawn here has the size of the whole picture. Its normalisation
+takes statistics of all that it sees, of a crop in training and of the picture here; the larger the
+crops, the nearer the two.
 """
 
 from pathlib import Path
