@@ -46,6 +46,14 @@ def test_a_run_leaves_what_it_says(run_dir):
     noised = [row["noised_psnr"] for row in rows]
     assert noised == sorted(noised, reverse=True) and 5 < noised[-1] < noised[0] < 20
     assert all(0 < row["reconstructed_ssim"] < 1 for row in rows)
+    arrays = np.load(run_dir / "pictures.npz")
+    shapes = {name: arrays[name].shape[:-3] for name in arrays}
+    assert shapes == {
+        "picture": (), "forward": (6, 1), "backward": (6, 6), "noised": (4,),
+        "reconstructed": (4,), "variations": (4, 4), "wide": (2,),
+    }  # fmt: skip
+    assert arrays["wide"].shape == (2, 32, 72, 3)
+    np.testing.assert_array_equal(arrays["forward"][0, 0], arrays["picture"])
 
 
 def test_history_has_the_quality_of_each_epoch(run_dir):

@@ -5,51 +5,52 @@ import numpy as np
 from keras_diffusion import one_image
 from studies import figures
 from studies.one_image import CLEAR, IDENTIFIABLE
+from studies.one_image.measure import PICTURES
 
 
 def draw(results, kept, folder):
-    """Writes forward, backward, reconstruction, quality, variations and wide, as PNG."""
+    """Writes quality, forward, backward, reconstruction, variations and wide, as PNG."""
     last = results["trainings"][-1]
     _quality(results["trainings"], folder / "quality.png")
-    arrays = {
-        name: kept.array(last["stage"], f"{name}.npy")
-        for name in ("picture", "forward", "backward", "noised", "reconstructed", "variations")
-    }
-    wide = kept.array(last["stage"], "wide.npy")
-    if wide is None:
-        return
-    times = [f"t = {t:g}" for t in np.linspace(0, 1, len(arrays["forward"]))]
-    strip = figures.grids([_alone(arrays["forward"])], [""], times)
-    figures.save(strip, folder / "forward.png")
-    way = arrays["backward"]
-    steps = [f"{100 * i // (len(way) - 1)}% of the steps" for i in range(len(way))]
-    rows = [_alone(way[:, number]) for number in range(way.shape[1])]
-    names = [f"noise {number + 1}" for number in range(len(rows))]
-    figures.save(figures.grids(rows, names, steps), folder / "backward.png")
-    _reconstruction(arrays, last["table"], folder / "reconstruction.png")
-    rows = [_alone(row) for row in arrays["variations"]]
+    drawn = kept.array(last["stage"], f"run/{PICTURES}")
+    if drawn is not None:  # else the figures of before stay as they are
+        _strips(drawn, folder)
+        _reconstruction(drawn, last["table"], folder / "reconstruction.png")
+        _new_pictures(drawn, folder)
+
+
+def _strips(drawn, folder):
+    forward, backward = drawn["forward"][:, 0], drawn["backward"][:, :2]
+    times = [f"t = {t:g}" for t in np.linspace(0, 1, len(forward))]
+    _table([forward], [""], times, 1.8, folder / "forward.png")
+    steps = [f"{100 * i // (len(backward) - 1)}% of the steps" for i in range(len(backward))]
+    _table(backward.swapaxes(0, 1), ["noise 1", "noise 2"], steps, 1.6, folder / "backward.png")
+
+
+def _new_pictures(drawn, folder):
     names = [f"from t = {t:g}" for t in one_image.VARIED]
     columns = [f"noise {number + 1}" for number in range(one_image.VARIATIONS)]
-    figures.save(figures.grids(rows, names, columns, inches=2.4), folder / "variations.png")
-    figures.save(
-        figures.grids([_alone(wide)], [""], [""] * len(wide), inches=4), folder / "wide.png"
-    )
+    _table(drawn["variations"], names, columns, 1.3, folder / "variations.png")
+    wide = drawn["wide"]
+    _table([wide], [""], [f"noise {i + 1}" for i in range(len(wide))], 3.0, folder / "wide.png")
 
 
-def _alone(images):
-    """uint8 (N, H, W, C) -> N sets of one picture."""
-    return list(images[:, None])
-
-
-def _reconstruction(arrays, table, path):
-    rows = [[arrays["picture"][None], *_alone(arrays["noised"])]]
-    rows.append([None, *_alone(arrays["reconstructed"])])
+def _reconstruction(drawn, table, path):
+    rows = [[drawn["picture"], *drawn["noised"]], [None, *drawn["reconstructed"]]]
     titles = ["the picture", *(f"t = {t:g}" for t in one_image.LEVELS)]
-    figure = figures.grids(rows, ["noised", "reconstructed"], titles, inches=2.4)
-    places = np.reshape(figure.axes, (2, -1))
-    for name, row in zip(("noised", "reconstructed"), places, strict=True):
-        for scores, axes in zip(table, row[1:], strict=True):
-            axes.set_xlabel(one_image.note(scores, name), fontsize=8)
+    names = ["noised", "reconstructed"]
+    notes = [[None, *(one_image.note(scores, name) for scores in table)] for name in names]
+    _table(rows, names, titles, 1.8, path, notes)
+
+
+def _table(rows, names, titles, inches, path, notes=None):
+    """Draws pictures in a table; `inches` is the width of one of 2:3, others have its area."""
+    height, width = rows[0][0].shape[:2]
+    inches *= (width / height / 1.5) ** 0.5
+    sets = [[None if image is None else image[None] for image in row] for row in rows]
+    figure = figures.grids(sets, names, titles, inches=inches)
+    for axes, note in zip(figure.axes, np.ravel(notes) if notes else (), strict=False):
+        axes.set_xlabel(note or "", fontsize=8)
     figures.save(figure, path)
 
 
@@ -57,7 +58,7 @@ def _quality(trainings, path):
     figure, [[left, right]] = figures.sheet(columns=2, width=4.8, height=3.4)
     for axes, name, label in ((left, "psnr", "PSNR (dB)"), (right, "ssim", "SSIM (1: equal)")):
         curves = {
-            f"a training of {training['curve'][-1]['minutes']:.0f} minutes": (
+            f"a training of {training['curve'][-1]['minutes']:.1f} minutes": (
                 [point["minutes"] for point in training["curve"]],
                 [point[name] for point in training["curve"]],
             )
