@@ -50,7 +50,7 @@ def parser(name, study):
     add("--seed", type=int, default=0)
     add("--data-dir", help="where tfds keeps its data")
     add("--out", type=Path, help=f"folder of page and figures (studies/results/{name})")
-    add("--work", type=Path, help=f"folder of what is kept between runs (runs/studies/{name})")
+    add("--work", type=Path, help="folder of what is kept between runs (runs/studies)")
     add("--fresh", action="store_true", help="make anew what earlier runs have kept")
     add("--report", action="store_true", help="only draw and write again, from results.json")
     add("--tiny", action="store_true", help="toy sizes, to see that all works")
@@ -70,7 +70,7 @@ def main(name, arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     given = flags.parse_args(arguments)
     toy = "-tiny" if given.tiny else ""  # toys never take the place of what was measured
-    work = given.work or Path("runs", "studies", f"{name}{toy}")
+    work = (given.work or Path("runs", "studies")) / f"{name}{toy}"
     out = given.out or (work / "results" if given.tiny else ROOT / "studies" / "results" / name)
     try:
         if given.report:

@@ -44,7 +44,8 @@ SIDE = {
     "distribution": ({"registry"}, 2),
     "precision": (set(), 2),
     "data": ({"registry"}, 5),
-    "config": ({"registry"}, 5),
+    "rules": (set(), 5),
+    "config": ({"registry", "rules"}, 5),
     "configs": ({"registry", "config"}, 5),
 }
 # Importer: neighbours on its own floor that it may use, one way only.

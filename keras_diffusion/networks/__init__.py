@@ -1,7 +1,8 @@
 """Networks: functional builders, {"x", "logsnr"[, "label"]} -> prediction of the shape of x."""
 
+from keras_diffusion.networks.cnn import cnn
 from keras_diffusion.networks.unet import unet
 
-NETWORKS = {"unet": unet}
+NETWORKS = {"unet": unet, "cnn": cnn}
 
-__all__ = ["NETWORKS", "unet"]
+__all__ = ["NETWORKS", "cnn", "unet"]
