@@ -46,7 +46,8 @@ def parser(name, study):
     add = flags.add_argument
     length = flags.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=positive(int), help="of each training")
-    length.add_argument("--minutes", type=positive(float), help="for the whole study instead")
+    minutes_help = getattr(study, "MINUTES_HELP", "for the whole study instead")
+    length.add_argument("--minutes", type=positive(float), help=minutes_help)
     add("--seed", type=int, default=0)
     add("--data-dir", help="where tfds keeps its data")
     add("--out", type=Path, help=f"folder of page and figures (studies/results/{name})")

@@ -3,6 +3,7 @@
 import os
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from keras_diffusion import images as pictures
 from keras_diffusion.files import whole_file
@@ -94,3 +95,22 @@ def save(figure, path):
             if os.path.getsize(part) <= MOST_BYTES:
                 return
         raise ValueError(f"{path}: more than {MOST_BYTES} bytes; draw fewer pictures.")
+
+
+def save_gif(frames, path, seconds):
+    """Writes a GIF that goes on forever.
+
+    Args:
+        frames: list of uint8 (H, W) or (H, W, 3).
+        path: of the GIF.
+        seconds: that each frame is shown; the last one three times as long.
+
+    Raises:
+        ValueError: it is larger than `MOST_BYTES`.
+    """
+    first, *others = [Image.fromarray(frame) for frame in frames]
+    shown = [int(1000 * seconds)] * len(others) + [int(3000 * seconds)]
+    with whole_file(path) as part:
+        first.save(part, append_images=others, save_all=True, duration=shown, loop=0)
+        if os.path.getsize(part) > MOST_BYTES:
+            raise ValueError(f"{path}: more than {MOST_BYTES} bytes; take fewer frames.")

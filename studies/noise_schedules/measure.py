@@ -26,8 +26,8 @@ def measure(settings, kept, data_dir):
     kept.stage("forward", lambda folder: _forward(real["train_images"][0], settings, folder))
     data = training.Data(real, settings)
     steps = training.steps_of_a_round(data, settings, kept)
-    rounds = settings.parts * settings.rounds
-    kept.tell(f"{rounds * steps} steps of {settings.batch_size} images with each schedule")
+    in_all = settings.parts * settings.rounds * steps
+    kept.tell(f"{in_all} steps of {settings.batch_size} images with each schedule")
     trainings = {
         name: training.Training(name, data, settings, kept, steps).run()
         for name in settings.schedules
@@ -40,10 +40,10 @@ def measure(settings, kept, data_dir):
             "train_images": len(real["train_images"]),
             "batch_size": settings.batch_size,
             "learning_rate": settings.learning_rate,
-            "steps": rounds * steps,
-            "epochs": rounds * steps / data.steps_per_epoch,
+            "steps": in_all,
+            "epochs": in_all / data.steps_per_epoch,
             "parts": settings.parts,
-            "rounds": rounds,
+            "rounds": settings.rounds,
             "shown": list(settings.shown),
             "curve_steps": settings.curve_steps,
             "chain_steps": settings.chain_steps,
