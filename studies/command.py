@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -117,8 +118,14 @@ def measure(name, settings, given, work, out):
     }
     out.mkdir(parents=True, exist_ok=True)
     with whole_file(out / RESULTS) as part:
-        Path(part).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        Path(part).write_text(as_text(record) + "\n", encoding="utf-8")
     return json.loads(json.dumps(record))
+
+
+def as_text(record):
+    """Returns JSON with lists of numbers on one line each."""
+    text = json.dumps(record, indent=1)
+    return re.sub(r"\[[\s\d.,e+-]+\]", lambda found: " ".join(found[0].split()), text)
 
 
 def read(out):

@@ -12,52 +12,59 @@ from keras_diffusion.randomness import image_noise
 PLAIN_MOST = 50  # steps, beyond which plain Keras is not timed
 
 
-def seconds(model, settings):
-    """Times DDIM without labels, three ways.
+def ways(model, num_images, seed):
+    """Returns {way: times -> x}, three ways to draw the same pictures by DDIM.
+
+    "compiled" has the loop in the graph; "calls" calls a graph of one step from Python; "plain"
+    runs one Keras operation after the other.
 
     Args:
         model: a `DiffusionModel` without labels.
-        settings: `Settings`.
-
-    Returns:
-        {way: {num_steps: seconds}}: "compiled" has the loop in the graph; "calls" calls a graph of
-        one step from Python; "plain" runs one step after the other as Keras operations.
+        num_images: drawn at once.
+        seed: int.
     """
     schedule = model.noise_schedule
-    start = image_noise(
-        tf.constant(settings.seed), tf.range(settings.loop_pictures), model.image_shape, 0
-    )
+    start = image_noise(tf.constant(seed), tf.range(num_images), model.image_shape, 0)
     quick, plain = (
         make_denoiser(network, schedule, model.prediction_type, clip=model.codec.clip)
         for network in (model.graphs.network(), model.ema_network)
     )
-    times_spec = tf.TensorSpec((None,), tf.float32)
-    compiled = tf.function(
-        lambda x, times: samplers.ddim(quick, schedule, x, times),
-        input_signature=[tf.TensorSpec(start.shape, tf.float32), times_spec],
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec(start.shape, tf.float32),
+            tf.TensorSpec((None,), tf.float32),
+        ]
     )
+    def compiled(x, times):
+        return samplers.ddim(quick, schedule, x, times)
 
-    def whole(times):
-        return compiled(start, times)
+    def uncompiled(x, times):
+        return samplers.ddim(plain, schedule, x, times)
 
-    def in_calls(times):
-        x = start
-        for step in range(len(times) - 1):
-            x = compiled(x, times[step : step + 2])
-        return x
+    def one_by_one(draw):
+        def drawn(times):
+            x = start
+            for step in range(len(times) - 1):
+                x = draw(x, times[step : step + 2])
+            return x
 
-    def in_plain_calls(times):
-        x = start
-        for step in range(len(times) - 1):
-            x = samplers.ddim(plain, schedule, x, times[step : step + 2])
-        return x
+        return drawn
 
-    ways = {"compiled": whole, "calls": in_calls, "plain": in_plain_calls}
+    return {
+        "compiled": lambda times: compiled(start, times),
+        "calls": one_by_one(compiled),
+        "plain": one_by_one(uncompiled),
+    }
+
+
+def seconds(model, settings):
+    """Returns {way: {num_steps: seconds}}, see `ways`."""
     found = {}
-    for name, draw in ways.items():
-        draw(uniform_logsnr(schedule, 1))  # traces
+    for name, draw in ways(model, settings.loop_pictures, settings.seed).items():
+        draw(uniform_logsnr(model.noise_schedule, 1))  # traces
         found[name] = {
-            num_steps: _seconds(draw, uniform_logsnr(schedule, num_steps))
+            num_steps: _seconds(draw, uniform_logsnr(model.noise_schedule, num_steps))
             for num_steps in settings.loop_steps
             if name != "plain" or num_steps <= PLAIN_MOST
         }

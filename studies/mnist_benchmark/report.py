@@ -100,7 +100,8 @@ def report(results):
         "features of a classifier of digits (right about "
         f"{results['classifier']['test_accuracy']:.1%} of held-out ones), with what other pictures "
         "would change in it. Sure: pictures that the classifier gives one class above 90%. The "
-        "losses are of other targets at other noise levels: they do not compare. Seconds per "
+        "losses are of other targets at other noise levels: they do not compare. Each was trained "
+        "once: what another seed would change is not known. Seconds per "
         "sample are of 32 at once. Published, of the original in PyTorch on another machine: "
         f"{number(quoted['epoch'])} s per epoch, {number(quoted['sample'])} s per sample.",
         picture("losses.png", "Loss after every tenth of an epoch"),

@@ -44,7 +44,8 @@ class Settings:
         final_pictures: the same, after the last.
         chain_pictures: drawn as the study drew, in a chain of `chain_steps`.
         validation: images after each round; the last value is over ten times as many.
-        tests: Kolmogorov-Smirnov tests of each step.
+        tests: Kolmogorov-Smirnov tests of each step that is tested.
+        test_every: steps from one to the next of them.
         sizes: numbers of pixels in a test.
     """
 
@@ -66,6 +67,7 @@ class Settings:
     chain_steps: int = NUM_TIMESTEPS
     validation: int = 256
     tests: int = 5
+    test_every: int = 1
     sizes: tuple = (100, 1000, 10_000, 100_000)
 
 
@@ -84,6 +86,7 @@ TINY = {
     "chain_steps": 10,
     "validation": 16,
     "tests": 1,
+    "test_every": 50,
     "sizes": (100,),
 }
 

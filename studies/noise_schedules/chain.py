@@ -1,5 +1,6 @@
 """Drawing as the study drew: the whole chain of DDPM, one step for each of its betas."""
 
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -8,6 +9,8 @@ from keras_diffusion.grids import uniform_t
 from keras_diffusion.randomness import image_noise
 from keras_diffusion.samplers import ddpm
 from keras_diffusion.schedules import rates
+
+BATCH = 64  # pictures at once
 
 
 def draw(model, num_images, num_steps, seed, num_frames):
@@ -19,17 +22,18 @@ def draw(model, num_images, num_steps, seed, num_frames):
 
     Args:
         model: `DiffusionModel`.
-        num_images: how many, all at once.
+        num_images: how many.
         num_steps: of the chain.
         seed: int.
         num_frames: stages of the way to return.
 
     Returns:
-        (images, frames), uint8 (N, H, W, C) and (num_frames + 1, N, H, W, C).
+        (images, frames), uint8 (N, H, W, C), and of the first pictures (num_frames + 1, at most
+        BATCH, H, W, C).
     """
     schedule, shape = model.noise_schedule, model.image_shape
 
-    @tf.function
+    @tf.function(input_signature=[tf.TensorSpec((), tf.int32), tf.TensorSpec((None,), tf.int32)])
     def chain(seed, indices):
         times = uniform_t(schedule, num_steps)
         denoiser = make_denoiser(model.graphs.network(), schedule, model.prediction_type)
@@ -45,5 +49,8 @@ def draw(model, num_images, num_steps, seed, num_frames):
         x, frames = ddpm(denoiser, schedule, start, times, noise_fn=noise, num_frames=num_frames)
         return model.codec.decode(x), model.codec.decode(frames)
 
-    images, frames = chain(tf.constant(seed), tf.range(num_images))
-    return images.numpy(), frames.numpy()
+    batches = [
+        chain(tf.constant(seed), tf.range(first, min(first + BATCH, num_images)))
+        for first in range(0, num_images, BATCH)
+    ]
+    return np.concatenate([images for images, _ in batches]), batches[0][1].numpy()

@@ -21,7 +21,7 @@ def draw(results, kept, folder):
     names = plan["schedules"]
     curves = {
         "schedules": _schedules(names),
-        "normality": _normality(results["normality"], names),
+        "normality": _normality(results["normality"], plan),
         "losses": _losses(results["trainings"], plan),
         "distances": _distances(results, plan),
     }
@@ -50,9 +50,9 @@ def _schedules(names):
     return figure
 
 
-def _normality(found, names):
+def _normality(found, plan):
     figure, [places] = figures.sheet(columns=2)
-    steps = range(1, NUM_TIMESTEPS + 1)
+    steps, names = forward.tested(plan["test_every"]), plan["schedules"]
     for axes, key, title in (
         (places[0], "p", "1000 pixels of many digits, as defined"),
         (places[1], "study_p", "784 pixels of one digit, as in the study's code"),

@@ -8,7 +8,7 @@ from keras_diffusion.schedules import SCHEDULES, rates
 from studies.noise_schedules import NUM_TIMESTEPS
 
 STAGES = 5  # of the pictures: every 200 of 1000 steps
-COARSE = 10  # steps between those that many pixels are tested at
+COARSE = 10  # times as far apart are the steps that other numbers of pixels are tested at
 POOLED = 1000  # images whose pixels are drawn from
 
 
@@ -41,7 +41,8 @@ def normality(images, settings):
     """
     pooled = images[:POOLED].astype("float64") / 127.5 - 1
     digit = images[0].astype("float64") / 255 - 0.5
-    steps = np.arange(1, NUM_TIMESTEPS + 1)
+    steps = tested(settings.test_every)
+    coarse = tested(COARSE * settings.test_every)
     options = {"repeats": settings.tests, "seed": settings.seed}
     found = {}
     for name in settings.schedules:
@@ -51,16 +52,22 @@ def normality(images, settings):
         found[name] = {
             "p": _short(p),
             "first": first_gaussian(p, steps),
-            "by_size": {size: _first(pooled, name, size, options) for size in settings.sizes},
+            "by_size": {
+                size: _first(pooled, name, coarse, size=size, **options) for size in settings.sizes
+            },
             "study_p": _short(study[0]),
             "study_firsts": [first_gaussian(each, steps) for each in study],
         }
     return found
 
 
-def _first(pixels, name, size, options):
-    steps = np.arange(COARSE, NUM_TIMESTEPS + 1, COARSE)
-    p = np.median(p_values(pixels, _level(name, steps), size=size, **options), axis=0)
+def tested(every):
+    """Returns the steps that are tested, up to 1000."""
+    return np.arange(every, NUM_TIMESTEPS + 1, every)
+
+
+def _first(pixels, name, steps, **options):
+    p = np.median(p_values(pixels, _level(name, steps), **options), axis=0)
     return first_gaussian(p, steps)
 
 

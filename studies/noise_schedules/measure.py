@@ -48,6 +48,7 @@ def measure(settings, kept, data_dir):
             "curve_steps": settings.curve_steps,
             "chain_steps": settings.chain_steps,
             "tests": settings.tests,
+            "test_every": settings.test_every,
             "precision": policy,
         },
         "normality": normality,

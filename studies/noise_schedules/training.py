@@ -123,10 +123,7 @@ class Training:
             dict of `loss`, `val_loss` (one for each round), `seconds` (of all rounds) and
             `final_val_loss`; the pictures are left in the stages.
         """
-        parts = [
-            self.kept.stage(self.name(part), lambda folder, part=part: self._train(part, folder))
-            for part in range(1, self.settings.parts + 1)
-        ]
+        parts = [self.part(number) for number in range(1, self.settings.parts + 1)]
         last = self.kept.stage(f"{self.schedule}-final", self._finish)
         return {
             **{key: [value for part in parts for value in part[key]] for key in parts[0] if
@@ -134,6 +131,10 @@ class Training:
             "seconds": sum(part["seconds"] for part in parts),
             **last,
         }  # fmt: skip
+
+    def part(self, number):
+        """Trains a part, the ones before it being there; returns its losses and seconds."""
+        return self.kept.stage(self.name(number), lambda folder: self._train(number, folder))
 
     def _train(self, part, folder):
         model, rounds = self._after(part - 1), self.settings.rounds
