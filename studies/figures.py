@@ -10,6 +10,7 @@ from keras_diffusion.files import whole_file
 
 MOST_BYTES = 300_000  # of a PNG: pages are to load quickly
 DOTS = (120, 100, 80, 65)  # per inch, the first that is small enough
+LEVELS = (256, 64, 16, 8)  # of grey or each colour in a GIF, likewise
 
 
 def sheet(columns=1, rows=1, width=6.0, height=3.8):
@@ -98,7 +99,7 @@ def save(figure, path):
 
 
 def save_gif(frames, path, seconds):
-    """Writes a GIF that goes on forever.
+    """Writes a GIF that goes on forever, of fewer levels of grey or colour if need be.
 
     Args:
         frames: list of uint8 (H, W) or (H, W, 3).
@@ -106,11 +107,18 @@ def save_gif(frames, path, seconds):
         seconds: that each frame is shown; the last one three times as long.
 
     Raises:
-        ValueError: it is larger than `MOST_BYTES`.
+        ValueError: it is larger than `MOST_BYTES` even so.
     """
-    first, *others = [Image.fromarray(frame) for frame in frames]
-    shown = [int(1000 * seconds)] * len(others) + [int(3000 * seconds)]
+    shown = [int(1000 * seconds)] * (len(frames) - 1) + [int(3000 * seconds)]
     with whole_file(path) as part:
-        first.save(part, append_images=others, save_all=True, duration=shown, loop=0)
-        if os.path.getsize(part) > MOST_BYTES:
-            raise ValueError(f"{path}: more than {MOST_BYTES} bytes; take fewer frames.")
+        for levels in LEVELS:
+            first, *others = [Image.fromarray(_of_levels(frame, levels)) for frame in frames]
+            first.save(part, append_images=others, save_all=True, duration=shown, loop=0)
+            if os.path.getsize(part) <= MOST_BYTES:
+                return
+        raise ValueError(f"{path}: more than {MOST_BYTES} bytes; take fewer frames.")
+
+
+def _of_levels(frame, levels):
+    """uint8 with that many values, evenly spread from 0 to 255."""
+    return (frame.astype("uint16") * levels // 256 * 255 // (levels - 1)).astype("uint8")

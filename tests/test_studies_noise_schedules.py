@@ -4,10 +4,12 @@ import copy
 import json
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_diffusion import precision
 from keras_diffusion.schedules import SCHEDULES
 from studies import command, scoring
 from studies import noise_schedules as study
@@ -27,7 +29,9 @@ pytestmark = [
 def ran(tmp_path_factory):
     """The folder of a toy run's results, and what is kept of it."""
     work = tmp_path_factory.mktemp("work")
+    policy = keras.config.dtype_policy()  # which the study sets
     assert command.main("noise_schedules", [*ONE, "--work", str(work)]) == 0
+    keras.config.set_dtype_policy(policy)
     [settings] = (work / "noise_schedules-tiny").glob("[0-9a-f]*")
     return work / "noise_schedules-tiny" / "results", Kept(settings)
 
@@ -47,6 +51,7 @@ def test_the_page_shows_every_figure(ran):
 
 def test_a_training_goes_on_exactly_where_it_was(ran, tmp_path):
     out, kept = ran
+    keras.config.set_dtype_policy(precision.policy("auto")[0])
     settings = study.settings(SimpleNamespace(**flags(tiny=True, schedules=["cosine"])))
     data = training.Data(scoring.real_images("digits"), settings)
     again = Kept(tmp_path / "study" / "key")

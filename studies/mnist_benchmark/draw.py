@@ -34,7 +34,7 @@ def draw(results, kept, folder):
     parts = range(1, results["plan"]["parts"] + 1)
     stages = [[kept.array(f"{name}-part{i}", "pictures.npy") for name in NAMES] for i in parts]
     if all(images is not None for row in stages for images in row):
-        frames = [_side_by_side([images[:16] for images in row]) for row in stages]
+        frames = [_side_by_side([images[:32] for images in row]) for row in stages]
         figures.save_gif(frames, folder / "evolving.gif", FRAME_SECONDS)
 
 
@@ -85,6 +85,6 @@ def _loops(results):
 
 def _side_by_side(sets):
     """Grids of both configurations, uint8 (H, W), with a gap between."""
-    left, right = (pictures.grid(images, 4)[..., 0] for images in sets)
+    left, right = (pictures.grid(images, 8)[..., 0] for images in sets)
     gap = np.full((len(left), left.shape[1] // 12), 255, "uint8")
     return np.concatenate([left, gap, right], axis=1)

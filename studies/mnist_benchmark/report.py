@@ -133,7 +133,7 @@ def _row(name, training, scores):
         drawn,
         number(training["sample_seconds"]),
         number(training["rows"][-1]["val_loss"]),
-        f"{number(final['distance'])} +- {number(final['error'], 2)}",
+        f"{number(final['distance'])} ± {number(final['error'], 2)}",
         f"{final['sure']:.0%}",
     ]
 

@@ -44,7 +44,8 @@ def _schedules(names):
         (right, "beta", "beta: variance added in a step"),
     ):
         # alpha_bar is held at 1e-5 from below: beta is 0 there, which no logarithm shows.
-        shown = {name: (steps, [y or np.nan for y in curves[name][key]]) for name in names}
+        values = {name: np.array(curves[name][key]) for name in names}
+        shown = {name: (steps, np.where(y > 0, y, np.nan)) for name, y in values.items()}
         figures.lines(axes, shown, xlabel=STEP, ylabel=ylabel, log=key == "beta")
     right.set_ylim(top=1)
     return figure

@@ -142,7 +142,7 @@ def _training(results):
 
 
 def _off(score):
-    return f"{number(score['distance'])} +- {number(score['error'], 2)}"
+    return f"{number(score['distance'])} ± {number(score['error'], 2)}"
 
 
 def _forward(results):

@@ -81,7 +81,8 @@ def _pace(data, settings):
     """Returns {"step", "picture"}: seconds of a training step, of one call for one picture."""
     model, ends = new_model(settings.schedules[0], data.shape, settings), []
     told = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(_now()))
-    model.fit(data.training(0), steps_per_epoch=WARM + TIMED, verbose=0, callbacks=[told])
+    steps = {"steps_per_epoch": WARM + TIMED, "shuffle": False, "verbose": 0}
+    model.fit(data.training(0), callbacks=[told], **steps)
     network, count = model.graphs.network(), settings.chain_pictures
     inputs = {"x": tf.zeros((count, *data.shape)), "logsnr": tf.zeros((count,))}
     network(inputs)
@@ -144,6 +145,7 @@ class Training:
             steps_per_epoch=self.steps,
             initial_epoch=(part - 1) * rounds,
             epochs=part * rounds,
+            shuffle=False,
             verbose=0,
             **self.data.validation(self.settings.validation),
         ).history
