@@ -10,7 +10,7 @@ from keras_diffusion.files import whole_file
 
 MOST_BYTES = 300_000  # of a PNG: pages are to load quickly
 DOTS = (120, 100, 80, 65)  # per inch, the first that is small enough
-LEVELS = (256, 64, 16, 8)  # of grey or each colour in a GIF, likewise
+COLOURS = (256, 64, 16, 8)  # of a GIF, likewise
 
 
 def sheet(columns=1, rows=1, width=6.0, height=3.8):
@@ -92,14 +92,14 @@ def save(figure, path):
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with whole_file(path) as part:
         for dots in DOTS:
-            figure.savefig(part, format="png", dpi=dots, pil_kwargs={"optimize": True})
+            figure.savefig(part, format="png", dpi=dots)
             if os.path.getsize(part) <= MOST_BYTES:
                 return
         raise ValueError(f"{path}: more than {MOST_BYTES} bytes; draw fewer pictures.")
 
 
 def save_gif(frames, path, seconds):
-    """Writes a GIF that goes on forever, of fewer levels of grey or colour if need be.
+    """Writes a GIF that goes on forever, of fewer colours or greys if need be.
 
     Args:
         frames: list of uint8 (H, W) or (H, W, 3).
@@ -111,14 +111,9 @@ def save_gif(frames, path, seconds):
     """
     shown = [int(1000 * seconds)] * (len(frames) - 1) + [int(3000 * seconds)]
     with whole_file(path) as part:
-        for levels in LEVELS:
-            first, *others = [Image.fromarray(_of_levels(frame, levels)) for frame in frames]
+        for colours in COLOURS:
+            first, *others = [Image.fromarray(frame).quantize(colours) for frame in frames]
             first.save(part, append_images=others, save_all=True, duration=shown, loop=0)
             if os.path.getsize(part) <= MOST_BYTES:
                 return
         raise ValueError(f"{path}: more than {MOST_BYTES} bytes; take fewer frames.")
-
-
-def _of_levels(frame, levels):
-    """uint8 with that many values, evenly spread from 0 to 255."""
-    return (frame.astype("uint16") * levels // 256 * 255 // (levels - 1)).astype("uint8")

@@ -81,9 +81,9 @@ def test_gifs_are_small_or_refused(tmp_path, monkeypatch, shape):
     figures.save_gif(frames, tmp_path / "all.gif", 0.5)
     size = (tmp_path / "all.gif").stat().st_size
     monkeypatch.setattr(figures, "MOST_BYTES", int(0.8 * size))
-    figures.save_gif(frames, tmp_path / "fewer_levels.gif", 0.5)
-    assert (tmp_path / "fewer_levels.gif").stat().st_size <= 0.8 * size
-    for name, most in (("all", 6), ("fewer_levels", 20)):
+    figures.save_gif(frames, tmp_path / "fewer_colours.gif", 0.5)
+    assert (tmp_path / "fewer_colours.gif").stat().st_size <= 0.8 * size
+    for name, most in (("all", 6), ("fewer_colours", 20)):
         with Image.open(tmp_path / f"{name}.gif") as moving:
             assert moving.n_frames == 4
             found = np.asarray(moving.convert("RGB" if len(shape) == 3 else "L"), int)

@@ -33,7 +33,9 @@ def draw(model, num_images, num_steps, seed, num_frames):
     """
     schedule, shape = model.noise_schedule, model.image_shape
 
-    @tf.function(input_signature=[tf.TensorSpec((), tf.int32), tf.TensorSpec((None,), tf.int32)])
+    specs = [tf.TensorSpec((), tf.int32), tf.TensorSpec((None,), tf.int32)]
+
+    @tf.function(input_signature=specs)
     def chain(seed, indices):
         times = uniform_t(schedule, num_steps)
         denoiser = make_denoiser(model.graphs.network(), schedule, model.prediction_type)
