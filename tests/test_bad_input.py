@@ -93,6 +93,8 @@ TRAIN = [
     ("widths, huge", f"--set widths=({10**9},)", "--widths.* 1 to 16384", None),
     ("widths, words", "--set widths=('a','b')", r"widths=.* is not a tuple such as", None),
     ("attention, values", "--set attention=(2,3)", "--attention.*must be True or False", None),
+    ("cnn, depth", "--network cnn --set block_depth=2", "--block-depth: .*'cnn' has no", None),
+    ("cnn, remat", "--network cnn --remat", "--remat: .*takes widths, embedding_width", None),
     ("attention, too few", "--set attention=(False,)", "must be one for each of the widths", None),
     ("embedding, huge", f"--set embedding_width={10**12}", "at most 16384", None),
     # sizes
