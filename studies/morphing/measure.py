@@ -40,7 +40,7 @@ def measure(settings, kept, data_dir):
     best = min(morphing, key=lambda training: best_way(ways[training.name])["distance"])
     noise = Training(best.schedule, False, *shared)
     trainings[noise.name], ways[noise.name] = noise.run(), _ways(noise)
-    real = {key: judge.facts[key] for key in ("test_accuracy", "train_images")}
+    real = digits["test_images"][: settings.pictures]
     return {
         "plan": {
             "epochs": ends[-1],
@@ -49,7 +49,11 @@ def measure(settings, kept, data_dir):
             "precision": policy,
             **{name: getattr(settings, name) for name in PLANNED},
         },
-        "classifier": {**real, "floor": judge.floor(len(starts))["mean"]},
+        "classifier": {
+            "test_accuracy": judge.facts["test_accuracy"],
+            "floor": judge.floor(len(real))["mean"],
+            "sure": judge.score(real)["sure"],
+        },
         "trainings": trainings,
         "ways": ways,
         "morphing": best.name,
