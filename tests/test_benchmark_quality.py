@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import quality, runs
 from benchmarks.quality import making, plans, stages, tables
-from keras_diffusion.evaluation import classifier, scores
+from keras_diffusion.evaluation import classifier, distances, scores
 
 FLOOR = {"mean": 1.0, "min": 0.9, "max": 1.1, "std": 0.05, "subsets": 10, "size": 1000}
 
@@ -53,7 +53,7 @@ def test_the_extractor_is_trained_once_and_looks_in_float32(tmp_path, real):
         np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(features, eyes.held_out, rtol=1e-4, atol=1e-5)
     train_features, _ = classifier.look(eyes.model, real["train_images"])
-    assert scores.frechet_distance(eyes.reference, train_features) < 1e-4
+    assert distances.frechet_distance(eyes.reference, train_features) < 1e-4
     assert eyes.floor(1000)["size"] == 200  # no more than there are
 
 

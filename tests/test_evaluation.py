@@ -1,10 +1,10 @@
-"""benchmarks/scores.py: the numbers, without any network."""
+"""evaluation/: the numbers, without any network."""
 
 import numpy as np
 import pytest
 
 from keras_diffusion.evaluation import scores
-from keras_diffusion.evaluation.scores import Gaussian, frechet_distance
+from keras_diffusion.evaluation.distances import Gaussian, frechet_distance
 
 
 def normal(n, mean, root, seed=0):
