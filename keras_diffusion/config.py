@@ -22,7 +22,8 @@ CHOICES = {
 }
 # What may be given anew when a run is resumed, as it changes no result: where the data lies,
 # on what hardware the run goes on, and how it is saved.
-MOVABLE = ("data_dir", "folder", "strategy", "accumulate", "checkpoint_minutes", "keep_checkpoints")
+MOVABLE = ("data_dir", "folder", "strategy", "accumulate", "checkpoint_minutes", "keep_checkpoints",
+           "score_every")  # fmt: skip
 KINDS = {
     int: "a whole number",
     float: "a number",
@@ -88,6 +89,8 @@ RULES = {
     "seed": _from(0, LARGEST_INT),
     "checkpoint_minutes": _from(0, 1_000_000),
     "keep_checkpoints": _from(1, LARGEST_INT),
+    "score_every": _from(1, LARGEST_INT),
+    "score_num": _from(20, 1_000_000),
     "num_steps": _from(1, 1000),
     "guidance_scale": _from(0, 100),
     "guidance_interval": (
@@ -145,6 +148,9 @@ class Config:
     seed: int = 0
     checkpoint_minutes: float = 10.0  # between checkpoints within an epoch; its end is saved too
     keep_checkpoints: int = 2  # the last ones, besides the best
+    score_every: int | None = None  # epochs between scores; None: the best is that of val_loss
+    score_num: int = 1000  # pictures to score
+    score_extractor: str = "classifier"  # or "inception", or a Keras model's path
 
     # pictures: previews, and the defaults of the export
     sampler: str = "dpmpp_2m"

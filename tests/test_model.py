@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 from keras_diffusion import DiffusionModel, samplers, schedules
-from keras_diffusion.model import BANDS
+from keras_diffusion.metrics import BANDS
 from keras_diffusion.networks import unet
 from keras_diffusion.networks.layers import LabelEmbedding
 

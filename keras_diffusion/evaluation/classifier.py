@@ -271,7 +271,7 @@ def prepared(task, data, cache, tiny=False, tell=print, settings=None):
     kept = np.load(folder / "seen.npz")
     facts = json.loads((folder / "facts.json").read_text())
     reference = Gaussian(kept["mean"], kept["covariance"], int(kept["num_images"]))
-    return Extractor(model, reference, kept["shares"], facts, kept["held_out"])
+    return TrainedClassifier(model, reference, kept["shares"], facts, kept["held_out"])
 
 
 def _make(folder, data, settings, tell):
