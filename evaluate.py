@@ -12,7 +12,7 @@ from pathlib import Path
 
 from keras_diffusion.config import CHOICES, LARGEST_INT
 
-MOST_STEPS = 1000
+EXTRACTORS = ("classifier", "inception")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -66,7 +66,7 @@ def parser():
     add("--model", help="an export, a run directory or a .keras file; default: the newest export")
     add("--num", type=within(20, LARGEST_INT), help="pictures; default: 5000, or all held-out ones")
     add("--samplers", type=listed(sampler), metavar="A,B", help="default: the model's own")
-    add("--steps", type=listed(within(1, MOST_STEPS)), metavar="N,M", help="of the samplers")
+    add("--steps", type=listed(within(1, 1000)), metavar="N,M", help="of the samplers")
     add("--minutes", type=within(0, 1_000_000, float), help="leave out what does not fit")
     add("--extractor", default="classifier", help="classifier, inception, or a Keras model's path")
     add("--extractor-size", type=within(75, 299), default=75, help="pixels, for inception")
@@ -104,11 +104,10 @@ def _check(given):
     for flag, path in (("--model", given.model), ("--folder", given.folder)):
         if path is not None and not Path(path).exists():
             raise ValueError(f"{flag}: {path} does not exist.")
-    known = ("classifier", "inception")
-    if given.extractor not in known and not Path(given.extractor).is_file():
+    if given.extractor not in EXTRACTORS and not Path(given.extractor).is_file():
         raise ValueError(
-            f"--extractor: unknown {given.extractor!r}. Choose from: {', '.join(known)}, or the "
-            "path of a Keras model."
+            f"--extractor: unknown {given.extractor!r}. Choose from: {', '.join(EXTRACTORS)}, or "
+            "the path of a Keras model."
         )
     if given.guidance_interval and given.guidance_interval[0] > given.guidance_interval[1]:
         raise ValueError("--guidance-interval: LOW is above HIGH.")
@@ -121,27 +120,26 @@ def _check(given):
 def evaluate(given):
     """Runs an evaluation; returns 0."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
     from keras_diffusion import evaluating, real, trained
 
     try:
         model = Path(given.model or trained.newest())
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
-    evaluating.run(
-        model,
-        out=given.out or Path("evaluations") / model.resolve().name.removesuffix(".keras"),
-        cache=given.cache,
-        num=given.num,
-        samplers=given.samplers,
-        steps=given.steps,
-        minutes=given.minutes,
-        extractor=given.extractor,
-        extractor_size=given.extractor_size,
-        guidance={name: getattr(given, name) for name in ("guidance_scale", "guidance_interval")},
-        seed=given.seed,
-        batch_size=given.batch_size,
-        where={name: getattr(given, name) for name in real.WHERE},
-    )
+    names = ("cache", "num", "samplers", "steps", "minutes", "extractor", "extractor_size", "seed")
+    guidance = ("guidance_scale", "guidance_interval")
+    try:
+        evaluating.run(
+            model,
+            out=given.out or Path("evaluations") / model.resolve().name.removesuffix(".keras"),
+            guidance={name: getattr(given, name) for name in guidance},
+            where={name: getattr(given, name) for name in real.WHERE},
+            **{name: getattr(given, name) for name in (*names, "batch_size")},
+        )
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise ValueError("out of memory: choose a smaller --batch-size or --num.") from error
     return 0
 
 

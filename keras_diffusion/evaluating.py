@@ -18,7 +18,6 @@ from keras_diffusion.samplers import SAMPLERS
 MOST_IMAGES = 5000  # of a cell, unless more are asked for
 MOST_TO_COMPARE = 2000  # pictures whose nearest training picture is looked for
 PAIRS = 10  # of the closest ones, that are shown
-MOST_STEPS = 1000
 
 
 def run(
@@ -133,7 +132,8 @@ def _judge(extractor, pictures, cache, size, accuracy):
             bar=bar,
         )
     except (ValueError, OSError) as error:
-        raise type(error)(f"--extractor: {error}") from error
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"--extractor: {error}") from error
 
 
 def _score(cells, artist, judge, end, record, out):

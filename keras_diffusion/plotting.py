@@ -88,7 +88,8 @@ def sampler_report(cells, floor, path):
             _plain_numbers(axis)
         part.grid(alpha=0.3, which="both")
     axes[0].set_ylabel("Frechet distance (less is better)")
-    axes[0].legend()
+    lines, names = axes[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside upper center", ncols=len(names))
     _save(figure, path)
 
 

@@ -150,5 +150,6 @@ def judge_of_run(config, data):
             accuracy=not config.unconditional,
         )
     except (ValueError, OSError) as error:
-        raise type(error)(f"--score-extractor: {error}") from error
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"--score-extractor: {error}") from error
     return pictures, judge

@@ -61,7 +61,7 @@ class Trained:
         """
         values = {"seed": seed, "indices": indices, "num_steps": num_steps}
         if self.num_classes:
-            values.update(labels=labels, **guidance)
+            values.update(labels=labels, **dict(guidance))
         specs = signature(self.num_classes > 0)
         if not self.guides_within:
             specs.pop("guidance_interval", None)

@@ -26,7 +26,7 @@ from keras_diffusion import (
 )
 from keras_diffusion import real as real_pictures
 from keras_diffusion.config import Config
-from keras_diffusion.evaluation import classifier
+from keras_diffusion.evaluation import classifier, extractors
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = dataclasses.replace(classifier.SETTINGS["mnist"], **classifier.TINY)
@@ -78,6 +78,10 @@ def test_help_is_quick():
         subprocess.run(command, capture_output=True, check=True)
         seconds.append(time.monotonic() - began)
     assert min(seconds) < 1.0, seconds
+
+
+def test_the_extractors_have_the_names_of_the_package():
+    assert evaluate.EXTRACTORS == extractors.NAMES
 
 
 def test_every_cell_is_scored_beside_the_floor(folder, record):

@@ -99,10 +99,10 @@ def test_kernel_distance_of_gaussians_is_the_closed_form(shift):
     origin, other = np.zeros(8), np.full(8, shift)
     wanted = expected_kernel(origin, origin) + expected_kernel(other, other)
     wanted -= 2 * expected_kernel(origin, other)
-    found = kernel_distance(normal(4000, origin, np.eye(8)), normal(4000, other, np.eye(8), seed=1))
+    found = kernel_distance(normal(2000, origin, np.eye(8)), normal(2000, other, np.eye(8), seed=1))
     assert found["mean"] == pytest.approx(wanted, abs=4 * found["standard_error"])
-    assert found["standard_error"] < 0.02
-    assert (found["size"], found["subsets"]) == (800, 20)
+    assert found["standard_error"] < (0.1 * wanted if shift else 0.01)
+    assert (found["size"], found["subsets"]) == (400, 20)
 
 
 def test_kernel_distance_has_no_bias_and_its_standard_error_is_honest():

@@ -1,7 +1,6 @@
 """Precision and recall: how many pictures look real, and how much of what is real is covered."""
 
 import numpy as np
-from sklearn.metrics import pairwise_distances_chunked
 
 WORKING_MEMORY = 128  # MiB, for a block of distances
 
@@ -49,18 +48,23 @@ def radii(features, neighbours=3, working_memory=WORKING_MEMORY):
     def furthest(distances, _):
         return np.partition(distances, neighbours, axis=1)[:, neighbours]  # 0 is itself
 
-    blocks = pairwise_distances_chunked(
-        features, reduce_func=furthest, working_memory=working_memory
-    )
-    return np.concatenate(list(blocks))
+    return _by_blocks(furthest, features, None, working_memory)
 
 
 def _is_inside(points, others, reach, working_memory):
     """Which points lie in a ball around any of the others: bool (N,)."""
+
+    def is_reached(distances, _):
+        return (distances <= reach).any(axis=1)
+
+    return _by_blocks(is_reached, points, others, working_memory)
+
+
+def _by_blocks(function, points, others, working_memory):
+    """Calls a function of distances, some rows at a time; joins what it returns."""
+    from sklearn.metrics import pairwise_distances_chunked  # takes a second, which few need
+
     blocks = pairwise_distances_chunked(
-        points,
-        others,
-        reduce_func=lambda distances, _: (distances <= reach).any(axis=1),
-        working_memory=working_memory,
+        points, others, reduce_func=function, working_memory=working_memory
     )
     return np.concatenate(list(blocks))

@@ -7,7 +7,6 @@ from the training pictures as real, held-out ones are. One that copies draws clo
 import dataclasses
 
 import numpy as np
-from sklearn.metrics import pairwise_distances_argmin_min, roc_auc_score
 
 BLOCK = 2**26  # numbers of training pictures at once: 256 MiB in float32
 CLOSE = 0.01  # quantile of the held-out distances below which a picture is suspicious
@@ -44,6 +43,8 @@ def nearest(pictures, training):
     Returns:
         `Nearest`.
     """
+    from sklearn.metrics import pairwise_distances_argmin_min  # takes a second, which few need
+
     pictures = np.reshape(pictures, (len(pictures), -1)).astype(np.float32)
     training = np.reshape(training, (len(training), -1))
     size = max(1, BLOCK // training.shape[1])
@@ -90,6 +91,8 @@ def compare(drawn, held_out):
 
     Reference: Meehan et al. 2020, arXiv:2004.05675, the same comparison over all of the space.
     """
+    from sklearn.metrics import roc_auc_score
+
     drawn, held_out = np.asarray(drawn), np.asarray(held_out)
     is_held_out = np.repeat([0, 1], [len(drawn), len(held_out)])
     pairs = len(drawn) * len(held_out)
