@@ -31,10 +31,8 @@ def loss_curves(history_csv, path):
             there = np.isfinite(known[name])  # not every epoch is scored
             marker = "o" if there.sum() < 30 else None
             axes.plot(epochs[there], known[name][there], marker=marker, ms=3, label=lines[name])
-        axes.set(xlabel="epoch", ylabel=title, yscale="log")
-        _plain_numbers(axes.yaxis)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3, which="both")
+        axes.set(ylabel=title, yscale="log")
+        _by_epoch(axes)
         axes.legend()
     _save(figure, path)
 
@@ -150,34 +148,42 @@ def health(history_csv, path):
     """
     epochs, columns = _history(history_csv)
     figure = Figure(figsize=(9.6, 6.4), layout="constrained")
-    axes = figure.subplots(2, 2).flat
-    bands = [name for name in columns if name.startswith("loss_t")]
-    for number, name in enumerate(bands):
+    bands, validation, norm, skipped = axes = list(figure.subplots(2, 2).flat)
+    names = [name for name in columns if name.startswith("loss_t")]
+    for number, name in enumerate(names):
         label = name.removeprefix("loss_t").replace("-", " - ") + "%"
-        axes[0].plot(epochs, columns[name], color=f"C{number}", label=label)
+        bands.plot(epochs, columns[name], color=f"C{number}", label=label)
         if f"val_{name}" in columns:
-            axes[0].plot(epochs, columns[f"val_{name}"], color=f"C{number}", ls="--")
-    axes[0].set(title="loss by quarter of time, 0% clean (dashed: validation)", yscale="log")
+            bands.plot(epochs, columns[f"val_{name}"], color=f"C{number}", ls="--")
+    bands.set(title="loss by quarter of time, 0% clean (dashed: validation)", yscale="log")
     if "val_raw_excess" in columns:
         raw = columns["val_loss"] + columns["val_raw_excess"]
-        axes[1].plot(epochs, columns["val_loss"], label="average (EMA), which draws")
-        axes[1].plot(epochs, raw, label="weights as they are")
-    axes[1].set(title="validation loss", yscale="log")
-    axes[2].plot(epochs, columns.get("gradient_norm", np.full(len(epochs), np.nan)))
-    axes[2].set(title="norm of the gradient before clipping, mean of the epoch", yscale="log")
-    axes[3].bar(epochs, columns["skipped"])
-    axes[3].set(title="steps skipped, as their gradient was not finite", ylim=(0, None))
-    axes[3].yaxis.get_major_locator().set_params(integer=True)
+        validation.plot(epochs, raw, label="weights as they are")
+        validation.plot(epochs, columns["val_loss"], label="their average (EMA), which draws")
+    validation.set(title="validation loss", yscale="log")
+    if "gradient_norm" in columns:
+        norm.plot(epochs, columns["gradient_norm"])
+    norm.set(title="norm of the gradient before clipping, mean of the epoch", yscale="log")
+    skipped.bar(epochs, columns["skipped"])
+    most = columns["skipped"].max(initial=1)
+    skipped.set(title="steps skipped, as their gradient was not finite", ylim=(0, 1.1 * most))
+    skipped.yaxis.get_major_locator().set_params(integer=True)
     for part in axes:
+        part.set_visible(part.has_data())
         part.title.set_fontsize(10)
-        part.set_xlabel("epoch")
-        part.xaxis.get_major_locator().set_params(integer=True)
-        part.grid(alpha=0.3, which="both")
-        if part.get_yscale() == "log":
-            _plain_numbers(part.yaxis)
+        _by_epoch(part)
         if part.get_legend_handles_labels()[1]:
             part.legend(fontsize=8)
     _save(figure, path)
+
+
+def _by_epoch(axes):
+    """Lays out a panel of curves over epochs."""
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3, which="both")
+    if axes.get_yscale() == "log":
+        _plain_numbers(axes.yaxis)
 
 
 def _history(path):
@@ -186,7 +192,7 @@ def _history(path):
         rows = list(csv.DictReader(file))
     columns = {
         name: np.array([float(row[name]) if row.get(name) else np.nan for row in rows])
-        for name in (rows[0] if rows else ())
+        for name in (rows[0] if rows else ("epoch", "skipped"))
     }
     return columns.pop("epoch").astype(int), columns
 
