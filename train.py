@@ -84,6 +84,7 @@ def parser():
     add("--seed", type=int)
     add("--deterministic", action="store_true", default=None, help="the same bits, run for run")
     add("--checkpoint-minutes", type=float, help="between checkpoints within an epoch (10)")
+    add("--score-every", type=int, metavar="N", help="score new pictures every N epochs")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="any other option")
     add("--run-dir", type=folder, help="default: runs/NAME-DATE-TIME")
     add("--export-dir", type=folder, help="default: saved_models/NAME, NAME as in --run-dir")

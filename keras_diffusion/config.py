@@ -38,7 +38,8 @@ NETWORK_OPTIONS = {
 }
 # What may be given anew when a run is resumed, as it changes no result: where the data lies,
 # on what hardware the run goes on, and how it is saved.
-MOVABLE = ("data_dir", "folder", "strategy", "accumulate", "checkpoint_minutes", "keep_checkpoints")
+MOVABLE = ("data_dir", "folder", "strategy", "accumulate", "checkpoint_minutes", "keep_checkpoints",
+           "score_every")  # fmt: skip
 KINDS = {
     int: "a whole number",
     float: "a number",
@@ -98,6 +99,9 @@ class Config:
     seed: int = 0
     checkpoint_minutes: float = 10.0  # between checkpoints within an epoch; its end is saved too
     keep_checkpoints: int = 2  # the last ones, besides the best
+    score_every: int | None = None  # epochs between scores; None: the best is that of val_loss
+    score_num: int = 1000  # pictures to score
+    score_extractor: str = "classifier"  # or "inception", or a Keras model's path
 
     # pictures: previews, and the defaults of the export
     sampler: str = "dpmpp_2m"

@@ -56,6 +56,8 @@ RULES = {
     "seed": _from(0, LARGEST_INT),
     "checkpoint_minutes": _from(0, 1_000_000),
     "keep_checkpoints": _from(1, LARGEST_INT),
+    "score_every": _from(1, LARGEST_INT),
+    "score_num": _from(20, 1_000_000),
     "num_steps": _from(1, 1000),
     "guidance_scale": _from(0, 100),
     "guidance_interval": (

@@ -9,7 +9,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion import build, checkpoints, distribution, fitting, plotting, precision, records
+from keras_diffusion import (
+    build,
+    checkpoints,
+    distribution,
+    fitting,
+    plotting,
+    precision,
+    real,
+    records,
+)
 from keras_diffusion.callbacks import TrainingStopped
 from keras_diffusion.export import check_target, export_saved_model
 from keras_diffusion.process import mix
@@ -52,6 +61,7 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
     build.check_size(config)
     data = build.load_data(config)
     print(data.summary, flush=True)
+    real.check_scores(config, data.source)
     config = dataclasses.replace(
         config,
         image_size=data.image_shape[:2],
@@ -146,6 +156,7 @@ def _finish(model, config, data, run_dir, export_dir):
     if model.distribute_strategy.num_replicas_in_sync > 1:  # from here on, one device will do
         _, model, _ = checkpoints.load(run_dir / "checkpoints")
     plotting.loss_curves(run_dir / "history.csv", run_dir / "loss.png")
+    plotting.health(run_dir / "history.csv", run_dir / "health.png")
     _draw_processes(model, config, data, run_dir)
     export_saved_model(
         model,
@@ -199,12 +210,13 @@ def _print_summary(run_dir, export_dir):
         "",
         "done",
         f"  previews      {run_dir}/samples/",
-        f"  losses        {run_dir}/loss.png, {run_dir}/history.csv",
+        f"  losses        {run_dir}/loss.png, {run_dir}/health.png, {run_dir}/history.csv",
         f"  processes     {run_dir}/forward.png, {run_dir}/backward.png",
         f"  checkpoints   {run_dir}/checkpoints/",
         f"  SavedModel    {export_dir}",
         "next",
         f"  python sample.py --model {export_dir}",
+        f"  python evaluate.py --model {export_dir}",
         f"  tensorboard --logdir {run_dir}/logs",
     ]
     print("\n".join(lines))

@@ -18,6 +18,7 @@ import pytest
 from fixtures_input import refusal
 from PIL import Image
 
+import evaluate
 import sample
 import train
 from keras_diffusion import config as configuration
@@ -133,7 +134,7 @@ def test_dry_run_tells_all_and_writes_nothing(tmp_path):
 
 def test_a_run_leaves_all_that_it_says(trained):
     folder, printed = trained
-    for name in ("loss.png", "forward.png", "backward.png", "samples/epoch-0001.png"):
+    for name in ("loss.png", "health.png", "forward.png", "backward.png", "samples/epoch-0001.png"):
         assert opened(folder / "runs/tiny" / name)[0] > 200
     rows = history(folder)
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -296,6 +297,8 @@ def test_commands_of_the_readme_are_understood():
             assert flags["dataset"] or flags["folder"] or flags["resume"] is not None
         elif script == "sample.py":
             sample.parse(arguments)
+        elif script == "evaluate.py":
+            evaluate.parser().parse_args(arguments)
     targets = (ROOT / "Makefile").read_text()
     for command in commands:
         if command[0] == "make":

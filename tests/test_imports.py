@@ -23,6 +23,7 @@ FLOORS = {
     "batches": 2,
     "codecs": 2,
     "images": 2,
+    "metrics": 2,
     "randomness": 2,
     "generation": 2,
     "model": 2,
@@ -33,8 +34,13 @@ FLOORS = {
     "checkpoints": 3,
     "callbacks": 4,
     "recording": 4,
+    "scoring": 4,
+    "trained": 4,
+    "artist": 5,
     "build": 5,
+    "evaluating": 5,
     "fitting": 5,
+    "real": 5,
     "records": 5,
     "training": 5,
 }
@@ -51,8 +57,12 @@ SIDE = {
 # Importer: neighbours on its own floor that it may use, one way only.
 SAME_FLOOR = {
     "generation": {"codecs", "randomness"},
-    "model": {"batches", "codecs", "randomness", "generation"},
-    "training": {"build", "fitting", "records"},
+    "model": {"batches", "codecs", "metrics", "randomness", "generation"},
+    "scoring": {"callbacks"},
+    "evaluating": {"artist", "real"},
+    "fitting": {"real"},
+    "real": {"build"},
+    "training": {"build", "fitting", "real", "records"},
 }
 
 PURE = {room for room, floor in FLOORS.items() if floor <= 1} | {"networks"}
@@ -63,7 +73,9 @@ MAX_FILE_LINES = 320
 MAX_FUNCTION_LINES = 45  # without the docstring
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SCRIPTS = [path for name in ("train.py", "sample.py") if (path := ROOT / name).exists()]
+SCRIPTS = [
+    path for name in ("train.py", "sample.py", "evaluate.py") if (path := ROOT / name).exists()
+]
 STUDIES = sorted((ROOT / "studies").rglob("*.py"))
 # What is loaded before a study has parsed its arguments.
 QUICK = [path for path in STUDIES if path.name in ("__init__.py", "__main__.py", "command.py")]
