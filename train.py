@@ -59,8 +59,11 @@ def parser():
     data = flags.add_mutually_exclusive_group()
     data.add_argument("--dataset", help="digits, or any image data set of tfds (mnist, ...)")
     data.add_argument("--folder", help="your own pictures; sub-folders are classes")
+    data.add_argument("--image", nargs="?", const="flower", metavar="FILE",
+                      help="one picture; default: the flower of scikit-learn")  # fmt: skip
     add("--data-dir", help="where tfds keeps its data")
     add("--image-size", type=image_size, metavar="N or HxW", help="in pixels")
+    add("--crop-size", type=image_size, metavar="N or HxW", help="of the crops of one picture")
     add("--channels", type=int, choices=(1, 3, 4), help="default: as the images have")
     add("--train-split", help="tfds slicing string, such as train[:90%%]")
     add("--val-split", help="the same for validation")
@@ -101,6 +104,13 @@ def newest_run(root="runs"):
     return checkpoints[-1].parent
 
 
+def name_of(config):
+    """Returns a name for the run of a Config: that of its data."""
+    name = Path(config.image).stem if config.image else config.dataset
+    name = Path(config.folder).resolve().name if config.folder else name
+    return re.sub(r"[^\w.-]+", "-", name)  # a tfds variant has a slash
+
+
 def main(arguments=None):
     """Runs the command; returns the exit code."""
     flags = parser()
@@ -115,12 +125,12 @@ def main(arguments=None):
             run_dir = Path(resume or run_dir or newest_run())
             config = configuration.resumed(run_dir, given)
         else:
-            if given["dataset"] is None and given["folder"] is None:
+            if given["image"] is not None:
+                given["dataset"] = "one_image"  # the name of its preset
+            elif given["dataset"] is None and given["folder"] is None:
                 given["dataset"] = "digits"
             config = configuration.resolve(given["dataset"], given)
-        name = Path(config.folder).resolve().name if config.folder else config.dataset
-        name = re.sub(r"[^\w.-]+", "-", name)  # a tfds variant has a slash
-        run_dir = Path(run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+        run_dir = Path(run_dir or f"runs/{name_of(config)}-{time.strftime('%Y%m%d-%H%M%S')}")
         export_dir = export_dir or Path("saved_models") / run_dir.name
         return train(config, run_dir, export_dir, resume is not None, dry_run)
     except (ValueError, OSError) as error:

@@ -1,5 +1,7 @@
 """From a Config to objects: the only file that knows both."""
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
@@ -14,29 +16,35 @@ from keras_diffusion.registry import lookup
 
 def check_size(config):
     """Raises ValueError for an image size that the network cannot take, before data is read."""
-    if config.image_size and config.network != "cnn":
+    size = config.crop_size if config.image else config.image_size
+    if size and config.network != "cnn":
         try:
-            check_unet_size(config.image_size, 2 ** (len(config.widths) - 1))
+            check_unet_size(size, 2 ** (len(config.widths) - 1))
         except ValueError as error:
-            raise ValueError(f"--image-size: {error}") from error
+            raise ValueError(f"{_size_flag(config)}: {error}") from error
+
+
+def _size_flag(config):
+    return "--crop-size" if config.image and config.crop_size else "--image-size"
 
 
 def load_data(config):
     """Returns the `TrainingData` of a Config."""
-    where = f"--folder {config.folder}" if config.folder else f"--dataset {config.dataset}"
-    names = ("image_size", "batch_size", "data_dir", "train_split", "val_split")
-    names += ("horizontal_flip", "channels", "limit", "seed", "folder")
+    [kind] = [name for name in ("folder", "image", "dataset") if getattr(config, name)][:1]
+    where = f"--{kind} {getattr(config, kind)}"
+    names = ("image_size", "crop_size", "batch_size", "data_dir", "train_split", "val_split")
+    names += ("horizontal_flip", "channels", "limit", "seed", "folder", "image")
     options = {name: getattr(config, name) for name in names}
     try:
         return data.load_source(
-            None if config.folder else config.dataset,
+            config.dataset if kind == "dataset" else None,
             balance=None if config.balance == "none" else config.balance,
             labels=not config.unconditional,
             **options,
         )
     except (ValueError, OSError) as error:
-        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-        raise kind(f"{where}: {error}") from error
+        error_type = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise error_type(f"{where}: {error}") from error
 
 
 def model(config, image_shape, num_classes):
@@ -45,7 +53,7 @@ def model(config, image_shape, num_classes):
     try:
         network = network_builder(image_shape, num_classes=num_classes, **config.network_options)
     except ValueError as error:
-        raise ValueError(f"--image-size: {error}") from error
+        raise ValueError(f"{_size_flag(config)}: {error}") from error
     built = DiffusionModel(
         network,
         schedule=config.schedule,
@@ -65,6 +73,25 @@ def model(config, image_shape, num_classes):
         )
     )
     return built
+
+
+def resized(trained, config, image_shape):
+    """Returns a model of the same weights for images of another size.
+
+    Args:
+        trained: a `DiffusionModel` as from `model`, of a network without attention, or so trained
+            that its attention does well with more or fewer pixels.
+        config: its `Config`.
+        image_shape: (height, width, channels).
+
+    Raises:
+        ValueError: a size that the network cannot take.
+    """
+    config = dataclasses.replace(config, crop_size=None)  # it is not what is wrong with a size
+    other = model(config, image_shape, trained.num_classes)
+    other.network.set_weights(trained.network.get_weights())
+    other.ema_network.set_weights(trained.ema_network.get_weights())
+    return other
 
 
 def costs(network, batch_size):

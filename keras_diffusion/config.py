@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import importlib
+import itertools
 import json
 import re
 import typing
@@ -38,8 +39,8 @@ NETWORK_OPTIONS = {
 }
 # What may be given anew when a run is resumed, as it changes no result: where the data lies,
 # on what hardware the run goes on, and how it is saved.
-MOVABLE = ("data_dir", "folder", "strategy", "accumulate", "checkpoint_minutes", "keep_checkpoints",
-           "score_every")  # fmt: skip
+MOVABLE = ("data_dir", "folder", "image", "strategy", "accumulate", "checkpoint_minutes",
+           "keep_checkpoints", "score_every")  # fmt: skip
 KINDS = {
     int: "a whole number",
     float: "a number",
@@ -48,7 +49,7 @@ KINDS = {
     tuple: "a tuple such as (64, 64) or (False, True)",
     type(None): "None",
 }
-EXCLUSIVE = (("dataset", "folder"), ("epochs", "minutes"))
+EXCLUSIVE = (("dataset", "folder", "image"), ("epochs", "minutes"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +59,10 @@ class Config:
     # data
     dataset: str = "digits"  # a name in tfds, or "digits"
     folder: str | None = None  # of the user's own pictures, instead of a data set
+    image: str | None = None  # one picture instead: its file, or "flower" or "china"
     data_dir: str | None = None  # where tfds keeps its data; None: ~/tensorflow_datasets
     image_size: tuple | None = None  # (height, width) in pixels; None: as they come
+    crop_size: tuple | None = None  # of the random crops of one picture; None: all of it
     channels: int | None = None  # 1, 3 or 4
     train_split: str | None = None  # tfds slicing strings
     val_split: str | None = None
@@ -129,6 +132,8 @@ class Config:
         self._check_network_options()
         if self.attention is not None and len(self.attention) != len(self.widths):
             raise ValueError(f"--attention: {self.attention} must be one for each of the widths.")
+        if self.crop_size is not None and self.image is None:
+            raise ValueError("--crop-size: is for crops of one picture; give it with --image.")
 
     def _check_network_options(self):
         taken = NETWORK_OPTIONS[self.network]
@@ -178,6 +183,8 @@ def resolve(dataset=None, overrides=()):
         ValueError: an unknown option or an invalid value, on one line.
     """
     options = {name: value for name, value in dict(overrides).items() if value is not None}
+    if "epochs" in options:
+        options.setdefault("minutes", None)  # those of a preset
     names = [field.name for field in dataclasses.fields(Config)]
     for name in options:
         if name not in names:
@@ -297,6 +304,6 @@ def add_settings(given, texts):
         if given.get(name) not in (None, value):
             raise ValueError(f"--set: {text!r} contradicts {given[name]!r}; give one of the two.")
         given[name] = value
-    for one, other in EXCLUSIVE:
+    for one, other in (pair for group in EXCLUSIVE for pair in itertools.combinations(group, 2)):
         if given.get(one) is not None and given.get(other) is not None:
             raise ValueError(f"{flag(one)}: not allowed with {flag(other)}; give one of the two.")

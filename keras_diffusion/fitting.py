@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_diffusion import callbacks, distribution, interruption, real, scoring
+from keras_diffusion import callbacks, distribution, interruption, one_image, real, scoring
 from keras_diffusion.recording import Recorder
 
 VALIDATION_SHARE = 0.25  # of the training images, at most: an epoch is not to wait for it
@@ -47,6 +47,8 @@ def fit(model, data, config, run_dir, progress, votes):
         )
         used = [budget, callbacks.Faults(progress), *scores, recorder]
         if votes.is_chief:
+            if data.picture is not None:  # before the recorder, which writes what it measures
+                used.insert(0, one_image.restoration_callback(model, data.picture, config, budget))
             used += _shown(model, config, run_dir)
         with distribution.noticing_losses(votes.strategy):
             _fit(model, data, config, progress, used, votes.strategy)
@@ -129,9 +131,10 @@ def drawing(config, labelled):
 
 def _shown(model, config, run_dir):
     """Callbacks for whoever watches."""
+    num_images = 40 if 1 < model.num_classes <= 12 else 36
     preview = callbacks.SampleGrid(
         run_dir / "samples",
-        num_images=40 if 1 < model.num_classes <= 12 else 36,
+        num_images=9 if config.image else num_images,  # crops are large, and runs short
         max_share=0.05,
         log_dir=run_dir / "logs" / "samples",
         **drawing(config, model.num_classes > 0),

@@ -3,18 +3,20 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion import distribution, grids, samplers
+from keras_diffusion import distribution, grids, samplers, schedules
 from keras_diffusion.denoiser import make_denoiser
+from keras_diffusion.process import mix
 from keras_diffusion.randomness import image_noise
 from keras_diffusion.registry import lookup
 
 
-def signature(labelled, endpoints=None):
+def signature(labelled, endpoints=None, images=None):
     """Returns what varies from one call of a sampling graph to the next, {name: TensorSpec}.
 
     Args:
         labelled: whether the model has classes.
         endpoints: None, or the TensorSpec of pictures to start from instead of noise.
+        images: None, or the TensorSpec of pictures to start from at t = strength.
     """
     arguments = {"seed": (), "indices": (None,), "num_steps": ()}
     if labelled:
@@ -23,7 +25,48 @@ def signature(labelled, endpoints=None):
     if labelled:
         specs["guidance_scale"] = tf.TensorSpec((), tf.float32, "guidance_scale")
         specs["guidance_interval"] = tf.TensorSpec((2,), tf.float32, "guidance_interval")
-    return specs if endpoints is None else {**specs, "endpoints": endpoints}
+    if endpoints is not None:
+        specs["endpoints"] = endpoints
+    if images is not None:
+        specs.update(images=images, strength=tf.TensorSpec((), tf.float32, "strength"))
+    return specs
+
+
+def arguments(
+    model,
+    num_images,
+    *,
+    num_steps,
+    labels,
+    guidance_scale,
+    guidance_interval,
+    seed,
+    **pictures,
+):
+    """Returns what `SamplingGraphs.draw` takes, checked: (rows, common).
+
+    Args:
+        pictures: "endpoints" or "images", (N, H, W, C) each; None values are left out.
+
+    The others: see `DiffusionModel.generate`.
+
+    Raises:
+        ValueError: bad numbers; labels, an interval or pictures that do not fit.
+    """
+    if num_images < 1 or num_steps < 1:
+        raise ValueError("num_images and num_steps must be at least 1.")
+    rows = {"indices": np.arange(num_images, dtype="int32")}
+    common = {"seed": np.int32(seed), "num_steps": np.int32(num_steps)}
+    labels = checked_labels(labels, rows["indices"], model.num_classes)
+    interval = checked_interval(guidance_interval, model.num_classes)
+    if labels is not None:
+        rows["labels"] = labels
+        common["guidance_scale"] = np.float32(guidance_scale)
+        common["guidance_interval"] = interval
+    for name, images in pictures.items():
+        if images is not None:
+            rows[name] = checked_pictures(name, images, (num_images, *model.image_shape))
+    return rows, common
 
 
 def checked_labels(labels, indices, num_classes):
@@ -66,21 +109,21 @@ def checked_interval(interval, num_classes):
     return ends.astype("float32")
 
 
-def checked_endpoints(endpoints, shape):
+def checked_pictures(name, images, shape):
     """Returns the pictures to start from, uint8 or float32, of the shape (N, H, W, C).
 
     Raises:
         ValueError: another shape, or another dtype than uint8 or a float.
     """
-    endpoints = np.asarray(endpoints)
-    if endpoints.shape != shape:
-        raise ValueError(f"endpoints: shape {endpoints.shape}; it must be {shape}.")
-    if endpoints.dtype.kind == "f":
-        return endpoints.astype("float32")
-    if endpoints.dtype != np.uint8:
+    images = np.asarray(images)
+    if images.shape != shape:
+        raise ValueError(f"{name}: shape {images.shape}; it must be {shape}.")
+    if images.dtype.kind == "f":
+        return images.astype("float32")
+    if images.dtype != np.uint8:
         what = "give uint8 in 0..255 or floats in [0, 1]"
-        raise ValueError(f"endpoints: dtype {endpoints.dtype}; {what}.")
-    return endpoints
+        raise ValueError(f"{name}: dtype {images.dtype}; {what}.")
+    return images
 
 
 def draw_images(
@@ -99,6 +142,8 @@ def draw_images(
     guidance_scale=None,
     guidance_interval=None,
     endpoints=None,
+    images=None,
+    strength=None,
     num_frames=None,
 ):
     """Draws pictures with a whole sampler, as graph operations.
@@ -116,6 +161,9 @@ def draw_images(
         num_steps: scalar int32 tensor, at least 1; not traced again for another number.
         endpoints: None for noise, or what sits at t = 1 instead, images (N, H, W, C) as the
             codec encodes them; the samplers in `samplers.HOLDING` hold it.
+        images: None, or images (N, H, W, C) to start from, mixed with noise or endpoint to the
+            level of t = strength.
+        strength: scalar float32 tensor in (0, 1], with images.
         num_frames: None, or the number of pictures of the way to return besides the start.
 
     Returns:
@@ -141,7 +189,10 @@ def draw_images(
         start = codec.encode(endpoints)
         if sampler in samplers.HOLDING:
             options["endpoint"] = start
-    result = run(denoiser, schedule, start, grids.uniform_logsnr(schedule, num_steps), **options)
+    if images is not None:
+        start = mix((codec.encode(images), start), schedules.rates(schedule, strength))
+    times = grids.uniform_logsnr(schedule, num_steps, 1.0 if images is None else strength)
+    result = run(denoiser, schedule, start, times, **options)
     return codec.decode(result if num_frames is None else result[1])
 
 
@@ -161,11 +212,17 @@ class SamplingGraphs:
 
         Args:
             sampler, num_frames: see `draw_images`.
-            rows: dict of "indices" and, if there are any, "labels" and "endpoints", arrays
-                (N, ...).
+            rows: dict of "indices" and, if there are any, "labels", "endpoints" and "images",
+                arrays (N, ...).
             common: dict of what else is in `signature`.
             batch_size: how many pictures are drawn at once.
+
+        Raises:
+            ValueError: an unknown sampler, or a batch of none.
         """
+        lookup(samplers.SAMPLERS, sampler, "sampler")
+        if batch_size < 1:
+            raise ValueError("batch_size must be at least 1.")
         axis = 0 if num_frames is None else 1
         count, parts = len(rows["indices"]), []
         for first in range(0, count, batch_size):
@@ -181,17 +238,19 @@ class SamplingGraphs:
             shared = self._shared(sampler, num_frames)
             return distribution.on_shares(strategy, shared, rows, common)
         tensors = {name: tf.constant(value) for name, value in {**rows, **common}.items()}
-        endpoints = rows.get("endpoints")
-        if endpoints is not None:
-            endpoints = tf.TensorSpec((None, *endpoints.shape[1:]), endpoints.dtype, "endpoints")
-        return [self.sampling(sampler, num_frames, endpoints)(**tensors).numpy()]
+        pictures = {
+            name: tf.TensorSpec((None, *rows[name].shape[1:]), rows[name].dtype, name)
+            for name in ("endpoints", "images")
+            if name in rows
+        }
+        return [self.sampling(sampler, num_frames, **pictures)(**tensors).numpy()]
 
-    def sampling(self, sampler, num_frames=None, endpoints=None):
+    def sampling(self, sampler, num_frames=None, **pictures):
         """Returns `draw_images` of the model as one graph, with the arguments of `signature`."""
         return self._once(
-            (sampler, num_frames, endpoints, self._model.schedule),
+            (sampler, num_frames, *pictures.values(), self._model.schedule),
             lambda: tf.function(self._drawing(sampler, num_frames)).get_concrete_function(
-                **signature(self._model.num_classes > 0, endpoints)
+                **signature(self._model.num_classes > 0, **pictures)
             ),
         )
 

@@ -1,7 +1,6 @@
 """DiffusionModel: a network, a schedule and what to predict, trained by `fit`."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_diffusion import distribution, generation, metrics, process, schedules
@@ -10,7 +9,6 @@ from keras_diffusion.codecs import PixelCodec
 from keras_diffusion.networks.layers import LabelEmbedding
 from keras_diffusion.randomness import image_noise, own_rows, places, step_key
 from keras_diffusion.registry import lookup
-from keras_diffusion.samplers import SAMPLERS
 
 VALIDATION_STREAM = -1  # of `image_noise`; sampling uses 0 and up
 
@@ -262,20 +260,16 @@ class DiffusionModel(keras.Model):
             ValueError: an unknown sampler, bad numbers, labels or endpoints that do not fit, or
                 an interval of guidance for a model without labels.
         """
-        lookup(SAMPLERS, sampler, "sampler")
-        if num_images < 1 or num_steps < 1 or batch_size < 1:
-            raise ValueError("num_images, num_steps and batch_size must be at least 1.")
-        rows = {"indices": np.arange(num_images, dtype="int32")}
-        common = {"seed": np.int32(seed), "num_steps": np.int32(num_steps)}
-        labels = generation.checked_labels(labels, rows["indices"], self.num_classes)
-        interval = generation.checked_interval(guidance_interval, self.num_classes)
-        if labels is not None:
-            rows["labels"] = labels
-            common["guidance_scale"] = np.float32(guidance_scale)
-            common["guidance_interval"] = interval
-        if endpoints is not None:
-            shape = (num_images, *self.image_shape)
-            rows["endpoints"] = generation.checked_endpoints(endpoints, shape)
+        rows, common = generation.arguments(
+            self,
+            num_images,
+            num_steps=num_steps,
+            labels=labels,
+            guidance_scale=guidance_scale,
+            guidance_interval=guidance_interval,
+            seed=seed,
+            endpoints=endpoints,
+        )
         return self.graphs.draw(sampler, num_frames, rows, common, batch_size)
 
     # Saving -----------------------------------------------------------------------------

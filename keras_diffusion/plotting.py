@@ -213,6 +213,54 @@ def _shown(image):
     return image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
 
 
+def picture_table(rows, path, *, row_titles, column_titles, notes=None):
+    """Draws pictures in a table with titles.
+
+    Args:
+        rows: lists of uint8 pictures (H, W, C) of one size; None leaves a place empty.
+        path: PNG to write.
+        row_titles, column_titles: one for each.
+        notes: None, or for each picture what is written below it, or None.
+    """
+    height, width = next(image for row in rows for image in row if image is not None).shape[:2]
+    high = 2.0 * height / width + (0.25 if notes else 0.05)  # inches, of 2 across
+    size = 2.0 * len(column_titles), high * len(rows) + 0.3
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(rows), len(column_titles), squeeze=False)
+    for i, row in enumerate(rows):
+        for place, image, note in zip(axes[i], row, notes[i] if notes else row, strict=True):
+            place.set(xticks=[], yticks=[])
+            place.spines[:].set_visible(False)
+            if image is not None:
+                place.imshow(image if image.shape[-1] > 1 else image.repeat(3, axis=-1))
+            if notes and note:
+                place.set_xlabel(note, fontsize=8)
+        axes[i, 0].set_ylabel(row_titles[i], fontsize=9)
+    for place, title in zip(axes[0], column_titles, strict=True):
+        place.set_title(title, fontsize=9)
+    _save(figure, path)
+
+
+def restoration_curves(history_csv, path):
+    """Draws against minutes of training how well a picture comes back from noise.
+
+    Args:
+        history_csv: file with columns minutes, psnr and ssim.
+        path: PNG to write.
+    """
+    with open(history_csv, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("minutes")]
+    minutes = [float(row["minutes"]) for row in rows]
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    labels = {"psnr": "PSNR (dB)", "ssim": "SSIM (1: equal)"}
+    for axes, (name, label) in zip(figure.subplots(1, 2), labels.items(), strict=True):
+        axes.plot(minutes, [float(row[name]) for row in rows], marker="o", ms=3)
+        axes.set(xlabel="minutes of training", ylabel=label, xlim=(0, None))
+        axes.grid(alpha=0.3)
+    figure.suptitle("The picture, reconstructed from t = 0.5", fontsize=10)
+    _save(figure, path)
+
+
 def _save(figure, path):
     with whole_file(path) as part:
         figure.savefig(part, format="png", dpi=120)

@@ -153,8 +153,19 @@ class Recorder(keras.callbacks.Callback):
 
 
 def write_history(rows, path):
-    """Writes the rows of a run's history as a table; not every epoch has every figure."""
-    names = dict.fromkeys(["epoch", *(name for row in rows for name in row)])
+    """Writes the rows of a run's history as a table."""
+    write_table(rows, path, names=["epoch"])
+
+
+def write_table(rows, path, names=()):
+    """Writes dicts as the rows of a table; what a row lacks is left empty.
+
+    Args:
+        rows: list of dicts.
+        path: CSV to write.
+        names: of columns that come first, and are there even without rows.
+    """
+    names = dict.fromkeys([*names, *(name for row in rows for name in row)])
     with whole_file(path) as part, open(part, "w", newline="") as file:
         table = csv.DictWriter(file, fieldnames=list(names))
         table.writeheader()

@@ -65,3 +65,4 @@ RULES = {
         "must be two times, 0 <= low <= high <= 1, such as (0.1, 0.8)",
     ),
 }
+RULES["crop_size"] = RULES["image_size"]

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_diffusion import (
@@ -14,17 +13,16 @@ from keras_diffusion import (
     checkpoints,
     distribution,
     fitting,
+    one_image,
     plotting,
     precision,
     real,
     records,
 )
 from keras_diffusion.callbacks import TrainingStopped
+from keras_diffusion.editing import noised
 from keras_diffusion.export import check_target, export_saved_model
-from keras_diffusion.process import mix
-from keras_diffusion.randomness import image_noise
 from keras_diffusion.recording import write_history
-from keras_diffusion.schedules import rates
 
 FIFTHS = tuple(i / 5 for i in range(6))  # stages of forward.png and backward.png
 
@@ -62,9 +60,10 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
     data = build.load_data(config)
     print(data.summary, flush=True)
     real.check_scores(config, data.source)
+    size = "image_size" if data.picture is None else "crop_size"
     config = dataclasses.replace(
         config,
-        image_size=data.image_shape[:2],
+        **{size: data.image_shape[:2]},
         channels=data.image_shape[2],
         horizontal_flip=data.horizontal_flip,
         precision=policy,
@@ -157,7 +156,13 @@ def _finish(model, config, data, run_dir, export_dir):
         _, model, _ = checkpoints.load(run_dir / "checkpoints")
     plotting.loss_curves(run_dir / "history.csv", run_dir / "loss.png")
     plotting.health(run_dir / "history.csv", run_dir / "health.png")
-    _draw_processes(model, config, data, run_dir)
+    if data.picture is None:
+        shown = next(iter(data.validation))["image"][:6]
+    else:
+        shown = data.picture[None]
+        model = build.resized(model, config, data.picture.shape)
+        one_image.draw(model, data.picture, config, run_dir)
+    _draw_processes(model, config, shown, run_dir)
     export_saved_model(
         model,
         export_dir,
@@ -165,17 +170,14 @@ def _finish(model, config, data, run_dir, export_dir):
         class_names=data.source.class_names,
         training=records.describe(config),
     )
-    _print_summary(run_dir, export_dir)
+    _print_summary(run_dir, export_dir, data.picture is not None)
 
 
-def _draw_processes(model, config, data, run_dir):
-    """Writes forward.png and backward.png, every fifth of the way."""
-    batch = next(iter(data.validation))
-    x0 = model.codec.encode(batch["image"][:6])
-    eps = image_noise(tf.constant(config.seed), tf.range(tf.shape(x0)[0]), model.image_shape, 0)
-    forward = [model.codec.decode(mix((x0, eps), rates(model.noise_schedule, t))) for t in FIFTHS]
+def _draw_processes(model, config, images, run_dir):
+    """Writes forward.png of these images and backward.png, every fifth of the way."""
+    forward = noised(model, images, FIFTHS, config.seed)
     titles = [f"t = {t:.1f}" for t in FIFTHS]
-    plotting.process_strip(np.stack(forward), titles, run_dir / "forward.png")
+    plotting.process_strip(forward, titles, run_dir / "forward.png")
     backward = model.generate(6, num_frames=5, **fitting.drawing(config, model.num_classes > 0))
     titles = [f"{i * config.num_steps // 5} steps" for i in range(6)]
     plotting.process_strip(backward, titles, run_dir / "backward.png")
@@ -205,7 +207,7 @@ def _print_costs(network, config):
     )
 
 
-def _print_summary(run_dir, export_dir):
+def _print_summary(run_dir, export_dir, of_one_image):
     lines = [
         "",
         "done",
@@ -216,7 +218,11 @@ def _print_summary(run_dir, export_dir):
         f"  SavedModel    {export_dir}",
         "next",
         f"  python sample.py --model {export_dir}",
-        f"  python evaluate.py --model {export_dir}",
         f"  tensorboard --logdir {run_dir}/logs",
     ]
+    if of_one_image:
+        names = "reconstruction.png, .csv, variations.png, other_size.png, quality.png"
+        lines.insert(-5, f"  the picture   {run_dir}/{names}")
+    else:
+        lines.insert(-1, f"  python evaluate.py --model {export_dir}")
     print("\n".join(lines))

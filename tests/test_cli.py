@@ -294,7 +294,8 @@ def test_commands_of_the_readme_are_understood():
     for script, *arguments in scripts:
         if script == "train.py":
             flags = vars(train.parser().parse_args(arguments))
-            assert flags["dataset"] or flags["folder"] or flags["resume"] is not None
+            given = [flags[name] for name in ("dataset", "folder", "image", "resume")]
+            assert any(value is not None for value in given)
         elif script == "sample.py":
             sample.parse(arguments)
         elif script == "evaluate.py":

@@ -40,6 +40,7 @@ FLOORS = {
     "build": 5,
     "evaluating": 5,
     "fitting": 5,
+    "one_image": 5,
     "real": 5,
     "records": 5,
     "training": 5,
@@ -58,11 +59,12 @@ SIDE = {
 SAME_FLOOR = {
     "generation": {"codecs", "randomness"},
     "model": {"batches", "codecs", "metrics", "randomness", "generation"},
+    "one_image": {"build"},
     "scoring": {"callbacks"},
     "evaluating": {"artist", "real"},
-    "fitting": {"real"},
+    "fitting": {"one_image", "real"},
     "real": {"build"},
-    "training": {"build", "fitting", "real", "records"},
+    "training": {"build", "fitting", "one_image", "real", "records"},
 }
 
 PURE = {room for room, floor in FLOORS.items() if floor <= 1} | {"networks"}

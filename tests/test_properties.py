@@ -52,6 +52,7 @@ allowed = {
     **{name: st.sampled_from(choices) for name, choices in CHOICES.items()},
     "dataset": words,
     "folder": st.none() | words,
+    "image": st.none() | words,
     "image_size": st.none() | st.tuples(sides, sides),
     "channels": st.sampled_from([None, 1, 3, 4]),
     "limit": st.none() | counts,

@@ -3,15 +3,17 @@
 Example:
     >>> train, validation = load("mnist")
     >>> train, validation = load(folder="pictures", image_size=64)
+    >>> train, validation = load(image="photo.jpg", image_size=192, crop_size=96)
 """
 
 import dataclasses
 import math
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
-from keras_diffusion.data import pipeline, sources
+from keras_diffusion.data import one_image, pipeline, sources
 from keras_diffusion.data.sources import Source
 
 __all__ = ["Source", "TrainingData", "load", "load_source"]
@@ -32,6 +34,7 @@ class TrainingData:
         horizontal_flip: bool, whether half of the training images are mirrored.
         epoch_batches: function, epoch (int from 0) -> tf.data.Dataset of that epoch's batches.
         validation: tf.data.Dataset, in order and with the remainder.
+        picture: None, or the one picture, uint8 (H, W, C), that all images are crops of.
     """
 
     source: Source
@@ -40,6 +43,7 @@ class TrainingData:
     horizontal_flip: bool
     epoch_batches: Callable
     validation: tf.data.Dataset
+    picture: np.ndarray | None = None
 
     def training_batches(self, first_epoch=0, first_step=0):
         """All batches from a step of an epoch on, without an end; give `fit` steps_per_epoch."""
@@ -52,6 +56,8 @@ class TrainingData:
         height, width, channels = self.image_shape
         classes = f"{source.num_classes} classes" if source.num_classes else "no labels"
         lines = [f"{source.name}: {height}x{width}x{channels}, {classes}", str(source.table)]
+        if self.picture is not None:
+            lines[1:] = [f"in an epoch {source.num_train} {source.train_split}"]
         if source.skipped:
             files = "file" if len(source.skipped) == 1 else "files"
             lines.append(f"skipped {len(source.skipped)} {files}:")
@@ -68,8 +74,9 @@ def load(name=None, *, batch_size=64, seed=0, **options):
         name: "digits" (in scikit-learn) or an image data set of tfds; or use `folder`.
         batch_size: int.
         seed: int; the order of the k-th epoch depends on it and on k, on nothing else.
-        **options: `folder`, `image_size`, `data_dir`, `train_split`, `val_split`, `balance`,
-            `horizontal_flip`, `channels`, `limit`, `labels`, as `load_source` explains.
+        **options: `folder`, `image`, `image_size`, `crop_size`, `data_dir`, `train_split`,
+            `val_split`, `balance`, `horizontal_flip`, `channels`, `limit`, `labels`, as
+            `load_source` explains.
 
     Returns:
         `(train, validation)`, two tf.data.Datasets of {"image": uint8 (B, H, W, C), "label":
@@ -93,7 +100,9 @@ def load_source(
     name=None,
     *,
     folder=None,
+    image=None,
     image_size=None,
+    crop_size=None,
     batch_size=64,
     data_dir=None,
     train_split=None,
@@ -110,7 +119,12 @@ def load_source(
     Args:
         name: "digits" or an image data set of tfds, such as "mnist".
         folder: instead of a name, a folder of pictures; its sub-folders are the classes.
-        image_size: int or (height, width), pixels; None keeps the size of the data.
+        image: instead of a name, one picture: its file, or "flower" or "china" of scikit-learn.
+            It is trained on in random crops.
+        image_size: int or (height, width), pixels; None keeps the size of the data. One picture
+            keeps its shape, and is reduced to fit into this size.
+        crop_size: of the crops of one picture, like image_size, at most its own size; None: the
+            whole picture.
         batch_size: int.
         data_dir: where tfds data sets lie or are downloaded to; None is ~/tensorflow_datasets.
         train_split: a tfds slicing string; needs val_split too.
@@ -118,7 +132,8 @@ def load_source(
         balance: "classes" trains on every class equally often; None on every image once.
         horizontal_flip: bool, mirror half of the training images; None: only Flowers.
         channels: 1, 3 or 4; None keeps the channels of the data.
-        limit: int, train on the first N images only; None on all.
+        limit: int, train on the first N images only (of one picture: N crops in an epoch); None
+            on all.
         seed: int, of the order and the flips (a folder's split does not depend on it, so
             that runs with other seeds compare).
         labels: False leaves the labels out.
@@ -129,21 +144,21 @@ def load_source(
     Raises:
         ValueError: for an argument out of range, an unknown data set or split, or images of
             several sizes without image_size.
-        FileNotFoundError: for a missing folder, or a data set that cannot be downloaded.
+        FileNotFoundError: for a missing folder or picture, or a data set that cannot be
+            downloaded.
     """
-    for number, given, least in (
-        ("batch_size", batch_size, 1),
-        ("limit", limit, 1),
-        ("seed", seed, 0),
-    ):
-        if given is not None and given < least:
-            raise ValueError(f"{number} must be at least {least}, not {given}")
+    _check_numbers(batch_size=(batch_size, 1), limit=(limit, 1), seed=(seed, 0))
     if balance not in (None, "classes"):
         raise ValueError(f"unknown balance {balance!r}; choose 'classes' or None")
     if channels not in (None, 1, 3, 4):
         raise ValueError(f"channels must be 1, 3 or 4, not {channels}")
-    size = _checked_size(image_size)
-    source = _source(name, folder, data_dir, train_split, val_split)
+    size, crop = _checked_size(image_size), _checked_size(crop_size, "crop_size")
+    if crop and image is None:
+        raise ValueError("crop_size is for one image; data sets and folders have image_size")
+    picture = None if image is None else _picture(image, size, channels)
+    if picture is not None:
+        size = tuple(map(min, crop or picture.shape, picture.shape[:2]))
+    source = _source(name, folder, image, picture, size, data_dir, train_split, val_split)
     source = source if labels else source.unlabelled()
     source = source if limit is None else source.limited(limit)
     if balance and not source.num_classes:
@@ -152,9 +167,28 @@ def load_source(
     if horizontal_flip is None:
         horizontal_flip = source.name in FLIPPED
     options = {"seed": seed, "horizontal_flip": horizontal_flip}
-    epoch_batches, validation = _batches(source, shape, batch_size, balance, options)
+    if picture is None:
+        epochs, validation = _batches(source, shape, batch_size, balance, options)
+    else:
+        epochs = one_image.batches(picture, size, source.num_train, batch_size, **options)
+        validation = one_image.validation(picture, size, batch_size)
     steps = pipeline.steps_per_epoch(source.num_train, batch_size)
-    return TrainingData(source, shape, steps, horizontal_flip, epoch_batches, validation)
+    return TrainingData(source, shape, steps, horizontal_flip, epochs, validation, picture)
+
+
+def _check_numbers(**numbers):
+    for name, (given, least) in numbers.items():
+        if given is not None and given < least:
+            raise ValueError(f"{name} must be at least {least}, not {given}")
+
+
+def _picture(image, box, channels):
+    """One picture, reduced to fit into a box: uint8 (H, W, C)."""
+    pixels = one_image.read(image)
+    size = one_image.reduced_size(pixels.shape[:2], box)
+    return pipeline.convert_channels(
+        pipeline.resize(pixels, *size), channels or pixels.shape[-1]
+    ).numpy()
 
 
 def _batches(source, shape, batch_size, balance, options):
@@ -177,15 +211,18 @@ def _batches(source, shape, batch_size, balance, options):
     return epochs, pipeline.validation_batches(validation, batch_size)
 
 
-def _source(name, folder, data_dir, train_split, val_split):
-    if (name is None) == (folder is None):
-        raise ValueError("give either the name of a data set or a folder")
-    if name is not None and name != "digits":
+def _source(name, folder, image, picture, crop, data_dir, train_split, val_split):
+    if (name, folder, image).count(None) != 2:
+        raise ValueError("give either the name of a data set, a folder or an image")
+    if name not in (None, "digits"):
         return sources.tfds(name, data_dir, train_split, val_split)
     if train_split or val_split:
         raise ValueError(
-            "--train-split and --val-split are for tfds data sets; digits and folders are cut 80/20"
+            "--train-split and --val-split are for tfds data sets; digits and folders are cut "
+            "80/20, one image is not split"
         )
+    if image is not None:
+        return one_image.source(image, picture, crop)
     return sources.folder(folder) if folder is not None else sources.digits()
 
 
@@ -202,13 +239,13 @@ def _own_size(source):
     return sizes.pop()
 
 
-def _checked_size(image_size):
-    """image_size as (height, width), or None."""
-    if image_size is None:
+def _checked_size(size, name="image_size"):
+    """A size as (height, width), or None."""
+    if size is None:
         return None
-    pair = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size,) * 2
+    pair = tuple(size) if isinstance(size, (tuple, list)) else (size,) * 2
     if len(pair) != 2 or not all(isinstance(pixels, int) and pixels >= 1 for pixels in pair):
         raise ValueError(
-            f"image_size must be at least 1 pixel, one int or (height, width), not {image_size!r}"
+            f"{name} must be at least 1 pixel, one int or (height, width), not {size!r}"
         )
     return pair

@@ -1,6 +1,7 @@
 """Reading a folder of pictures with Pillow: which files, which classes, which pixels."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -57,11 +58,8 @@ def scan(root):
         raise FileNotFoundError(f"there is no folder {str(root)!r}")
     groups, skipped = _groups(root)
     files = [(path, name) for name, paths in groups.items() for path in paths]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Pillow makes do with is no concern of the user
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with concurrent.futures.ThreadPoolExecutor() as pool:  # Pillow decodes without the GIL
-            probes = list(pool.map(_probe, (path for path, _ in files)))
+    with _warned_of_bombs_alone(), concurrent.futures.ThreadPoolExecutor() as pool:
+        probes = list(pool.map(_probe_named, (path for path, _ in files)))  # without the GIL
     good = []
     for (path, name), probe in zip(files, probes, strict=True):
         if isinstance(probe, str):
@@ -78,6 +76,28 @@ def scan(root):
     class_names = tuple(sorted(set(names) - {None}))
     labels = np.array([class_names.index(n) for n in names], np.int64) if class_names else None
     return Pictures(paths, labels, class_names, _common_shape(probes), tuple(skipped))
+
+
+def read(path):
+    """Reads one picture, of any format that Pillow knows.
+
+    Args:
+        path: file name.
+
+    Returns:
+        uint8 array (height, width, channels); channels as `scan` has them.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read as a picture.
+    """
+    if not os.path.lexists(path):
+        raise FileNotFoundError(f"there is no picture {str(path)!r}")
+    with _warned_of_bombs_alone():
+        probe = _probe(pathlib.Path(path))
+        if isinstance(probe, str):
+            raise ValueError(f"{str(path)!r} cannot be read: {probe}")
+        return decode(path, probe[2])
 
 
 def decode(path, channels):
@@ -107,10 +127,20 @@ def _open(path):
         return ImageOps.exif_transpose(image)
 
 
+@contextlib.contextmanager
+def _warned_of_bombs_alone():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Pillow makes do with is no concern of the user
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def _probe_named(path):
+    return _probe(path) if path.suffix.lower() in EXTENSIONS else "not a picture by its name"
+
+
 def _probe(path):
     """(height, width, channels) that a file decodes to, or in words why it does not."""
-    if path.suffix.lower() not in EXTENSIONS:
-        return "not a picture by its name"
     if not path.is_file():  # a pipe would be waited for, for ever
         return "not a file" if path.exists() else "a link to nothing"
     try:

@@ -184,12 +184,12 @@ def batches_in_memory(arrays, batch_size, *, seed=0, balance=None, horizontal_fl
     labels = arrays["label"] if balance else None
 
     def epoch_batches(epoch):
-        order = _drawn(lambda e: epoch_order(num_images, seed, e, labels), epoch, num_images)
+        order = drawn(lambda e: epoch_order(num_images, seed, e, labels), epoch, [num_images])
         batches = tf.data.Dataset.from_tensor_slices(order).batch(
             batch_size, drop_remainder=num_images >= batch_size
         )
         batches = batches.map(lambda rows: _gather(arrays, rows), tf.data.AUTOTUNE)
-        return _flipped(batches, num_images, seed, epoch) if horizontal_flip else batches
+        return flipped(batches, num_images, seed, epoch) if horizontal_flip else batches
 
     return epoch_batches
 
@@ -223,7 +223,7 @@ def batches_from_stream(dataset, num_images, batch_size, *, seed=0, horizontal_f
 
         shuffled = dataset.batch(block_size).enumerate().map(mixed).unbatch()
         batches = shuffled.batch(batch_size, drop_remainder=num_images >= batch_size)
-        return _flipped(batches, num_images, seed, epoch) if horizontal_flip else batches
+        return flipped(batches, num_images, seed, epoch) if horizontal_flip else batches
 
     return epoch_batches
 
@@ -295,10 +295,10 @@ def _untuned(dataset):
     return dataset.with_options(options)
 
 
-def _drawn(draw, epoch, num_images, dtype=tf.int64):
+def drawn(draw, epoch, shape, dtype=tf.int64):
     """`draw(epoch)`, a numpy function of the epoch, inside tf.data."""
-    drawn = tf.numpy_function(lambda number: draw(int(number)), [epoch], dtype)
-    return tf.ensure_shape(drawn, (num_images,))
+    values = tf.numpy_function(lambda number: draw(int(number)), [epoch], dtype)
+    return tf.ensure_shape(values, shape)
 
 
 def _gather(arrays, rows):
@@ -310,9 +310,9 @@ def _gather(arrays, rows):
     return batch
 
 
-def _flipped(batches, num_images, seed, epoch):
+def flipped(batches, num_images, seed, epoch):
     """The batches of an epoch, each with its share of the epoch's flips."""
-    mask = _drawn(lambda e: epoch_flips(num_images, seed, e), epoch, num_images, tf.bool)
+    mask = drawn(lambda e: epoch_flips(num_images, seed, e), epoch, [num_images], tf.bool)
     size = batches.element_spec["image"].shape[0] or num_images
     masks = tf.data.Dataset.from_tensor_slices(mask).batch(size)
     zipped = tf.data.Dataset.zip(batches, masks)

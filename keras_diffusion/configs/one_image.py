@@ -1,0 +1,20 @@
+"""One picture, on a CPU: random crops of it, and a network of convolutions alone.
+
+python train.py --image photo.jpg
+python train.py --image            # the flower that scikit-learn brings
+"""
+
+from keras_diffusion.config import Config
+
+CONFIG = Config(
+    dataset="one_image",
+    image="flower",
+    image_size=(192, 192),  # the picture is reduced to fit into this
+    crop_size=(64, 64),
+    widths=(16, 48, 96, 192),
+    attention=(False, False, False, False),
+    minutes=10.0,
+    batch_size=16,
+    learning_rate=2e-3,
+    ema_decay=0.995,
+)
