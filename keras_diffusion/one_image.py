@@ -14,6 +14,7 @@ import numpy as np
 from keras_diffusion import build, images, plotting
 from keras_diffusion.editing import img2img
 from keras_diffusion.evaluation import restoration
+from keras_diffusion.files import whole_file
 from keras_diffusion.recording import write_table
 
 LEVELS = (0.3, 0.5, 0.7, 0.9)  # times that the picture is noised to
@@ -95,7 +96,8 @@ def reconstructions(model, picture, **options):
 def variations(model, picture, **options):
     """Draws a picture anew from each of `VARIED`: uint8 (times, VARIATIONS, H, W, C)."""
     copies = np.stack([picture] * VARIATIONS)
-    return np.stack([img2img(model, copies, strength=t, **options) for t in VARIED])
+    options["num_frames"] = 1  # as in `reconstruct`: one graph serves both
+    return np.stack([img2img(model, copies, strength=t, **options)[1] for t in VARIED])
 
 
 def of_another_size(model, config, picture, count=2):
@@ -106,17 +108,23 @@ def of_another_size(model, config, picture, count=2):
     return build.resized(model, config, (height, wide, channels)).generate(count, **drawing(config))
 
 
-def draw(model, picture, config, run_dir):
-    """Writes the pictures of a run on one picture, and reconstruction.csv.
+def draw(model, picture, config, run_dir, strips):
+    """Writes what a run on one picture finds: figures, reconstruction.csv, and pictures.npz.
 
     Args:
         model: `DiffusionModel` of the picture's shape, trained.
         picture: uint8 (H, W, C).
         config: its `Config`.
         run_dir: folder of the run, with its history.csv.
+        strips: dict of more arrays for pictures.npz, which has all that is drawn.
     """
     run_dir, options = Path(run_dir), drawing(config)
     noised, reconstructed, table = reconstructions(model, picture, **options)
+    found = {"noised": noised, "reconstructed": reconstructed}
+    found["variations"] = variations(model, picture, **options)
+    found["wide"] = of_another_size(model, config, picture)
+    with whole_file(run_dir / "pictures.npz") as part, open(part, "wb") as file:
+        np.savez_compressed(file, picture=picture, **strips, **found)
     write_table(table, run_dir / "reconstruction.csv")
     plotting.picture_table(
         [[picture, *noised], [None, *reconstructed]],
@@ -126,19 +134,18 @@ def draw(model, picture, config, run_dir):
         notes=[[None, *(note(row, name) for row in table)] for name in ("noised", "reconstructed")],
     )
     plotting.picture_table(
-        variations(model, picture, **options),
+        found["variations"],
         run_dir / "variations.png",
         row_titles=[f"from t = {t:g}" for t in VARIED],
         column_titles=[f"noise {number + 1}" for number in range(VARIATIONS)],
     )
-    wide = of_another_size(model, config, picture)
-    images.save_png(run_dir / "other_size.png", images.grid(wide, columns=1))
+    images.save_png(run_dir / "other_size.png", images.grid(found["wide"], columns=1))
     plotting.restoration_curves(run_dir / "history.csv", run_dir / "quality.png")
 
 
 def note(row, name):
-    """Returns in words what the table of `reconstructions` says of "noised" or "reconstructed"."""
-    return f"PSNR {row[f'{name}_psnr']:.1f} dB, SSIM {row[f'{name}_ssim']:.2f}"
+    """Returns in two lines what `reconstructions` finds for "noised" or "reconstructed"."""
+    return f"PSNR {row[f'{name}_psnr']:.1f} dB\nSSIM {row[f'{name}_ssim']:.2f}"
 
 
 def drawing(config):

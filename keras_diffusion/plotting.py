@@ -223,7 +223,7 @@ def picture_table(rows, path, *, row_titles, column_titles, notes=None):
         notes: None, or for each picture what is written below it, or None.
     """
     height, width = next(image for row in rows for image in row if image is not None).shape[:2]
-    high = 2.0 * height / width + (0.25 if notes else 0.05)  # inches, of 2 across
+    high = 2.0 * height / width + (0.4 if notes else 0.05)  # inches, of 2 across
     size = 2.0 * len(column_titles), high * len(rows) + 0.3
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), len(column_titles), squeeze=False)

@@ -161,8 +161,9 @@ def _finish(model, config, data, run_dir, export_dir):
     else:
         shown = data.picture[None]
         model = build.resized(model, config, data.picture.shape)
-        one_image.draw(model, data.picture, config, run_dir)
-    _draw_processes(model, config, shown, run_dir)
+    strips = _draw_processes(model, config, shown, run_dir)
+    if data.picture is not None:
+        one_image.draw(model, data.picture, config, run_dir, strips)
     export_saved_model(
         model,
         export_dir,
@@ -174,13 +175,14 @@ def _finish(model, config, data, run_dir, export_dir):
 
 
 def _draw_processes(model, config, images, run_dir):
-    """Writes forward.png of these images and backward.png, every fifth of the way."""
+    """Writes forward.png of these images and backward.png, every fifth of the way; returns both."""
     forward = noised(model, images, FIFTHS, config.seed)
     titles = [f"t = {t:.1f}" for t in FIFTHS]
     plotting.process_strip(forward, titles, run_dir / "forward.png")
     backward = model.generate(6, num_frames=5, **fitting.drawing(config, model.num_classes > 0))
     titles = [f"{i * config.num_steps // 5} steps" for i in range(6)]
     plotting.process_strip(backward, titles, run_dir / "backward.png")
+    return {"forward": forward, "backward": backward}
 
 
 def _print_sharing(strategy, config, source):
@@ -221,7 +223,7 @@ def _print_summary(run_dir, export_dir, of_one_image):
         f"  tensorboard --logdir {run_dir}/logs",
     ]
     if of_one_image:
-        names = "reconstruction.png, .csv, variations.png, other_size.png, quality.png"
+        names = "reconstruction.png, variations.png, other_size.png, quality.png"
         lines.insert(-5, f"  the picture   {run_dir}/{names}")
     else:
         lines.insert(-1, f"  python evaluate.py --model {export_dir}")

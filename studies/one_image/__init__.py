@@ -55,12 +55,12 @@ TINY = {
 
 def add_flags(flags):
     """Adds the flags of this study."""
-    flags.add_argument("--image", default="flower", metavar="FILE", help="another picture")
+    flags.add_argument("--image", metavar="FILE", help="another picture than the flower")
 
 
 def settings(given):
     """Returns the `Settings` that the command line asks for."""
-    options = {"image": given.image, "seed": given.seed}
+    options = {"image": given.image or "flower", "seed": given.seed}
     if given.tiny:
         options.update(options=TINY, minutes=(), epochs=2)
     if given.epochs:

@@ -7,17 +7,16 @@ import numpy as np
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
-from keras_diffusion import build, checkpoints, one_image, training
+from keras_diffusion import checkpoints, one_image, training
 from keras_diffusion import config as configuration
 from keras_diffusion.codecs import PixelCodec
-from keras_diffusion.data import load_source
-from keras_diffusion.editing import noised
+from keras_diffusion.data.one_image import CROPS
 from keras_diffusion.evaluation import restoration
 from keras_diffusion.process import mix
 from keras_diffusion.randomness import image_noise
 from keras_diffusion.schedules import SCHEDULES, rates
 
-STAGES = 5  # of the strips, beside the start
+PICTURES = "pictures.npz"  # of a run: all that it draws
 SIGMAS = np.arange(0.5, 12.01, 0.25)  # of the blurs that are tried, in pixels
 
 
@@ -33,12 +32,12 @@ def measure(settings, kept, data_dir):
         name = f"training-{number + 1}"
         found = kept.stage(name, lambda folder, config=config: trained(folder, config))
         trainings.append({"stage": name, **length, **found})
-    picture = kept.array(trainings[-1]["stage"], "picture.npy")
+    picture = kept.array(trainings[-1]["stage"], f"run/{PICTURES}")["picture"]
     return {"trainings": trainings, "blur": blurred(picture, settings.seed)}
 
 
 def trained(folder, config):
-    """Trains as train.py does; leaves arrays of what it draws.
+    """Trains as train.py does.
 
     Returns:
         dict of `curve` (for each epoch: minutes, psnr, ssim), `table` (see
@@ -49,38 +48,31 @@ def trained(folder, config):
     keras.utils.set_random_seed(config.seed)
     training.run(config, run_dir, folder / "export")
     config = configuration.resumed(run_dir, {})  # with what the data decided
-    _, model, progress = checkpoints.load(run_dir / "checkpoints")
-    names = ("image", "image_size", "crop_size", "channels", "batch_size", "limit")
-    data = load_source(**{name: getattr(config, name) for name in names})
-    picture, options = data.picture, one_image.drawing(config)
-    whole = build.resized(model, config, picture.shape)
-    before, after, table = one_image.reconstructions(whole, picture, **options)
-    anew = one_image.variations(whole, picture, **options)
-    steps = int(model.optimizer.iterations.numpy())
-    arrays = {
-        "picture": picture,
-        "forward": noised(whole, picture[None], np.linspace(0, 1, STAGES + 1), config.seed)[:, 0],
-        "backward": whole.generate(2, num_frames=STAGES, **options),
-        "noised": before,
-        "reconstructed": after,
-        "variations": anew,
-        "wide": one_image.of_another_size(model, config, picture),
-    }
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
-    with open(run_dir / "history.csv", newline="") as file:
-        curve = [
-            {name: float(row[name]) for name in ("minutes", "psnr", "ssim")}
-            for row in csv.DictReader(file)
-        ]
+    pictures = np.load(run_dir / PICTURES)
+    picture, from_noise = pictures["picture"], pictures["variations"][-1]
+    batches = int(checkpoints.NAME.fullmatch(_last_checkpoint(run_dir).name)[1])
+    curve = [
+        {name: row[name] for name in ("minutes", "psnr", "ssim")}
+        for row in _rows(run_dir / "history.csv")
+    ]
     return {
         "curve": curve,
-        "table": table,
-        "from_noise": restoration.compare(anew[-1], picture)["psnr"].tolist(),
-        "crops": steps * min(config.batch_size, data.source.num_train),
+        "table": _rows(run_dir / "reconstruction.csv"),
+        "from_noise": restoration.compare(from_noise, picture)["psnr"].tolist(),
+        "crops": batches * min(config.batch_size, config.limit or CROPS),
         "size": picture.shape[:2],
         "crop_size": config.crop_size,
     }
+
+
+def _last_checkpoint(run_dir):
+    return checkpoints.listed(run_dir / "checkpoints")[-1]
+
+
+def _rows(path):
+    """The rows of a table of numbers."""
+    with open(path, newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def blurred(picture, seed):

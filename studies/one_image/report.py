@@ -103,7 +103,7 @@ def _length(training):
 def _table(results):
     trainings = results["trainings"]
     header = ["t", "noised", "best blur"]
-    header += [f"{each['curve'][-1]['minutes']:.0f} minutes" for each in trainings]
+    header += [f"after {each['curve'][-1]['minutes']:.1f} min" for each in trainings]
     rows = []
     for level, blur in enumerate(results["blur"]):
         noised = trainings[-1]["table"][level]
