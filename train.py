@@ -55,22 +55,8 @@ def parser():
         epilog="Every other option: --set key=value, see keras_diffusion/config.py.",
         allow_abbrev=False,
     )
+    _add_data(flags)
     add = flags.add_argument
-    data = flags.add_mutually_exclusive_group()
-    data.add_argument("--dataset", help="digits, or any image data set of tfds (mnist, ...)")
-    data.add_argument("--folder", help="your own pictures; sub-folders are classes")
-    data.add_argument("--image", nargs="?", const="flower", metavar="FILE",
-                      help="one picture; default: the flower of scikit-learn")  # fmt: skip
-    add("--data-dir", help="where tfds keeps its data")
-    add("--image-size", type=image_size, metavar="N or HxW", help="in pixels")
-    add("--crop-size", type=image_size, metavar="N or HxW", help="of the crops of one picture")
-    add("--channels", type=int, choices=(1, 3, 4), help="default: as the images have")
-    add("--train-split", help="tfds slicing string, such as train[:90%%]")
-    add("--val-split", help="the same for validation")
-    add("--balance", choices=CHOICES["balance"], help="classes: each equally likely")
-    add("--horizontal-flip", action=argparse.BooleanOptionalAction, default=None)
-    add("--limit", type=int, metavar="N", help="use only the first N training images")
-    add("--unconditional", action="store_true", default=None, help="leave the labels out")
     add("--network", choices=CHOICES["network"])
     add("--schedule", choices=CHOICES["schedule"])
     add("--prediction-type", choices=CHOICES["prediction_type"])
@@ -87,12 +73,33 @@ def parser():
     add("--seed", type=int)
     add("--deterministic", action="store_true", default=None, help="the same bits, run for run")
     add("--checkpoint-minutes", type=float, help="between checkpoints within an epoch (10)")
+    add("--score-every", type=int, metavar="N", help="score new pictures every N epochs")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="any other option")
     add("--run-dir", type=folder, help="default: runs/NAME-DATE-TIME")
     add("--export-dir", type=folder, help="default: saved_models/NAME, NAME as in --run-dir")
     add("--resume", nargs="?", const="", metavar="RUN_DIR", help="go on; default: the newest run")
     add("--dry-run", action="store_true", help="print what would be done, and stop")
     return flags
+
+
+def _add_data(flags):
+    """Adds the flags about what is trained on."""
+    add = flags.add_argument
+    data = flags.add_mutually_exclusive_group()
+    data.add_argument("--dataset", help="digits, or any image data set of tfds (mnist, ...)")
+    data.add_argument("--folder", help="your own pictures; sub-folders are classes")
+    data.add_argument("--image", nargs="?", const="flower", metavar="FILE",
+                      help="one picture; default: the flower of scikit-learn")  # fmt: skip
+    add("--data-dir", help="where tfds keeps its data")
+    add("--image-size", type=image_size, metavar="N or HxW", help="in pixels")
+    add("--crop-size", type=image_size, metavar="N or HxW", help="of the crops of one picture")
+    add("--channels", type=int, choices=(1, 3, 4), help="default: as the images have")
+    add("--train-split", help="tfds slicing string, such as train[:90%%]")
+    add("--val-split", help="the same for validation")
+    add("--balance", choices=CHOICES["balance"], help="classes: each equally likely")
+    add("--horizontal-flip", action=argparse.BooleanOptionalAction, default=None)
+    add("--limit", type=int, metavar="N", help="use only the first N training images")
+    add("--unconditional", action="store_true", default=None, help="leave the labels out")
 
 
 def newest_run(root="runs"):

@@ -1,5 +1,6 @@
 """Callbacks for `fit`: previews, the learning rate and time budgets, faults, the progress bar."""
 
+import contextlib
 import math
 import time
 from pathlib import Path
@@ -11,6 +12,39 @@ from keras_diffusion import images as pictures
 
 ZERO_LOSS_TOLERANCE = 0.002  # relative; a network that learns leaves it within some 50 steps
 UNLIMITED_EPOCHS = 2**31  # for `fit(epochs=...)` when a Budget of minutes ends it
+
+
+class CostLimit:
+    """Keeps what is done beside the training within a share of the time.
+
+    Args:
+        max_share: None, or the largest share.
+    """
+
+    def __init__(self, max_share=None):
+        self.max_share = max_share
+        self._spent = 0.0  # seconds, without the first time, as tracing is paid once
+        self._last = None  # seconds of the last time; None before the first
+        self.begin()
+
+    def begin(self):
+        """Counts the time from now on."""
+        self._began = time.monotonic()
+
+    def allows_one_more(self):
+        """bool: as much again as the last time would still be within the share."""
+        if self.max_share is None or self._last is None:
+            return True
+        elapsed = time.monotonic() - self._began
+        return self._spent + self._last <= self.max_share * elapsed
+
+    @contextlib.contextmanager
+    def spending(self):
+        """Counts what is done within."""
+        began = time.monotonic()
+        yield
+        self._last = 0.0 if self._last is None else time.monotonic() - began
+        self._spent += self._last
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -32,20 +66,18 @@ class SampleGrid(keras.callbacks.Callback):
         self.directory = Path(directory)
         self.num_images = num_images
         self.every = every
-        self.max_share = max_share
         self.log_dir = log_dir
         self.options = options
+        self._cost = CostLimit(max_share)
         self._writer = None
-        self._spent = 0.0  # seconds in grids after the first, whose tracing is paid once
-        self._last = None  # seconds of the last of those; None before the first
         self._undrawn = None  # the last epoch that has no grid; the last of all gets one
 
     def on_train_begin(self, logs=None):
-        self._started = time.monotonic()
+        self._cost.begin()
 
     def on_epoch_end(self, epoch, logs=None):
         self._undrawn = epoch
-        if (epoch + 1) % self.every == 0 and not self._too_dear():
+        if (epoch + 1) % self.every == 0 and self._cost.allows_one_more():
             self.draw(epoch)
 
     def on_train_end(self, logs=None):
@@ -58,28 +90,20 @@ class SampleGrid(keras.callbacks.Callback):
     def draw(self, epoch):
         """Writes the grid of this moment; returns its path."""
         self._undrawn = None
-        began = time.monotonic()
-        images = self.model.generate(self.num_images, **self.options)
-        sheet = pictures.grid(images, self._columns())
-        path = self.directory / f"epoch-{epoch + 1:04d}.png"
-        pictures.save_png(path, sheet)
-        if self.log_dir:
-            self._writer = self._writer or tf.summary.create_file_writer(str(self.log_dir))
-            with self._writer.as_default():
-                tf.summary.image("samples", sheet[None], step=epoch)
-        self._last = 0.0 if self._last is None else time.monotonic() - began
-        self._spent += self._last
+        with self._cost.spending():
+            images = self.model.generate(self.num_images, **self.options)
+            sheet = pictures.grid(images, self._columns())
+            path = self.directory / f"epoch-{epoch + 1:04d}.png"
+            pictures.save_png(path, sheet)
+            if self.log_dir:
+                self._writer = self._writer or tf.summary.create_file_writer(str(self.log_dir))
+                with self._writer.as_default():
+                    tf.summary.image("samples", sheet[None], step=epoch)
         return path
 
     def _columns(self):
         classes = self.model.num_classes
         return classes if 1 < classes <= 12 and self.num_images >= classes else None
-
-    def _too_dear(self):
-        if self.max_share is None or self._last is None:
-            return False
-        elapsed = time.monotonic() - self._started
-        return self._spent + self._last > self.max_share * elapsed
 
 
 class Budget(keras.callbacks.Callback):
@@ -202,7 +226,7 @@ class Faults(keras.callbacks.Callback):
 
 
 class ProgressBar(keras.callbacks.ProgbarLogger):
-    """Keras' progress bar with loss, validation loss and images per second alone."""
+    """Keras' progress bar with losses, the score where there is one, and images per second."""
 
     def __init__(self, batch_size):
         super().__init__()
@@ -229,5 +253,6 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
         super().on_epoch_end(epoch, self._shown(logs))
 
     def _shown(self, logs):
-        shown = {name: logs[name] for name in ("loss", "val_loss") if name in (logs or {})}
+        names = ("loss", "val_loss", "fid")
+        shown = {name: logs[name] for name in names if name in (logs or {})}
         return {**shown, "images/s": self._rate}

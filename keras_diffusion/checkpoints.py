@@ -35,7 +35,7 @@ class Progress:
         history: a dict for each finished epoch, the rows of history.csv.
         random: states of the network's random layers (dropout), which Keras does not save.
         means: None, or the sums behind the running means of the begun epoch.
-        best: None, or {"val_loss", "batches"} of the best checkpoint so far.
+        best: None, or {"val_loss" or "fid", "batches"} of the best checkpoint so far.
         skipped_in_a_row: steps skipped just before, because a gradient was not finite.
         skipped_before: `skipped_steps` of the model when the epoch began.
     """

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_diffusion import callbacks, distribution, interruption, one_image
+from keras_diffusion import callbacks, distribution, interruption, one_image, real, scoring
 from keras_diffusion.recording import Recorder
 
 VALIDATION_SHARE = 0.25  # of the training images, at most: an epoch is not to wait for it
@@ -32,6 +32,7 @@ def fit(model, data, config, run_dir, progress, votes):
         seconds=progress.seconds,
         votes=votes,
     )
+    scores = _scores(model, data, config) if config.score_every and votes.is_chief else []
     with interruption.put_off() as pending:
         recorder = Recorder(
             run_dir,
@@ -42,8 +43,9 @@ def fit(model, data, config, run_dir, progress, votes):
             votes=votes,
             minutes=config.checkpoint_minutes,
             keep=config.keep_checkpoints,
+            best_by=scoring.BEST_BY if config.score_every else "val_loss",
         )
-        used = [budget, callbacks.Faults(progress), recorder]
+        used = [budget, callbacks.Faults(progress), *scores, recorder]
         if votes.is_chief:
             if data.picture is not None:  # before the recorder, which writes what it measures
                 used.insert(0, one_image.restoration_callback(model, data.picture, config, budget))
@@ -112,6 +114,10 @@ def _validate_begun_epoch(model, options, progress, used):
             return_dict=True,
         )
         logs.update({f"val_{name}": value for name, value in results.items()})
+    for callback in used:
+        if isinstance(callback, scoring.Scores):
+            callback.set_model(model)
+            callback.on_epoch_end(progress.epoch, logs)
     recorder.end_epoch(logs)
 
 
@@ -135,6 +141,23 @@ def _shown(model, config, run_dir):
     )
     curves = keras.callbacks.TensorBoard(run_dir / "logs", write_graph=False)
     return [preview, curves, callbacks.ProgressBar(config.batch_size)]
+
+
+def _scores(model, data, config):
+    """The callback that scores new pictures, in a list."""
+    pictures, judge = real.judge_of_run(config, data)
+    labels = pictures.labels(config.score_num, config.seed) if model.num_classes else None
+    return [
+        scoring.Scores(
+            judge,
+            config.score_num,
+            labels,
+            every=config.score_every,
+            last_epoch=None if config.minutes else config.epochs,
+            max_share=0.1,
+            **drawing(config, model.num_classes > 0),
+        )
+    ]
 
 
 def _validation(config, data, strategy):

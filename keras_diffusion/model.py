@@ -3,15 +3,13 @@
 import keras
 import tensorflow as tf
 
-from keras_diffusion import distribution, generation, process, schedules
+from keras_diffusion import distribution, generation, metrics, process, schedules
 from keras_diffusion.batches import mean_over_parts, unpack
 from keras_diffusion.codecs import PixelCodec
 from keras_diffusion.networks.layers import LabelEmbedding
 from keras_diffusion.randomness import image_noise, own_rows, places, step_key
 from keras_diffusion.registry import lookup
 
-BANDS = ("t0-25", "t25-50", "t50-75", "t75-100")  # quarters of time, in percent
-METRICS = ("loss", "zero_loss", "eps_error", "x0_error", "v_error", *(f"loss_{b}" for b in BANDS))
 VALIDATION_STREAM = -1  # of `image_noise`; sampling uses 0 and up
 
 
@@ -88,7 +86,7 @@ class DiffusionModel(keras.Model):
         self.skipped_steps = self.add_weight(
             shape=(), dtype="int64", initializer="zeros", trainable=False, name="skipped_steps"
         )
-        self.trackers = {name: keras.metrics.Mean(name=name) for name in METRICS}
+        self.trackers = metrics.trackers()
         self.graphs = generation.SamplingGraphs(self)
         self.built = True
 
@@ -102,15 +100,21 @@ class DiffusionModel(keras.Model):
         noised = self._noised(batch, key)
         gradients, errors = mean_over_parts(self._gradients, noised, self.accumulate)
         gradients = distribution.mean_over_replicas(gradients)
-        finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
+        norm = tf.linalg.global_norm(gradients)
+        finite = tf.math.is_finite(norm)
         distribution.either(
             finite, lambda: self._learn(gradients), lambda: self.skipped_steps.assign_add(1)
         )
-        return self._update_metrics(errors, counted=finite)
+        return self._update_metrics(errors, finite, {metrics.GRADIENT_NORM: (norm, 1.0)})
 
     def test_step(self, data):
         batch = unpack(data, self.image_shape, self.num_classes)
-        return self._update_metrics(self._errors(self.ema_network, self._noised_fixed(batch)))
+        noised = self._noised_fixed(batch)
+        errors = self._errors(self.ema_network, noised)
+        some = {name: values[:: metrics.RAW_EVERY] for name, values in noised.items()}
+        excess = self._errors(self.network, some)["loss"] - errors["loss"][:: metrics.RAW_EVERY]
+        others = {metrics.RAW_EXCESS: (excess, tf.ones_like(excess))}
+        return self._update_metrics(errors, True, others)
 
     def call(self, data, training=False):
         """Returns the EMA network's guess of x0 for a batch that is noised as in `evaluate`."""
@@ -196,28 +200,19 @@ class DiffusionModel(keras.Model):
         zero_loss = weights * tf.reduce_mean(target**2, axis=(1, 2, 3))
         return {"loss": weights * error, "zero_loss": zero_loss, "error": error, "t": t}
 
-    def _update_metrics(self, errors, counted=True):
-        """Adds the errors of a batch to the means of the epoch, unless its step was skipped."""
-        weight = tf.cast(counted, tf.float32)
-        errors = {name: tf.where(counted, value, 0.0) for name, value in errors.items()}
-        t, level = errors["t"], schedules.rates(self.noise_schedule, errors["t"])
-        values = {name: errors[name] for name in ("loss", "zero_loss")}
-        spaces = process.errors(errors["error"], level, self.prediction_type)
-        values.update({f"{space}_error": value for space, value in spaces.items()})
-        for name, value in values.items():
-            self.trackers[name].update_state(value, sample_weight=weight * tf.ones_like(t))
-        band_of = tf.minimum(tf.cast(t * len(BANDS), tf.int32), len(BANDS) - 1)
-        for index, band in enumerate(BANDS):
-            inside = tf.cast(band_of == index, tf.float32)
-            self.trackers[f"loss_{band}"].update_state(
-                errors["loss"], sample_weight=weight * inside
-            )
-        results = {name: tracker.result() for name, tracker in self.trackers.items()}
-        return distribution.as_logs(results)
+    def _update_metrics(self, errors, counted, others):
+        """Adds the errors of a batch, and what else was measured, to the means of the epoch."""
+        level = schedules.rates(self.noise_schedule, errors["t"])
+        values = {**metrics.of_batch(errors, level, self.prediction_type), **others}
+        return distribution.as_logs(metrics.update(self.trackers, values, counted))
 
     @property
     def metrics(self):
         return list(self.trackers.values())
+
+    def get_metrics_result(self):
+        """As Keras', without what only training, or only validation, has measured."""
+        return metrics.measured(super().get_metrics_result(), self.trackers)
 
     @property
     def noise_schedule(self):

@@ -31,14 +31,16 @@ class Recorder(keras.callbacks.Callback):
         votes: `distribution.Votes`; only the chief's files are kept.
         minutes: between checkpoints within an epoch.
         keep: how many of the last checkpoints to keep, besides the best.
+        best_by: the figure of an epoch's logs that says which checkpoint is best, the least.
 
     Raises:
         Interrupted: out of `fit`, when a signal has come; everything is saved then.
     """
 
     def __init__(
-        self, run_dir, progress, *, budget, steps_per_epoch, pending, votes, minutes=10.0, keep=2
-    ):
+        self, run_dir, progress, *, budget, steps_per_epoch, pending, votes, minutes=10.0, keep=2,
+        best_by="val_loss",
+    ):  # fmt: skip
         super().__init__()
         self.run_dir = Path(run_dir)
         self.progress = progress
@@ -48,6 +50,7 @@ class Recorder(keras.callbacks.Callback):
         self.votes = votes
         self.minutes = minutes
         self.keep = keep
+        self.best_by = best_by
         self._scratch = None if votes.is_chief else tempfile.TemporaryDirectory()
         self._saved = self.batches or None  # when the last checkpoint was written
         self._saved_at = self._epoch_saved_at = time.monotonic()
@@ -63,8 +66,9 @@ class Recorder(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.progress.means is not None:
+            # Checkpoints of before there were some of the means hold fewer.
             for variable, value in zip(
-                self.model.metrics_variables, self.progress.means, strict=True
+                self.model.metrics_variables, self.progress.means, strict=False
             ):
                 variable.assign(value)
             self.progress.means = None
@@ -106,7 +110,8 @@ class Recorder(keras.callbacks.Callback):
         if self.votes.is_chief:
             write_history(self.progress.history, self.run_dir / "history.csv")
         due = self._cost <= DEAREST_SHARE * (time.monotonic() - self._epoch_saved_at)
-        if self.votes.of_chief([due])[0]:
+        scored = self.best_by != "val_loss" and self.best_by in row  # rare and dear: kept
+        if self.votes.of_chief([due or scored])[0]:
             self.save()
             self._epoch_saved_at = self._saved_at
 
@@ -114,11 +119,12 @@ class Recorder(keras.callbacks.Callback):
         """Writes a checkpoint of this moment; returns its path."""
         began = time.monotonic()
         self.progress.seconds = self.budget.seconds
-        score = self.progress.history[-1].get("val_loss") if self.progress.history else None
-        if score is not None and math.isfinite(score) and self.progress.step == 0:
-            best = self.progress.best
-            if best is None or score < best["val_loss"]:
-                self.progress.best = {"val_loss": score, "batches": self.batches}
+        row = self.progress.history[-1] if self.progress.history else {}
+        score = row.get(self.best_by, math.nan)
+        # The best so far may be best by another figure, that of an earlier sitting.
+        least = (self.progress.best or {}).get(self.best_by, math.inf)
+        if score < least and self.progress.step == 0:  # nan is not
+            self.progress.best = {self.best_by: score, "batches": self.batches}
         # All workers save, as reading the means takes all of them; one copy is kept.
         folder = self.run_dir / "checkpoints" if self.votes.is_chief else self._scratch.name
         path = checkpoints.save(self.model, self.progress, folder, self.batches, self.keep)

@@ -128,9 +128,9 @@ def cold(denoiser, schedule, x, times, *, endpoint=None, num_frames=None):
 
         x_s = x_t - D(x0, t) + D(x0, s),  D(x0, t) = signal_t x0 + noise_t endpoint
 
-    With the predicted eps as endpoint D(x0, t) is x_t itself, and this is DDIM. With a known
-    endpoint that is held, x_0 comes out as a mean of all predictions of x0, each weighted by its
-    step in signal_rate: early predictions stay in it. DDIM ends with the last one.
+    With the predicted eps as endpoint D(x0, t) is x_t itself, and this is DDIM. If a known endpoint
+    is held, what began as the endpoint ends as a mean of all predictions of x0, each weighted by
+    its step in signal_rate: early predictions stay in it. DDIM ends with the last one.
 
     Args:
         endpoint: (B, H, W, C), what sits at t = 1, if it is known and to be held; None: the

@@ -16,6 +16,7 @@ from keras_diffusion import (
     one_image,
     plotting,
     precision,
+    real,
     records,
 )
 from keras_diffusion.callbacks import TrainingStopped
@@ -58,6 +59,7 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
     build.check_size(config)
     data = build.load_data(config)
     print(data.summary, flush=True)
+    real.check_scores(config, data.source)
     size = "image_size" if data.picture is None else "crop_size"
     config = dataclasses.replace(
         config,
@@ -153,6 +155,7 @@ def _finish(model, config, data, run_dir, export_dir):
     if model.distribute_strategy.num_replicas_in_sync > 1:  # from here on, one device will do
         _, model, _ = checkpoints.load(run_dir / "checkpoints")
     plotting.loss_curves(run_dir / "history.csv", run_dir / "loss.png")
+    plotting.health(run_dir / "history.csv", run_dir / "health.png")
     if data.picture is None:
         shown = next(iter(data.validation))["image"][:6]
     else:
@@ -211,7 +214,7 @@ def _print_summary(run_dir, export_dir, of_one_image):
         "",
         "done",
         f"  previews      {run_dir}/samples/",
-        f"  losses        {run_dir}/loss.png, {run_dir}/history.csv",
+        f"  losses        {run_dir}/loss.png, {run_dir}/health.png, {run_dir}/history.csv",
         f"  processes     {run_dir}/forward.png, {run_dir}/backward.png",
         f"  checkpoints   {run_dir}/checkpoints/",
         f"  SavedModel    {export_dir}",
@@ -222,4 +225,6 @@ def _print_summary(run_dir, export_dir, of_one_image):
     if of_one_image:
         names = "reconstruction.png, variations.png, other_size.png, quality.png"
         lines.insert(-5, f"  the picture   {run_dir}/{names}")
+    else:
+        lines.insert(-1, f"  python evaluate.py --model {export_dir}")
     print("\n".join(lines))

@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -46,11 +47,12 @@ def parser(name, study):
     add = flags.add_argument
     length = flags.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=positive(int), help="of each training")
-    length.add_argument("--minutes", type=positive(float), help="for the whole study instead")
+    minutes_help = getattr(study, "MINUTES_HELP", "for the whole study instead")
+    length.add_argument("--minutes", type=positive(float), help=minutes_help)
     add("--seed", type=int, default=0)
     add("--data-dir", help="where tfds keeps its data")
     add("--out", type=Path, help=f"folder of page and figures (studies/results/{name})")
-    add("--work", type=Path, help=f"folder of what is kept between runs (runs/studies/{name})")
+    add("--work", type=Path, help="folder of what is kept between runs (runs/studies)")
     add("--fresh", action="store_true", help="make anew what earlier runs have kept")
     add("--report", action="store_true", help="only draw and write again, from results.json")
     add("--tiny", action="store_true", help="toy sizes, to see that all works")
@@ -70,7 +72,7 @@ def main(name, arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     given = flags.parse_args(arguments)
     toy = "-tiny" if given.tiny else ""  # toys never take the place of what was measured
-    work = given.work or Path("runs", "studies", f"{name}{toy}")
+    work = (given.work or Path("runs", "studies")) / f"{name}{toy}"
     out = given.out or (work / "results" if given.tiny else ROOT / "studies" / "results" / name)
     try:
         if given.report:
@@ -116,8 +118,14 @@ def measure(name, settings, given, work, out):
     }
     out.mkdir(parents=True, exist_ok=True)
     with whole_file(out / RESULTS) as part:
-        Path(part).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        Path(part).write_text(as_text(record) + "\n", encoding="utf-8")
     return json.loads(json.dumps(record))
+
+
+def as_text(record):
+    """Returns JSON with lists of numbers on one line each."""
+    text = json.dumps(record, indent=1)
+    return re.sub(r"\[[\s\d.,e+-]+\]", lambda found: " ".join(found[0].split()), text)
 
 
 def read(out):

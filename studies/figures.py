@@ -3,12 +3,14 @@
 import os
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from keras_diffusion import images as pictures
 from keras_diffusion.files import whole_file
 
 MOST_BYTES = 300_000  # of a PNG: pages are to load quickly
 DOTS = (120, 100, 80, 65)  # per inch, the first that is small enough
+COLOURS = (256, 64, 16, 8)  # of a GIF, likewise
 
 
 def sheet(columns=1, rows=1, width=6.0, height=3.8):
@@ -90,7 +92,28 @@ def save(figure, path):
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with whole_file(path) as part:
         for dots in DOTS:
-            figure.savefig(part, format="png", dpi=dots, pil_kwargs={"optimize": True})
+            figure.savefig(part, format="png", dpi=dots)
             if os.path.getsize(part) <= MOST_BYTES:
                 return
         raise ValueError(f"{path}: more than {MOST_BYTES} bytes; draw fewer pictures.")
+
+
+def save_gif(frames, path, seconds):
+    """Writes a GIF that goes on forever, of fewer colours or greys if need be.
+
+    Args:
+        frames: list of uint8 (H, W) or (H, W, 3).
+        path: of the GIF.
+        seconds: that each frame is shown; the last one three times as long.
+
+    Raises:
+        ValueError: it is larger than `MOST_BYTES` even so.
+    """
+    shown = [int(1000 * seconds)] * (len(frames) - 1) + [int(3000 * seconds)]
+    with whole_file(path) as part:
+        for colours in COLOURS:
+            first, *others = [Image.fromarray(frame).quantize(colours) for frame in frames]
+            first.save(part, append_images=others, save_all=True, duration=shown, loop=0)
+            if os.path.getsize(part) <= MOST_BYTES:
+                return
+        raise ValueError(f"{path}: more than {MOST_BYTES} bytes; take fewer frames.")

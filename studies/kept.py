@@ -19,10 +19,14 @@ class Kept:
     Args:
         folder: of all stages; one for each setting, see `key`.
         tell: takes lines of progress.
+
+    Attributes:
+        shared: folder of what studies and settings have in common, such as classifiers.
     """
 
     def __init__(self, folder, tell=print):
         self.folder = Path(folder)
+        self.shared = self.folder.parents[1] / "shared"
         self.tell = tell
         self._seconds = {}
 

@@ -93,6 +93,8 @@ TRAIN = [
     ("widths, huge", f"--set widths=({10**9},)", "--widths.* 1 to 16384", None),
     ("widths, words", "--set widths=('a','b')", r"widths=.* is not a tuple such as", None),
     ("attention, values", "--set attention=(2,3)", "--attention.*must be True or False", None),
+    ("cnn, depth", "--network cnn --set block_depth=2", "--block-depth: .*'cnn' has no", None),
+    ("cnn, remat", "--network cnn --remat", "--remat: .*takes widths, embedding_width", None),
     ("attention, too few", "--set attention=(False,)", "must be one for each of the widths", None),
     ("embedding, huge", f"--set embedding_width={10**12}", "at most 16384", None),
     # sizes
@@ -128,7 +130,6 @@ TRAIN = [
      file("rose.jpg", "hello")),
     ("image, tiny", "--image rose.png", "10x8? .*smaller than 16x16|8x10 .*smaller than 16x16",
      lambda: save_picture(pathlib.Path("rose.png"))),
-    ("image, too small a size", "--image --image-size 16", "427x640 .* 16x16 .*smaller than", None),
     ("image, crops of 20", "--image --crop-size 20", "--crop-size: .*20x20.* Nearest: 16x16 or 24",
      None),
     ("image, labels", "--image --balance classes", "'flower' has none", None),

@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks import quality, runs
 from benchmarks.quality import making, plans, stages, tables
-from keras_diffusion.evaluation import classifier, scores
 
 FLOOR = {"mean": 1.0, "min": 0.9, "max": 1.1, "std": 0.05, "subsets": 10, "size": 1000}
 
@@ -16,79 +15,6 @@ FLOOR = {"mean": 1.0, "min": 0.9, "max": 1.1, "std": 0.05, "subsets": 10, "size"
 def scored(distance, accuracy=0.9):
     score = {"distance": distance, "sure": 0.8, "confidence": 0.9}
     return score if accuracy is None else {**score, "accuracy": accuracy}
-
-
-def made_up(count, seed=0, classes=3):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, classes, count)
-    images = rng.integers(0, 60, (count, 8, 8, 1)) + 60 * labels[:, None, None, None]
-    return images.astype("uint8"), labels
-
-
-@pytest.fixture
-def real():
-    train, test = made_up(300, seed=0), made_up(200, seed=1)
-    names = ("train_images", "train_labels", "test_images", "test_labels")
-    return dict(zip(names, (*train, *test), strict=True))
-
-
-# The classifier -------------------------------------------------------------------------------
-
-
-def test_the_extractor_is_trained_once_and_looks_in_float32(tmp_path, real):
-    said = []
-    eyes = classifier.prepared("mnist", real, tmp_path, tiny=True, tell=said.append)
-    assert len(said) == 1
-    again = classifier.prepared("mnist", real, tmp_path, tiny=True, tell=said.append)
-    assert len(said) == 1
-    features, probabilities = classifier.look(eyes.model, real["test_images"])
-    assert features.dtype == probabilities.dtype == "float32"
-    assert features.shape == (200, classifier.TINY["widths"][-1]) and probabilities.shape == (
-        200,
-        3,
-    )
-    for first, second in zip(
-        (features, probabilities), classifier.look(again.model, real["test_images"]), strict=True
-    ):
-        np.testing.assert_array_equal(first, second)
-    np.testing.assert_allclose(features, eyes.held_out, rtol=1e-4, atol=1e-5)
-    train_features, _ = classifier.look(eyes.model, real["train_images"])
-    assert scores.frechet_distance(eyes.reference, train_features) < 1e-4
-    assert eyes.floor(1000)["size"] == 200  # no more than there are
-
-
-def test_other_pictures_or_settings_make_another_extractor(real):
-    settings = classifier.SETTINGS["mnist"]
-    names = {classifier._key(settings, real)}
-    names.add(classifier._key(dataclasses.replace(settings, seed=1), real))
-    real["train_images"][0, 0, 0, 0] ^= 1
-    names.add(classifier._key(settings, real))
-    assert len(names) == 3
-
-
-def test_augmentation_keeps_the_kind_of_pictures_and_the_original():
-    settings = classifier.SETTINGS["flowers"]
-    images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype="uint8")
-    before = images.copy()
-    first, second = (
-        classifier.augmented(images, np.random.default_rng(seed), settings) for seed in (0, 0)
-    )
-    assert first.shape == images.shape and first.dtype == "uint8"
-    np.testing.assert_array_equal(first, second)
-    np.testing.assert_array_equal(images, before)
-    assert (first != images).mean() > 0.5
-
-
-def test_a_shift_moves_the_whole_picture_and_repeats_its_edge():
-    image = np.arange(16, dtype="uint8").reshape(1, 4, 4, 1)
-    found = {
-        classifier._shifted(image, np.random.default_rng(seed), 1).tobytes() for seed in range(99)
-    }
-    padded = np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    wanted = {
-        padded[:, top : top + 4, left : left + 4].tobytes() for top in range(3) for left in range(3)
-    }
-    assert found == wanted
 
 
 # Stages ---------------------------------------------------------------------------------------

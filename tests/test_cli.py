@@ -1,6 +1,7 @@
 """train.py and sample.py as a user meets them."""
 
 import csv
+import inspect
 import json
 import os
 import pathlib
@@ -17,6 +18,7 @@ import pytest
 from fixtures_input import refusal
 from PIL import Image
 
+import evaluate
 import sample
 import train
 from keras_diffusion import config as configuration
@@ -92,6 +94,20 @@ def test_choices_are_those_of_the_tables():
         assert set(configuration.CHOICES[name]) == set(table), name
 
 
+def test_networks_take_what_their_builders_take():
+    for name, options in configuration.NETWORK_OPTIONS.items():
+        arguments = inspect.signature(NETWORKS[name]).parameters.values()
+        defaults = {each.name: each.default for each in arguments}
+        for shared in ("image_shape", "num_classes", "name"):
+            defaults.pop(shared)
+        assert options.items() <= defaults.items(), name
+        preset = configuration.resolve("oxford_flowers102", {"network": name})
+        chosen = configuration.resolve("oxford_flowers102", {"network": name, "widths": (8,)})
+        assert chosen.network_options == {**options, "widths": (8,)}
+        if name != "unet":  # whose options the presets name
+            assert preset.network_options == options
+
+
 def test_settings_are_parsed_as_the_type_of_the_option():
     parsed = dict(map(configuration.parse_setting, ["widths=[8, 16]", "dropout=0", "minutes=3"]))
     assert parsed == {"widths": (8, 16), "dropout": 0.0, "minutes": 3.0}
@@ -118,7 +134,7 @@ def test_dry_run_tells_all_and_writes_nothing(tmp_path):
 
 def test_a_run_leaves_all_that_it_says(trained):
     folder, printed = trained
-    for name in ("loss.png", "forward.png", "backward.png", "samples/epoch-0001.png"):
+    for name in ("loss.png", "health.png", "forward.png", "backward.png", "samples/epoch-0001.png"):
         assert opened(folder / "runs/tiny" / name)[0] > 200
     rows = history(folder)
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -282,6 +298,8 @@ def test_commands_of_the_readme_are_understood():
             assert any(value is not None for value in given)
         elif script == "sample.py":
             sample.parse(arguments)
+        elif script == "evaluate.py":
+            evaluate.parser().parse_args(arguments)
     targets = (ROOT / "Makefile").read_text()
     for command in commands:
         if command[0] == "make":

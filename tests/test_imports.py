@@ -23,6 +23,7 @@ FLOORS = {
     "batches": 2,
     "codecs": 2,
     "images": 2,
+    "metrics": 2,
     "randomness": 2,
     "generation": 2,
     "model": 2,
@@ -33,9 +34,14 @@ FLOORS = {
     "checkpoints": 3,
     "callbacks": 4,
     "recording": 4,
+    "scoring": 4,
+    "trained": 4,
+    "artist": 5,
     "build": 5,
+    "evaluating": 5,
     "fitting": 5,
     "one_image": 5,
+    "real": 5,
     "records": 5,
     "training": 5,
 }
@@ -45,16 +51,20 @@ SIDE = {
     "distribution": ({"registry"}, 2),
     "precision": (set(), 2),
     "data": ({"registry"}, 5),
-    "config": ({"registry"}, 5),
+    "rules": (set(), 5),
+    "config": ({"registry", "rules"}, 5),
     "configs": ({"registry", "config"}, 5),
 }
 # Importer: neighbours on its own floor that it may use, one way only.
 SAME_FLOOR = {
     "generation": {"codecs", "randomness"},
-    "model": {"batches", "codecs", "randomness", "generation"},
+    "model": {"batches", "codecs", "metrics", "randomness", "generation"},
     "one_image": {"build"},
-    "fitting": {"one_image"},
-    "training": {"build", "fitting", "one_image", "records"},
+    "scoring": {"callbacks"},
+    "evaluating": {"artist", "real"},
+    "fitting": {"one_image", "real"},
+    "real": {"build"},
+    "training": {"build", "fitting", "one_image", "real", "records"},
 }
 
 PURE = {room for room, floor in FLOORS.items() if floor <= 1} | {"networks"}
@@ -65,7 +75,13 @@ MAX_FILE_LINES = 320
 MAX_FUNCTION_LINES = 45  # without the docstring
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SCRIPTS = [path for name in ("train.py", "sample.py") if (path := ROOT / name).exists()]
+SCRIPTS = [
+    path for name in ("train.py", "sample.py", "evaluate.py") if (path := ROOT / name).exists()
+]
+STUDIES = sorted((ROOT / "studies").rglob("*.py"))
+# What is loaded before a study has parsed its arguments.
+QUICK = [path for path in STUDIES if path.name in ("__init__.py", "__main__.py", "command.py")]
+OURS = (PACKAGE.name, "studies")
 
 
 def name_of(path):
@@ -73,8 +89,9 @@ def name_of(path):
 
 
 every_module = pytest.mark.parametrize("path", MODULES, ids=name_of)
-every_script = pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
-every_file = pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=name_of)
+every_study = pytest.mark.parametrize("path", STUDIES, ids=name_of)
+every_script = pytest.mark.parametrize("path", SCRIPTS + QUICK, ids=name_of)
+every_file = pytest.mark.parametrize("path", MODULES + SCRIPTS + STUDIES, ids=name_of)
 
 
 def parse(path):
@@ -98,7 +115,7 @@ def imports(tree, inside_functions=True):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import: write it out in full"
-            ours = node.module.split(".")[0] == PACKAGE.name
+            ours = node.module.split(".")[0] in OURS
             found.update(f"{node.module}.{a.name}" if ours else node.module for a in node.names)
     return found
 
@@ -136,7 +153,7 @@ def on_import(path, seen):
     for name in imports(parse(path), inside_functions=False):
         parts = name.split(".")
         libraries.add(parts[0])
-        if parts[0] != PACKAGE.name:
+        if parts[0] not in OURS:
             continue
         for depth in range(1, len(parts) + 1):
             module = ROOT.joinpath(*parts[:depth])
@@ -178,6 +195,17 @@ def test_heavy_libraries_stay_in_one_file(path):
     for library, home in ONLY_IN.items():
         if path != PACKAGE / home:
             assert library not in libraries, f"{library} is for {home}, not {name_of(path)}"
+
+
+@every_module
+def test_the_package_knows_no_study(path):
+    assert "studies" not in tops(imports(parse(path)))
+
+
+@every_study
+def test_studies_draw_in_one_file(path):
+    if path != ROOT / "studies" / "figures.py":
+        assert "matplotlib" not in tops(imports(parse(path)))
 
 
 @every_script

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 import sample
 import train
 from keras_diffusion import config as configuration
-from keras_diffusion.config import CHOICES, LARGEST_SIDE, RULES, Config
+from keras_diffusion.config import CHOICES, NETWORK_OPTIONS, Config
 from keras_diffusion.data import splits
+from keras_diffusion.rules import LARGEST_SIDE, RULES
 from keras_diffusion.schedules import FLOOR, SCHEDULES, logsnr, rates, time_of_logsnr
 
 settings.register_profile(
@@ -82,7 +83,16 @@ allowed = {
         lambda ends: tuple(sorted(ends))
     ),
 }
-configs = st.fixed_dictionaries({}, optional=allowed)
+
+
+def fitting(options):
+    """The same without what the network does not take."""
+    taken = NETWORK_OPTIONS[options.get("network", "unet")]
+    refused = set(NETWORK_OPTIONS["unet"]) - set(taken)
+    return {name: value for name, value in options.items() if name not in refused}
+
+
+configs = st.fixed_dictionaries({}, optional=allowed).map(fitting)
 
 
 def one_line(error):
@@ -146,6 +156,7 @@ def test_a_config_comes_back_from_the_json_of_its_run(options):
 def test_resolve_changes_what_is_given_and_nothing_else(dataset, options):
     config = configuration.resolve(dataset, options)
     start = configuration.preset(dataset, options.get("image_size"))
+    start = configuration.with_network(start, options.get("network"))
     for name, value in vars(config).items():
         given_value = options.get(name)
         assert value == (getattr(start, name) if given_value is None else given_value)

@@ -45,14 +45,18 @@ def test_other_settings_are_kept_elsewhere():
     assert key(Settings()) == key({"epochs": 3}) != key({"epochs": 4})
 
 
-def test_figures_are_small_or_refused(tmp_path):
+def test_figures_are_small_or_refused(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 256, (2, 4, 28, 28, 1), "uint8")
     figure = figures.grids([[noise[0], None], [noise[1], noise[0]]], ["a", "b"], ["c", "d"])
     figures.save(figure, tmp_path / "new" / "grids.png")
-    assert (tmp_path / "new" / "grids.png").stat().st_size <= figures.MOST_BYTES
-    noise = np.random.default_rng(0).integers(0, 256, (1, 400, 64, 64, 3), "uint8")
+    size = (tmp_path / "new" / "grids.png").stat().st_size
+    assert size <= figures.MOST_BYTES
+    monkeypatch.setattr(figures, "MOST_BYTES", int(0.7 * size))
+    figures.save(figure, tmp_path / "new" / "fewer_dots.png")
+    assert (tmp_path / "new" / "fewer_dots.png").stat().st_size <= 0.7 * size
+    monkeypatch.setattr(figures, "MOST_BYTES", 1000)
     with pytest.raises(ValueError, match="draw fewer"):
-        figures.save(figures.grids([noise], [""], [""], inches=20.0), tmp_path / "much.png")
+        figures.save(figure, tmp_path / "much.png")
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
@@ -68,6 +72,25 @@ def test_curves_have_names_and_units(tmp_path):
     figures.save(figure, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.size[0] > 1000
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (40, 60, 3)], ids=["grey", "colour"])
+def test_gifs_are_small_or_refused(tmp_path, monkeypatch, shape):
+    still = np.linspace(0, 255, np.prod(shape)).reshape(shape).astype("uint8")
+    frames = [still, *np.random.default_rng(0).integers(0, 256, (3, *shape), "uint8")]
+    figures.save_gif(frames, tmp_path / "all.gif", 0.5)
+    size = (tmp_path / "all.gif").stat().st_size
+    monkeypatch.setattr(figures, "MOST_BYTES", int(0.8 * size))
+    figures.save_gif(frames, tmp_path / "fewer_colours.gif", 0.5)
+    assert (tmp_path / "fewer_colours.gif").stat().st_size <= 0.8 * size
+    for name, most in (("all", 6), ("fewer_colours", 20)):
+        with Image.open(tmp_path / f"{name}.gif") as moving:
+            assert moving.n_frames == 4
+            found = np.asarray(moving.convert("RGB" if len(shape) == 3 else "L"), int)
+        assert np.abs(found - still).mean() < most
+    monkeypatch.setattr(figures, "MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match="fewer frames"):
+        figures.save_gif(frames, tmp_path / "many.gif", 0.5)
 
 
 def test_numbers_are_short():

@@ -1,1 +1,1 @@
-"""How good pictures are: what a classifier sees in them, and distances between what it saw."""
+"""How good pictures are: features of pictures, distances between features, and copies."""

@@ -5,9 +5,11 @@ Pictures go in as uint8, all of them the same way: nothing is resized, and nothi
 number for each channel, averaged over the picture.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import time
 from pathlib import Path
 
@@ -15,7 +17,8 @@ import keras
 import numpy as np
 
 from keras_diffusion import precision
-from keras_diffusion.evaluation.scores import Gaussian, class_shares, floor
+from keras_diffusion.evaluation.distances import Gaussian
+from keras_diffusion.evaluation.scores import class_shares, floor
 from keras_diffusion.files import whole_folder
 
 BATCH = 500  # pictures at once, when nothing is learned
@@ -58,6 +61,33 @@ SETTINGS = {
     ),
 }
 TINY = {"widths": (8, 16), "epochs": 1, "stem": 2}  # to see that all of it runs
+IMAGES_TO_SEE = 260_000  # in training: a minute or two of two CPU cores at 28x28
+MOST_EPOCHS = 40
+FEW_IMAGES = 20_000
+
+
+def settings_for(image_shape, num_images, flip=False):
+    """Returns the `Settings` that suit a data set; for MNIST and Flowers those of `SETTINGS`.
+
+    Args:
+        image_shape: (H, W, C).
+        num_images: int, of the training split.
+        flip: bool, whether mirrored pictures are of the same class.
+    """
+    side, channels = min(image_shape[:2]), image_shape[-1]
+    stem = min(4, 2 ** max(0, int(math.log2(side / 32))))
+    levels = max(2, int(math.log2(max(1, side / stem / 4))) + 1)  # down to 4 to 8 pixels
+    few = num_images < FEW_IMAGES
+    return Settings(
+        widths=tuple(16 * 2**i if channels == 1 else 32 * (i + 1) for i in range(levels)),
+        epochs=max(1, min(MOST_EPOCHS, round(IMAGES_TO_SEE / num_images))),
+        stem=stem,
+        flip=flip,
+        shift=side * 3 // 32,
+        light=0.2 if channels == 3 else 0.0,
+        dropout=0.2 if few else 0.0,
+        batch_size=64 if few else 128,
+    )
 
 
 def classifier(image_shape, num_classes, settings):
@@ -128,14 +158,10 @@ def train(data, settings, tell=print):
     keras.utils.set_random_seed(settings.seed)
     steps = max(1, len(images) // settings.batch_size)
     shape, num_classes = images.shape[1:], int(labels.max()) + 1
-    policy = keras.config.dtype_policy()
-    try:
-        keras.config.set_dtype_policy(precision.policy("auto")[0])
+    with dtype_policy(precision.policy("auto")[0]):
         learner = classifier(shape, num_classes, settings)
-        keras.config.set_dtype_policy("float32")
+    with dtype_policy("float32"):
         model = classifier(shape, num_classes, settings)
-    finally:
-        keras.config.set_dtype_policy(policy)
     rate = keras.optimizers.schedules.CosineDecay(
         settings.learning_rate / 10,
         steps * settings.epochs - steps // 2,
@@ -161,6 +187,17 @@ def train(data, settings, tell=print):
     return model
 
 
+@contextlib.contextmanager
+def dtype_policy(name):
+    """Has layers that are made within take a dtype policy, whatever the program's own is."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def _batches(images, labels, settings):
     """Endless shuffled batches; a function of the seed."""
     rng = np.random.default_rng(settings.seed)
@@ -183,8 +220,8 @@ def look(model, images):
 
 
 @dataclasses.dataclass(frozen=True)
-class Extractor:
-    """A trained classifier with what it saw in the real pictures.
+class TrainedClassifier:
+    """A classifier with what it saw in the real pictures.
 
     Attributes:
         model: as from `classifier`.
@@ -205,17 +242,22 @@ class Extractor:
         return floor(self.held_out, self.reference, min(size, len(self.held_out)))
 
 
-def prepared(task, data, cache, tiny=False, tell=print):
-    """Returns the `Extractor` of a task, from the cache if it was trained before.
+def prepared(task, data, cache, tiny=False, tell=print, settings=None):
+    """Returns the `TrainedClassifier` of a data set, from the cache if it was trained before.
+
+    The cache knows it by its settings and by every pixel and label of `data`. Training seeds
+    Keras, numpy and Python anew.
 
     Args:
-        task: "mnist" or "flowers".
-        data: dict of `train_images`, `train_labels`, `test_images`, `test_labels`.
+        task: "mnist" or "flowers"; with `settings` any name for the folder in the cache.
+        data: dict of `train_images`, `train_labels`, `test_images`, `test_labels`: uint8
+            (N, H, W, C) and ints (N,).
         cache: folder.
         tiny: bool, a toy that learns next to nothing.
         tell: takes lines of progress.
+        settings: None for those of the task, or `Settings`, as from `settings_for`.
     """
-    settings = SETTINGS[task]
+    settings = settings or SETTINGS[task]
     if tiny:
         settings = dataclasses.replace(settings, **TINY)
     folder = Path(cache) / f"extractor-{task}-{_key(settings, data)}"
@@ -223,12 +265,13 @@ def prepared(task, data, cache, tiny=False, tell=print):
         folder.parent.mkdir(parents=True, exist_ok=True)
         _make(folder, data, settings, tell)
     shape, num_classes = data["train_images"].shape[1:], int(data["train_labels"].max()) + 1
-    model = classifier(shape, num_classes, settings)
+    with dtype_policy("float32"):
+        model = classifier(shape, num_classes, settings)
     model.load_weights(folder / "model.weights.h5")
     kept = np.load(folder / "seen.npz")
     facts = json.loads((folder / "facts.json").read_text())
     reference = Gaussian(kept["mean"], kept["covariance"], int(kept["num_images"]))
-    return Extractor(model, reference, kept["shares"], facts, kept["held_out"])
+    return TrainedClassifier(model, reference, kept["shares"], facts, kept["held_out"])
 
 
 def _make(folder, data, settings, tell):

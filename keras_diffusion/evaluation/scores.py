@@ -1,77 +1,51 @@
-"""How good a set of pictures is, by what a classifier sees in them. Numbers in, numbers out.
-
-`extractor.py` turns pictures into features and class probabilities; this file knows no network
-and needs numpy alone.
-"""
-
-import dataclasses
+"""How good a set of pictures is, by what a network sees in them. Numbers in, numbers out."""
 
 import numpy as np
 
+from keras_diffusion.evaluation.distances import Gaussian, frechet_distance, kernel_distance
+from keras_diffusion.evaluation.manifolds import precision_recall
+
 SURE = 0.9  # a probability above it counts as "the classifier is sure"
+KERAS_IO_BATCH = 64  # pictures in a subset of the kernel distance of the keras.io DDIM example
 
 
-@dataclasses.dataclass(frozen=True)
-class Gaussian:
-    """Mean and covariance of features: all that the Frechet distance sees of a set of pictures.
-
-    Attributes:
-        mean: float64 (F,).
-        covariance: float64 (F, F).
-        num_images: int, from how many pictures; few of them make every distance larger.
-    """
-
-    mean: np.ndarray
-    covariance: np.ndarray
-    num_images: int
-
-    @classmethod
-    def of(cls, features):
-        """Fits features (N, F), N at least 2; sums are in float64 and around the mean."""
-        features = np.asarray(features, np.float64)
-        if features.ndim != 2 or len(features) < 2:
-            raise ValueError(f"features must be (N, F) with N from 2, not {features.shape}")
-        if not np.isfinite(features).all():
-            raise ValueError("features must be finite")
-        mean = features.mean(axis=0)
-        centred = features - mean
-        return cls(mean, centred.T @ centred / (len(features) - 1), len(features))
-
-
-def frechet_distance(first, second):
-    """Squared Frechet (2-Wasserstein) distance of two Gaussians, as in FID.
-
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). The usual matrix root of the product C1 C2 is
-    that of a matrix that is not symmetric: it may come out complex, and loses half of the
-    digits where features hardly vary. Its trace is the sum of the singular values of
-    C1^(1/2) C2^(1/2), so two symmetric roots and one SVD do, also for singular covariances
-    (fewer pictures than features, or a feature that is always 0).
+def compare(features, real, gaussian=None, seed=0):
+    """The scores that need no labels, of a set of pictures against real ones.
 
     Args:
-        first, second: `Gaussian`s, or features (N, F) to fit them to.
+        features: (N, F) of the pictures, N from 5.
+        real: (M, F) of all real pictures, M from 5.
+        gaussian: None, or the `Gaussian` of `real`, which takes its time.
+        seed: int; which real pictures meet which, and which N of them the manifolds are of.
 
     Returns:
-        float, not negative: the true value is not, and rounding is cut off.
-
-    Raises:
-        ValueError: the two differ in the number of features.
+        dict of `num_images`, `fid` (Frechet distance), `kid` and `kid_error` (kernel distance and
+        its standard error), `precision` and `recall`.
     """
-    first, second = (
-        each if isinstance(each, Gaussian) else Gaussian.of(each) for each in (first, second)
-    )
-    if first.mean.shape != second.mean.shape:
-        raise ValueError(f"{len(first.mean)} features cannot be held against {len(second.mean)}")
-    roots = symmetric_root(first.covariance) @ symmetric_root(second.covariance)
-    overlap = np.linalg.svd(roots, compute_uv=False).sum()
-    shift = np.square(first.mean - second.mean).sum()
-    spread = np.trace(first.covariance) + np.trace(second.covariance) - 2 * overlap
-    return float(max(0.0, shift + spread))
+    features, real = np.asarray(features), np.asarray(real)
+    kernel = kernel_distance(real, features, seed=seed)
+    as_many = np.random.default_rng(seed).permutation(len(real))[: len(features)]
+    return {
+        "num_images": len(features),
+        "fid": frechet_distance(gaussian or Gaussian.of(real), features),
+        "kid": kernel["mean"],
+        "kid_error": kernel["standard_error"],
+        **precision_recall(real[as_many], features),
+    }
 
 
-def symmetric_root(matrix):
-    """The square root of a symmetric matrix without negative eigenvalues, itself symmetric."""
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+def keras_io_kid(features, held_out):
+    """The kernel distance as the keras.io DDIM example reports it, if the features are its own.
+
+    Those are of Keras' InceptionV3 at 75 pixels. The example holds batches of 64 new pictures
+    against batches of 64 of the validation split.
+    """
+    return kernel_distance(held_out, features, size=KERAS_IO_BATCH)["mean"]
+
+
+def accuracy(probabilities, labels):
+    """Share of pictures that a classifier takes for what was asked for, float in [0, 1]."""
+    return float((np.asarray(probabilities).argmax(axis=-1) == np.asarray(labels)).mean())
 
 
 def confidence(probabilities):
@@ -101,7 +75,7 @@ def share_distance(first, second):
 
 
 def score(features, probabilities, reference, reference_shares, labels=None):
-    """All figures of one set of pictures.
+    """The figures of one set of pictures by a classifier alone.
 
     Args:
         features: (N, F).
@@ -125,8 +99,7 @@ def score(features, probabilities, reference, reference_shares, labels=None):
         "class_distance": share_distance(shares, reference_shares),
     }
     if labels is not None:
-        right = np.asarray(probabilities).argmax(axis=-1) == np.asarray(labels)
-        figures["accuracy"] = float(right.mean())
+        figures["accuracy"] = accuracy(probabilities, labels)
     return figures
 
 
@@ -141,22 +114,17 @@ def floor(features, reference, size, subsets=10, seed=0):
         features: (N, F) of held-out pictures, N at least `size`.
         reference: `Gaussian`.
         size: int, pictures in a subset, as many as will be scored of a generator.
-        subsets: int; they are disjoint as long as the pictures last, and then drawn anew.
-        seed: int.
+        subsets, seed: see `draws`.
 
     Returns:
         dict of `mean`, `min`, `max`, `std` (over subsets), `subsets`, `size`.
+
+    Raises:
+        ValueError: there are fewer pictures than `size`.
     """
-    if len(features) < size:
-        raise ValueError(f"{len(features)} held-out pictures are fewer than {size}")
-    rng = np.random.default_rng(seed)
-    left = np.empty(0, int)
-    distances = []
-    for _ in range(subsets):
-        if len(left) < size:
-            left = rng.permutation(len(features))
-        chosen, left = left[:size], left[size:]
-        distances.append(frechet_distance(reference, np.asarray(features)[chosen]))
+    features = np.asarray(features)
+    chosen = draws(len(features), size, subsets, seed)
+    distances = [frechet_distance(reference, features[rows]) for rows in chosen]
     return {
         "mean": float(np.mean(distances)),
         "min": min(distances),
@@ -165,3 +133,31 @@ def floor(features, reference, size, subsets=10, seed=0):
         "subsets": subsets,
         "size": size,
     }
+
+
+def draws(count, size, subsets, seed=0):
+    """Which held-out pictures a floor is of.
+
+    Args:
+        count: int, how many there are.
+        size: int, pictures in a subset.
+        subsets: int; they are disjoint as long as the pictures last, and then drawn anew.
+        seed: int.
+
+    Returns:
+        list of int arrays (size,).
+
+    Raises:
+        ValueError: there are fewer pictures than `size`.
+    """
+    if count < size:
+        raise ValueError(f"{count} held-out pictures are fewer than {size}")
+    rng = np.random.default_rng(seed)
+    left = np.empty(0, int)
+    found = []
+    for _ in range(subsets):
+        if len(left) < size:
+            left = rng.permutation(count)
+        found.append(left[:size])
+        left = left[size:]
+    return found

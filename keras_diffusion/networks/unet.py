@@ -6,10 +6,9 @@ import functools
 import keras
 from keras import layers
 
+from keras_diffusion.networks.embedding import conditioned_inputs
 from keras_diffusion.networks.layers import (
     DepthToSpace,
-    LabelEmbedding,
-    LogSNREmbedding,
     Recomputed,
     SpaceToDepth,
     SpatialAttention,
@@ -84,7 +83,7 @@ def framed(
     height, width, channels = image_shape
     check_size((height, width), 2 ** (len(widths) - 1))
     attention = _per_level(attention, len(widths))
-    inputs, embedding = _inputs(image_shape, num_classes, embedding_width)
+    inputs, embedding = conditioned_inputs(image_shape, num_classes, embedding_width)
     attend = _attention_block
     if remat:
         block, attend = _recomputed(block), _recomputed(attend)
@@ -136,18 +135,6 @@ def check_size(size, factor):
         f"image size {size[0]}x{size[1]}: this network needs multiples of {factor}. "
         f"Nearest: {nearest}."
     )
-
-
-def _inputs(image_shape, num_classes, width):
-    """Returns the network's inputs and the embedding of noise level and label, (B, width)."""
-    inputs = {"x": keras.Input(image_shape, name="x"), "logsnr": keras.Input((), name="logsnr")}
-    h = LogSNREmbedding(name="logsnr_waves")(inputs["logsnr"])
-    h = layers.Dense(width, activation="silu", dtype="float32", name="logsnr_dense")(h)
-    if num_classes:
-        inputs["label"] = keras.Input((), dtype="int32", name="label")
-        label = LabelEmbedding(num_classes, width, dtype="float32", name="label_embedding")
-        h = layers.Add(dtype="float32", name="embedding_sum")([h, label(inputs["label"])])
-    return inputs, layers.Dense(width, activation="silu", dtype="float32", name="embedding")(h)
 
 
 def _recomputed(block):

@@ -1,0 +1,148 @@
+"""Score a trained model:  python evaluate.py --model saved_models/NAME
+
+How real its pictures are, how much of the data they cover, whether they are copies; beside each
+score what real, held-out pictures get (docs/evaluation.md). TensorFlow is imported after the
+flags are parsed.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from keras_diffusion.config import CHOICES
+from keras_diffusion.rules import LARGEST_INT
+
+EXTRACTORS = ("classifier", "inception")
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message):
+        message = message.removeprefix("argument ").replace("\n", " ")
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def listed(one):
+    """Returns a parser of values with commas between them, each parsed by `one`."""
+
+    def parse(text):
+        return list(dict.fromkeys(one(part.strip()) for part in text.split(",")))
+
+    return parse
+
+
+def within(low, high, kind=int):
+    """Returns a parser of numbers with two ends; nan is outside of them."""
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def sampler(text):
+    """Parses the name of a sampler."""
+    if text not in CHOICES["sampler"]:
+        choices = ", ".join(sorted(CHOICES["sampler"]))
+        raise argparse.ArgumentTypeError(f"unknown {text!r}. Choose from: {choices}.")
+    return text
+
+
+def parser():
+    """Returns the parser."""
+    flags = OneLineParser(
+        prog="evaluate.py",
+        description="Score the pictures of a trained model against real ones.",
+        allow_abbrev=False,
+    )
+    add = flags.add_argument
+    add("--model", help="an export, a run directory or a .keras file; default: the newest export")
+    add("--num", type=within(20, LARGEST_INT), help="pictures; default: 5000, or all held-out ones")
+    add("--samplers", type=listed(sampler), metavar="A,B", help="default: the model's own")
+    add("--steps", type=listed(within(1, 1000)), metavar="N,M", help="of the samplers")
+    add("--minutes", type=within(0, 1_000_000, float), help="leave out what does not fit")
+    add("--extractor", default="classifier", help="classifier, inception, or a Keras model's path")
+    add("--extractor-size", type=within(75, 299), default=75, help="pixels, for inception")
+    add("--guidance-scale", type=within(0, 100, float), help="default: the model's own")
+    add("--guidance-interval", nargs=2, type=within(0, 1, float), metavar=("LOW", "HIGH"))
+    add("--seed", type=within(0, LARGEST_INT), default=0)
+    add("--batch-size", type=within(1, LARGEST_INT), default=64, help="pictures at once")
+    data = flags.add_mutually_exclusive_group()
+    data.add_argument("--dataset", help="of the real pictures; default: what it was trained on")
+    data.add_argument("--folder", help="the same, your own pictures")
+    add("--data-dir", help="where tfds keeps its data")
+    add("--train-split", help="tfds slicing string of the reference")
+    add("--val-split", help="the same, of the held-out pictures")
+    add("--out", type=Path, help="folder of the results; default: evaluations/NAME")
+    add("--cache", type=Path, default=Path("evaluations/cache"), help="what is made only once")
+    return flags
+
+
+def main(arguments=None):
+    """Runs the command; returns the exit code."""
+    flags = parser()
+    given = flags.parse_args(arguments)
+    try:
+        _check(given)
+        return evaluate(given)
+    except (ValueError, OSError) as error:
+        flags.error(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        print("\ninterrupted; the scores of what was finished are written", file=sys.stderr)
+        return 130
+
+
+def _check(given):
+    """Raises ValueError for what can be told before TensorFlow is imported."""
+    for flag, path in (("--model", given.model), ("--folder", given.folder)):
+        if path is not None and not Path(path).exists():
+            raise ValueError(f"{flag}: {path} does not exist.")
+    if given.extractor not in EXTRACTORS and not Path(given.extractor).is_file():
+        raise ValueError(
+            f"--extractor: unknown {given.extractor!r}. Choose from: {', '.join(EXTRACTORS)}, or "
+            "the path of a Keras model."
+        )
+    if given.guidance_interval and given.guidance_interval[0] > given.guidance_interval[1]:
+        raise ValueError("--guidance-interval: LOW is above HIGH.")
+    for flag, path in (("--out", given.out), ("--cache", given.cache)):
+        nearest = path and next(p for p in (path, *path.absolute().parents) if p.exists())
+        if nearest and not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+            raise ValueError(f"{flag}: {path} is not a folder to write to.")
+
+
+def evaluate(given):
+    """Runs an evaluation; returns 0."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    from keras_diffusion import evaluating, real, trained
+
+    try:
+        model = Path(given.model or trained.newest())
+    except ValueError as error:
+        raise ValueError(f"--model: {error}") from error
+    names = ("cache", "num", "samplers", "steps", "minutes", "extractor", "extractor_size", "seed")
+    guidance = ("guidance_scale", "guidance_interval")
+    try:
+        evaluating.run(
+            model,
+            out=given.out or Path("evaluations") / model.resolve().name.removesuffix(".keras"),
+            guidance={name: getattr(given, name) for name in guidance},
+            where={name: getattr(given, name) for name in real.WHERE},
+            **{name: getattr(given, name) for name in (*names, "batch_size")},
+        )
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise ValueError("out of memory: choose a smaller --batch-size or --num.") from error
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

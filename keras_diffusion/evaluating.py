@@ -1,0 +1,236 @@
+"""An evaluation, from a trained model to a folder of scores, tables and pictures."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_diffusion import images, plotting, real, trained
+from keras_diffusion.artist import Artist, Cell
+from keras_diffusion.evaluation import memorisation, reference, tables
+from keras_diffusion.files import whole_file
+from keras_diffusion.registry import lookup
+from keras_diffusion.samplers import SAMPLERS
+
+MOST_IMAGES = 5000  # of a cell, unless more are asked for
+MOST_TO_COMPARE = 2000  # pictures whose nearest training picture is looked for
+PAIRS = 10  # of the closest ones, that are shown
+
+
+def run(
+    model,
+    *,
+    out,
+    cache,
+    num=None,
+    samplers=None,
+    steps=None,
+    minutes=None,
+    extractor="classifier",
+    extractor_size=75,
+    guidance=(),
+    seed=0,
+    batch_size=64,
+    where=(),
+):
+    """Draws with every sampler and number of steps, scores, compares, and writes it all down.
+
+    Args:
+        model: path, see `trained.load`.
+        out: folder for the results.
+        cache: folder for what is made once: the classifier, features of real pictures.
+        num: pictures of each cell; None: 5000, or all held-out ones if these are fewer.
+        samplers, steps: lists; None: the model's own.
+        minutes: None, or how long it may take; cells that do not fit are left out.
+        extractor, extractor_size: see `reference.prepare`.
+        guidance: dict of guidance_scale and guidance_interval, where given.
+        seed: int; all cells get the same noise and labels.
+        batch_size: pictures at once.
+        where: dict of the options in `real.WHERE`, where given.
+
+    Returns:
+        dict, as in scores.json.
+
+    Raises:
+        ValueError, OSError: what cannot be used or written, on one line.
+    """
+    end = None if minutes is None else time.monotonic() + 60 * minutes
+    try:
+        drawn = trained.load(model)
+    except ValueError as error:
+        raise ValueError(f"--model: {error}") from error
+    guidance = _guidance(drawn, dict(guidance))
+    cells = _cells(drawn, samplers, steps, guidance)
+    pictures = real.read(drawn, dict(where))
+    print(_in_lines(pictures.facts), flush=True)
+    judge = _judge(extractor, pictures, cache, extractor_size, drawn.num_classes > 0)
+    num = num or min(MOST_IMAGES, len(judge.held_out))
+    if num > len(judge.held_out):
+        print(f"the floor is of {len(judge.held_out):,} held-out pictures, all that there are")
+    facts = {"data": pictures.facts, "extractor": judge.extractor.facts}
+    how = {"image_shape": drawn.image_shape, "num": num, "guidance": guidance, "seed": seed}
+    record = {"model": str(model), **facts, **how, "floor": judge.floor(num)}
+    record.update(cells=[], left_out=[])
+    labels = pictures.labels(num, seed) if drawn.num_classes else None
+    options = {"guidance": guidance, "seed": seed, "batch_size": batch_size}
+    artist = Artist(drawn, labels, num=num, **options)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    kept = _score(cells, artist, judge, end, record, Path(out))
+    _report(kept, judge, pictures, record, Path(out))
+    return record
+
+
+def _guidance(drawn, given):
+    """The guidance to draw with: the model's own, changed by what was given."""
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and not drawn.num_classes:
+        flag = "--" + next(iter(given)).replace("_", "-")
+        raise ValueError(f"{flag}: this model was trained without labels.")
+    if "guidance_interval" in given and not drawn.guides_within:
+        raise ValueError("--guidance-interval: this export has none; export it anew.")
+    names = ("guidance_scale", "guidance_interval") if drawn.num_classes else ()
+    return {name: given.get(name, drawn.defaults[name]) for name in names}
+
+
+def _cells(drawn, samplers, steps, guidance):
+    """All cells, the cheapest first."""
+    samplers = samplers or [drawn.defaults["sampler"]]
+    for sampler in samplers:
+        try:
+            lookup(SAMPLERS, sampler, "sampler")
+        except ValueError as error:
+            raise ValueError(f"--samplers: {error}") from error
+    cells = [
+        Cell(sampler, num_steps, drawn.network_calls(sampler, num_steps, guidance))
+        for sampler in dict.fromkeys(samplers)
+        for num_steps in dict.fromkeys(steps or [drawn.defaults["num_steps"]])
+    ]
+    return sorted(cells, key=lambda cell: cell.calls)
+
+
+def _judge(extractor, pictures, cache, size, accuracy):
+    try:
+        return reference.prepare(
+            extractor,
+            pictures.arrays,
+            cache,
+            data_name=pictures.source.name,
+            flip=pictures.flip,
+            size=size,
+            accuracy=accuracy,
+            bar=bar,
+        )
+    except (ValueError, OSError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"--extractor: {error}") from error
+
+
+def _score(cells, artist, judge, end, record, out):
+    """Fills in the cells of the record; keeps what was drawn in the model's own, or best, cell.
+
+    Returns:
+        dict of the cell's `row`, `images` and `features`.
+    """
+    own = artist.model.defaults
+    kept, overhead = None, 0.0  # seconds of scoring
+    for number, cell in enumerate(cells):
+        left = [artist.seconds_for(each) + overhead for each in cells[number:]]
+        if end is not None and time.monotonic() + left[0] > end:
+            record["left_out"] = [str(each) for each in cells[number:]]
+            break
+        rest = f"; {in_words(sum(left))} in all" if len(left) > 1 else ""
+        print(f"{cell} ({number + 1} of {len(cells)}), {in_words(left[0])}{rest}", flush=True)
+        drawn, seconds = artist.draw(cell, bar(artist.num))
+        began = time.monotonic()
+        features, probabilities = judge.look(drawn)
+        score = judge.score(features, probabilities, artist.labels)
+        overhead = time.monotonic() - began
+        how = {"sampler": cell.sampler, "num_steps": cell.num_steps, "network_calls": cell.calls}
+        row = {**how, "seconds_per_image": seconds / artist.num, **score}
+        record["cells"].append(row)
+        is_own = (cell.sampler, cell.num_steps) == (own["sampler"], own["num_steps"])
+        if kept is None or is_own or (not kept["own"] and row["fid"] < kept["row"]["fid"]):
+            kept = {"own": is_own, "row": row, "images": drawn, "features": features}
+        _write(record, out)
+    if kept is None:
+        raise ValueError(
+            f"--minutes: {cells[0]} alone would take {in_words(left[0])}; choose a smaller --num, "
+            "or fewer --steps."
+        )
+    return kept
+
+
+def _report(kept, judge, pictures, record, out):
+    """Draws the figures, and writes and prints the rest."""
+    if len(record["cells"]) > 1:
+        plotting.sampler_report(record["cells"], record["floor"], out / "samplers.png")
+    images.save_png(out / "samples.png", images.grid(kept["images"][:64]))
+    print("looking for the nearest training pictures", flush=True)
+    record["memorisation"] = _memorisation(kept, judge, pictures, out)
+    _write(record, out)
+    print(f"\n{tables.aligned(*tables.rows(record))}\n")
+    print(_in_lines(record["data"]))
+    print(_in_lines({f"extractor {name}": v for name, v in record["extractor"].items()}))
+    for space, found in record["memorisation"]["spaces"].items():
+        print(memorisation.in_words(space, found))
+    if record["left_out"]:
+        print(f"left out, as --minutes were over: {', '.join(record['left_out'])}")
+    print(f"wrote {out}/: scores.json, scores.csv, scores.md and pictures")
+
+
+def _memorisation(kept, judge, pictures, out):
+    """Compares drawn and held-out pictures with the training pictures, and draws both figures."""
+    training = pictures.arrays["train_images"]
+    held_out = pictures.arrays["test_images"][:MOST_TO_COMPARE]
+    drawn = kept["images"][:MOST_TO_COMPARE]
+    find = memorisation.nearest_or_mirrored if pictures.flip else memorisation.nearest
+    spaces = {
+        "pixels": [find(each, training) for each in (drawn, held_out)],
+        "features": [
+            memorisation.nearest(each[:MOST_TO_COMPARE], judge.train)
+            for each in (kept["features"], judge.held_out)
+        ],
+    }
+    plotting.memorisation(spaces, out / "memorisation.png")
+    rows = {}
+    for space, both in spaces.items():
+        for who, found, theirs in zip(("drawn", "held out"), both, (drawn, held_out), strict=True):
+            closest = np.argsort(found.distances, kind="stable")[:PAIRS]
+            rows[f"{who}, by {space}"] = (theirs[closest], found.matches(training)[closest])
+    plotting.closest_pairs(rows, out / "closest.png")
+    compared = {
+        space: memorisation.compare(*(found.distances for found in both))
+        for space, both in spaces.items()
+    }
+    how = {name: kept["row"][name] for name in ("sampler", "num_steps")}
+    return {**how, "images": len(drawn), "held_out": len(held_out), "spaces": compared}
+
+
+def _write(record, out):
+    """Writes the scores so far, each file whole."""
+    with whole_file(out / "scores.json") as part:
+        Path(part).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    with whole_file(out / "scores.csv") as part:
+        tables.write_csv(record, part)
+    with whole_file(out / "scores.md") as part:
+        Path(part).write_text(tables.markdown(*tables.rows(record)), encoding="utf-8")
+
+
+def bar(total):
+    """Returns a function that shows how many of `total` pictures are done."""
+    interval = 0.1 if sys.stdout.isatty() else 30  # seconds; a log is not to be filled
+    return keras.utils.Progbar(total, unit_name="picture", interval=interval).update
+
+
+def in_words(seconds):
+    """Returns a length of time to be read: "about 40 s", "about 3 min"."""
+    if seconds < 90:
+        return f"about {max(1, seconds):.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def _in_lines(facts):
+    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items())

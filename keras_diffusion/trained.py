@@ -1,0 +1,195 @@
+"""A trained model, however it was saved: what it can draw, and what it was trained on."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_diffusion import checkpoints, export
+from keras_diffusion.generation import signature
+from keras_diffusion.grids import uniform_logsnr
+from keras_diffusion.model import DiffusionModel
+from keras_diffusion.registry import lookup
+from keras_diffusion.samplers import SAMPLERS, STOCHASTIC
+from keras_diffusion.schedules import SCHEDULES
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A model to draw from.
+
+    Attributes:
+        name: str.
+        image_shape: (H, W, C).
+        num_classes: int; 0: without labels.
+        class_names: tuple of names, maybe empty.
+        schedule: name in `SCHEDULES`.
+        defaults: dict of sampler, num_steps and, for labelled models, guidance_scale and
+            guidance_interval.
+        config: dict of the options it was trained with; empty where they are not known.
+        guides_within: bool, whether guidance can be had inside of an interval of times only.
+        graph: function (sampler, {argument: tensor}) -> uint8 (N, H, W, C).
+    """
+
+    name: str
+    image_shape: tuple
+    num_classes: int
+    class_names: tuple
+    schedule: str
+    defaults: dict
+    config: dict
+    guides_within: bool
+    graph: Callable
+
+    def draw(self, sampler, indices, *, seed, num_steps, labels=None, guidance=()):
+        """Draws pictures, as one batch; picture i depends on (seed, indices[i]) alone.
+
+        Args:
+            sampler: a name in `SAMPLERS`.
+            indices: int (N,).
+            seed, num_steps: ints.
+            labels: int (N,); for labelled models only.
+            guidance: dict of guidance_scale and guidance_interval; for labelled models only.
+
+        Returns:
+            uint8 (N, H, W, C).
+        """
+        values = {"seed": seed, "indices": indices, "num_steps": num_steps}
+        if self.num_classes:
+            values.update(labels=labels, **dict(guidance))
+        specs = signature(self.num_classes > 0)
+        if not self.guides_within:
+            specs.pop("guidance_interval", None)
+        tensors = {name: tf.constant(values[name], spec.dtype) for name, spec in specs.items()}
+        return self.graph(sampler, tensors).numpy()
+
+    def network_calls(self, sampler, num_steps, guidance=()):
+        """Returns how often the network works on each picture; twice in a guided step."""
+        times = np.array(visited_times(sampler, self.schedule, num_steps))
+        guidance = dict(guidance)
+        if guidance.get("guidance_scale", 1.0) == 1.0:
+            return len(times)
+        low, high = guidance["guidance_interval"] if self.guides_within else (0.0, 1.0)
+        return len(times) + int(((low <= times) & (times <= high)).sum())
+
+
+def visited_times(sampler, schedule, num_steps):
+    """Returns the times at which a sampler calls its denoiser, a list of floats."""
+    alpha_bar = lookup(SCHEDULES, schedule, "schedule")
+    found = []
+
+    def denoiser(x, t):
+        found.append(float(t))
+        return x, x
+
+    noise = {"noise_fn": lambda i: 0.0} if sampler in STOCHASTIC else {}
+    run = lookup(SAMPLERS, sampler, "sampler")
+    run(denoiser, alpha_bar, ops.zeros((1, 1, 1, 1)), uniform_logsnr(alpha_bar, num_steps), **noise)
+    return found
+
+
+def load(path):
+    """Returns the `Trained` model in an export, a run directory or a .keras file.
+
+    Args:
+        path: folder of an export, as under saved_models/; folder of a run, whose newest
+            checkpoint is taken; or a .keras file of a `DiffusionModel`.
+
+    Raises:
+        ValueError: there is none, or it cannot be read; one line.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; give an export, as under saved_models/.")
+    if (path / "saved_model.pb").exists():
+        return _exported(path)
+    if path.is_dir():
+        found = checkpoints.listed(path / "checkpoints")
+        if not found:
+            raise ValueError(f"{path} is neither an export nor a run with a checkpoint.")
+        return _saved(found[-1], path)
+    return _saved(path, path.absolute().parents[1])
+
+
+def newest(root="saved_models"):
+    """Returns the folder of the export that was written last.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = [path for path in Path(root).glob("*/saved_model.pb") if path.parent.name[0] != "."]
+    if not found:
+        raise ValueError(f"there is no model in {root}/; train.py writes them, or name a folder.")
+    return max(found, key=lambda path: path.stat().st_mtime).parent
+
+
+def _exported(path):
+    try:
+        config = json.loads((path / export.CONFIG_FILE).read_text(encoding="utf-8"))
+        number = config.get("format", 1)
+        guides_within = number > 1
+        known = {
+            "image_shape": tuple(config["image_shape"]),
+            "num_classes": config["num_classes"],
+            "class_names": tuple(config["class_names"]),
+            "schedule": config["schedule"],
+            "defaults": _defaults(config, config["num_classes"]),
+            "config": config["training"].get("config", {}),
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise ValueError(f"{path} is not an export of keras_diffusion ({what}).") from error
+    if number > export.FORMAT:
+        raise ValueError(f"{path} was written by a later version of keras_diffusion.")
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except Exception as error:  # TensorFlow raises several kinds
+        what = " ".join(str(error).split())[:160]
+        raise ValueError(f"{path} cannot be loaded ({what}).") from error
+
+    def graph(sampler, tensors):
+        return getattr(loaded, f"generate_{sampler}")(*tensors.values())
+
+    return Trained(name=path.resolve().name, guides_within=guides_within, graph=graph, **known)
+
+
+def _saved(path, run_dir):
+    """The model in a .keras file; what it was trained on is in the run's config.json."""
+    try:
+        model = keras.models.load_model(path)
+    except Exception as error:  # a damaged file raises anything
+        what = " ".join(str(error).split())[:160]
+        raise ValueError(f"{path} cannot be loaded ({what}).") from error
+    if not isinstance(model, DiffusionModel):
+        raise ValueError(f"{path} holds a {type(model).__name__}, not a DiffusionModel.")
+    record = {}
+    if (run_dir / "config.json").exists():
+        record = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+    config = record.get("config", {})
+    return Trained(
+        name=run_dir.name if config else path.stem,
+        image_shape=model.image_shape,
+        num_classes=model.num_classes,
+        class_names=tuple(record.get("data", {}).get("classes", ())),
+        schedule=model.schedule,
+        defaults=_defaults(config, model.num_classes),
+        config=config,
+        guides_within=True,
+        graph=lambda sampler, tensors: model.graphs.sampling(sampler)(**tensors),
+    )
+
+
+def _defaults(config, num_classes):
+    found = {
+        "sampler": config.get("sampler", "dpmpp_2m"),
+        "num_steps": config.get("num_steps", 20),
+    }
+    if num_classes:
+        found["guidance_scale"] = config.get("guidance_scale", 1.0)
+        found["guidance_interval"] = tuple(config.get("guidance_interval", (0.0, 1.0)))
+    return found

@@ -1,0 +1,168 @@
+"""Scores during the training, the best checkpoint by them, and the health report."""
+
+import csv
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fixtures_runs import BATCH, STEPS, tiny_config, tiny_data, tiny_images, tiny_model
+from PIL import Image
+
+from keras_diffusion import checkpoints, distribution, fitting, metrics, plotting, real, scoring
+from keras_diffusion.checkpoints import Progress
+from keras_diffusion.recording import write_history
+
+VOTES = distribution.Votes(distribution.make_strategy("single"))
+
+
+class Judge:
+    """Scores pictures by their number; the distances are given."""
+
+    def __init__(self, *fids):
+        self.fids = list(fids)
+        self.seen = []
+
+    def look(self, images):
+        self.seen.append(images)
+        return images, None
+
+    def score(self, features, probabilities, labels):
+        found = {"num_images": len(features), "fid": self.fids.pop(0), "kid": 0.5}
+        return {**found, "kid_error": 0.1, "precision": 0.9, "recall": 0.8, "labels": len(labels)}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return tiny_data()
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """Has runs scored by a `Judge` of the distances that are put into it."""
+    judge = Judge()
+    pictures = SimpleNamespace(labels=lambda num, seed: np.arange(num) % 2)
+    monkeypatch.setattr(real, "judge_of_run", lambda *_: (pictures, judge))
+    monkeypatch.setattr(fitting, "_shown", lambda *_: [])
+    return judge
+
+
+def rows_of(folder):
+    with open(folder / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_scores_are_in_the_history_and_the_best_is_kept(data, tmp_path, judged):
+    judged.fids = [3.0, 9.0, 8.0]
+    config = tiny_config(epochs=5, score_every=2, score_num=20, keep_checkpoints=1)
+    progress, model = Progress(), tiny_model()
+    fitting.fit(model, data, config, tmp_path, progress, VOTES)
+    rows = rows_of(tmp_path)
+    assert [row["fid"] for row in rows] == ["", "3.0", "", "9.0", "8.0"], "and the last epoch"
+    assert rows[1]["recall"] == "0.8" and "kid_error" not in rows[1]
+    assert progress.best == {"fid": 3.0, "batches": 2 * STEPS}
+    left = [path.name for path in checkpoints.listed(tmp_path / "checkpoints")]
+    assert left == ["step-00000010.keras", "step-00000025.keras"]
+    assert [len(images) for images in judged.seen] == [20, 20, 20]
+    assert (judged.seen[0] != judged.seen[2]).any(), "the weights have changed"
+
+    _, model, progress = checkpoints.load(tmp_path / "checkpoints")
+    judged.fids = [2.0]
+    config = tiny_config(epochs=6, score_every=2, score_num=20)
+    fitting.fit(model, data, config, tmp_path, progress, VOTES)
+    assert progress.best == {"fid": 2.0, "batches": 6 * STEPS}
+    assert [row["fid"] for row in rows_of(tmp_path)][-2:] == ["8.0", "2.0"]
+
+
+def test_an_old_checkpoint_is_best_only_until_there_is_a_score(data, tmp_path, judged):
+    judged.fids = [70.0]
+    progress = Progress(best={"val_loss": 0.1, "batches": 3})
+    fitting.fit(
+        tiny_model(),
+        data,
+        tiny_config(epochs=1, score_every=5, score_num=20),
+        tmp_path,
+        progress,
+        VOTES,
+    )
+    assert progress.best == {"fid": 70.0, "batches": STEPS}
+
+
+def test_an_epoch_that_was_left_at_its_end_is_scored(data, tmp_path, judged):
+    judged.fids = [4.0]
+    progress = Progress(step=STEPS, means=[1.0] * 2 * len(metrics.METRICS))  # of before the last
+    config = tiny_config(epochs=1, score_every=1, score_num=20)
+    fitting.fit(tiny_model(), data, config, tmp_path, progress, VOTES)
+    [row] = rows_of(tmp_path)
+    assert row["fid"] == "4.0" and row["loss"] == "1.0"
+    assert "gradient_norm" not in row and "val_raw_excess" in row
+
+
+def test_scores_take_no_more_than_their_share(monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("time.monotonic", lambda: clock.now)
+
+    class Model:
+        stop_training = False
+
+        def generate(self, num_images, labels, **options):
+            clock.now += 10
+            return np.zeros((num_images, 2, 2, 1), "uint8")
+
+    scores = scoring.Scores(Judge(*range(99)), 5, np.zeros(5, int), max_share=0.1)
+    scores.set_model(Model())
+    scores.on_train_begin()
+    scored = []
+    for epoch in range(40):
+        clock.now += 10
+        scored.append({})
+        scores.on_epoch_end(epoch, scored[-1])
+    count = sum(map(bool, scored))
+    assert 4 <= count <= 6  # of the 400 seconds 40, and the first two are not counted
+    Model.stop_training = True
+    scores.on_epoch_end(40, last := {})
+    assert "fid" in last, "the last epoch always"
+
+
+@pytest.mark.parametrize(
+    ("options", "pattern"),
+    [
+        ({}, "--score-every: the classifier learns from labels, and pets has none"),
+        ({"score_extractor": "incepton"}, "unknown 'incepton'. Choose from: classifier, inception"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_the_training(options, pattern):
+    source = SimpleNamespace(name="pets", num_classes=0)
+    real.check_scores(tiny_config(**options), source)  # nothing is asked for
+    with pytest.raises(ValueError, match=pattern):
+        real.check_scores(tiny_config(score_every=1, **options), source)
+
+
+# Health -------------------------------------------------------------------------------------
+
+
+def test_the_norm_of_the_gradient_and_the_excess_of_the_raw_weights(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "_shown", lambda *_: [])
+    model, progress = tiny_model(ema_decay=0.5), Progress()
+    fitting.fit(model, data, tiny_config(epochs=2), tmp_path, progress, VOTES)
+    for row in progress.history:
+        assert row["gradient_norm"] > 0 and row["val_raw_excess"] != 0
+        assert "raw_excess" not in row and "val_gradient_norm" not in row
+    images, labels = tiny_images(BATCH)
+    found = model.evaluate(images, labels, batch_size=1, verbose=0, return_dict=True)
+    model.ema_network.set_weights(model.network.get_weights())
+    raw = model.evaluate(images, labels, batch_size=1, verbose=0, return_dict=True)
+    assert raw["loss"] - found["loss"] == pytest.approx(found["raw_excess"], rel=1e-3, abs=1e-6)
+    assert raw["raw_excess"] == pytest.approx(0, abs=1e-6)
+
+
+ROW = {"epoch": 1, "loss": 0.5, "loss_t0-25": 0.9, "loss_t25-50": 0.2, "skipped": 0}
+NEW = {"val_loss": 0.4, "val_loss_t0-25": 0.8, "val_raw_excess": 0.03, "gradient_norm": 1.5}
+
+
+@pytest.mark.parametrize("rows", [[ROW], [ROW, {**ROW, **NEW, "epoch": 2, "fid": 7.0}]])
+def test_health_and_losses_are_drawn_of_old_and_new_runs(tmp_path, rows):
+    write_history(rows, tmp_path / "history.csv")
+    for name, draw in (("health", plotting.health), ("loss", plotting.loss_curves)):
+        draw(tmp_path / "history.csv", tmp_path / f"{name}.png")
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert picture.width > 600
