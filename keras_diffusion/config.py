@@ -62,7 +62,7 @@ class Config:
     image: str | None = None  # one picture instead: its file, or "flower" or "china"
     data_dir: str | None = None  # where tfds keeps its data; None: ~/tensorflow_datasets
     image_size: tuple | None = None  # (height, width) in pixels; None: as they come
-    crop_size: tuple | None = None  # of the random crops of one picture; None: all of it
+    crop_size: tuple | None = None  # of the random crops of one picture; None: 3/4 of its sides
     channels: int | None = None  # 1, 3 or 4
     train_split: str | None = None  # tfds slicing strings
     val_split: str | None = None

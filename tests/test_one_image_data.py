@@ -30,6 +30,19 @@ def test_a_picture_keeps_its_shape(size, box, expected):
             one_image.reduced_size(size, box)
 
 
+@pytest.mark.parametrize(
+    ("size", "asked", "expected"),
+    [
+        ((128, 192), None, (96, 144)),
+        ((192, 128), None, (144, 96)),
+        ((16, 48), None, (16, 32)),
+        ((128, 192), (64, 256), (64, 192)),
+    ],
+)
+def test_crops_are_large_and_within_the_picture(size, asked, expected):
+    assert one_image.crop_of(size, asked) == expected
+
+
 def test_any_picture_is_taken_upright(tmp_path):
     save_picture(tmp_path / "gray.png", mode="L", size=(40, 32))
     save_picture(tmp_path / "alpha.webp", mode="RGBA", size=(40, 32), lossless=True)
@@ -113,10 +126,10 @@ def test_what_a_run_is_told():
     data = load_source(image="flower", image_size=64, crop_size=128, batch_size=512)
     assert data.picture.shape == (48, 64, 3)
     assert data.image_shape == (48, 64, 3)  # a crop is at most the picture
-    assert data.steps_per_epoch == 2 and not data.horizontal_flip
+    assert data.steps_per_epoch == 1 and not data.horizontal_flip
     assert data.summary == (
         "flower: 48x64x3, no labels\n"
-        "in an epoch 1024 random crops of 48x64 from one picture of 48x64"
+        "in an epoch 512 random crops of 48x64 from one picture of 48x64"
     )
     large = load_source(image="flower", image_size=192).picture
     assert np.abs(large.mean((0, 1)) - FLOWER.mean((0, 1))).max() < 1

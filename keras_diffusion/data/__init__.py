@@ -123,8 +123,8 @@ def load_source(
             It is trained on in random crops.
         image_size: int or (height, width), pixels; None keeps the size of the data. One picture
             keeps its shape, and is reduced to fit into this size.
-        crop_size: of the crops of one picture, like image_size, at most its own size; None: the
-            whole picture.
+        crop_size: of the crops of one picture, like image_size, at most its own size; None:
+            three quarters of its sides.
         batch_size: int.
         data_dir: where tfds data sets lie or are downloaded to; None is ~/tensorflow_datasets.
         train_split: a tfds slicing string; needs val_split too.
@@ -157,7 +157,7 @@ def load_source(
         raise ValueError("crop_size is for one image; data sets and folders have image_size")
     picture = None if image is None else _picture(image, size, channels)
     if picture is not None:
-        size = tuple(map(min, crop or picture.shape, picture.shape[:2]))
+        size = one_image.crop_of(picture.shape[:2], crop)
     source = _source(name, folder, image, picture, size, data_dir, train_split, val_split)
     source = source if labels else source.unlabelled()
     source = source if limit is None else source.limited(limit)

@@ -13,8 +13,8 @@ from keras_diffusion.data import folder, pipeline
 from keras_diffusion.data.sources import Source
 
 BUNDLED = {"flower": "flower.jpg", "china": "china.jpg"}  # pictures of scikit-learn, 427x640
-CROPS = 1024  # in an epoch
-VALIDATION_CROPS = 64
+CROPS = 512  # in an epoch
+VALIDATION_CROPS = 32
 MULTIPLE = 16  # of both sides, in pixels: what a network of five levels asks for
 
 
@@ -61,6 +61,22 @@ def reduced_size(size, box=None):
             f"than {MULTIPLE}x{MULTIPLE}"
         )
     return sides
+
+
+def crop_of(size, asked=None):
+    """The size of the crops of a picture.
+
+    Large ones teach more than many small ones: what a detail belongs to is seen from around it.
+
+    Args:
+        size: (height, width) of the picture, multiples of 16.
+        asked: (height, width), or None for three quarters of the sides.
+
+    Returns:
+        (height, width), at most the picture's.
+    """
+    share = [max(1, round(0.75 * side / MULTIPLE)) * MULTIPLE for side in size]
+    return tuple(map(min, asked or share, size))
 
 
 def source(image, picture, crop):
