@@ -72,7 +72,7 @@ def parse(arguments):
     add("--guidance-scale", type=float, help="1: off; more: more typical of the class")
     add("--guidance-interval", nargs=2, type=float, metavar=("LOW", "HIGH"),
         help="times between which guidance is on, 0 (clean) to 1 (noise)")  # fmt: skip
-    add("--sampler", help="ddim, ddpm, dpmpp_2m or heun")
+    add("--sampler", help="cold, ddim, ddpm, dpmpp_2m or heun")
     add("--num-steps", type=int, help="sampler steps, 1 to 1000")
     add("--seed", type=int, default=0)
     add("--batch-size", type=int, default=64, help="pictures at once; changes none of them")

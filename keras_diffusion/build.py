@@ -14,7 +14,7 @@ from keras_diffusion.registry import lookup
 
 def check_size(config):
     """Raises ValueError for an image size that the network cannot take, before data is read."""
-    if config.image_size:
+    if config.image_size and config.network != "cnn":
         try:
             check_unet_size(config.image_size, 2 ** (len(config.widths) - 1))
         except ValueError as error:
@@ -43,16 +43,7 @@ def model(config, image_shape, num_classes):
     """Returns a compiled `DiffusionModel`; its layers take the global dtype policy."""
     network_builder = lookup(NETWORKS, config.network, "network")
     try:
-        network = network_builder(
-            image_shape,
-            num_classes=num_classes,
-            widths=config.widths,
-            block_depth=config.block_depth,
-            attention=config.attention,
-            dropout=config.dropout,
-            embedding_width=config.embedding_width,
-            remat=config.remat,
-        )
+        network = network_builder(image_shape, num_classes=num_classes, **config.network_options)
     except ValueError as error:
         raise ValueError(f"--image-size: {error}") from error
     built = DiffusionModel(

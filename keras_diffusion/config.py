@@ -8,6 +8,8 @@ import re
 import typing
 from pathlib import Path
 
+from keras_diffusion.rules import RULES
+
 # Choices that a command line can check before TensorFlow is imported; the tests hold them
 # against the tables that they name.
 CHOICES = {
@@ -15,10 +17,29 @@ CHOICES = {
     "schedule": ("linear", "cosine", "constant", "inverse_linear", "sigmoid"),
     "prediction_type": ("eps", "x0", "v"),
     "loss_weighting": ("uniform", "min_snr"),
-    "network": ("unet",),
-    "sampler": ("ddpm", "ddim", "heun", "dpmpp_2m"),
+    "network": ("unet", "convnext_unet", "cnn"),
+    "sampler": ("ddpm", "ddim", "heun", "dpmpp_2m", "cold"),
     "precision": ("auto", "float32", "mixed_bfloat16"),
     "strategy": ("auto", "single", "mirrored", "multiworker", "tpu"),
+}
+# The options that a network takes, with its own values for them. Others are refused, not ignored.
+UNET_OPTIONS = {
+    "widths": (64, 128, 256),
+    "block_depth": 1,
+    "attention": None,
+    "dropout": 0.0,
+    "embedding_width": 256,
+    "remat": False,
+}
+NETWORK_OPTIONS = {
+    "unet": UNET_OPTIONS,
+    "convnext_unet": {
+        **UNET_OPTIONS,
+        "widths": (32, 64, 128),
+        "kernel_size": 3,
+        "expansion": 2,
+    },
+    "cnn": {"widths": (16, 32, 32, 16), "embedding_width": 128},
 }
 # What may be given anew when a run is resumed, as it changes no result: where the data lies,
 # on what hardware the run goes on, and how it is saved.
@@ -32,69 +53,6 @@ KINDS = {
     type(None): "None",
 }
 EXCLUSIVE = (("dataset", "folder"), ("epochs", "minutes"))
-LARGEST_SIDE = 4096  # pixels
-WIDEST = 2**14  # channels
-LARGEST_INT = 2**31 - 1  # what TensorFlow's int32 holds
-
-
-def _from(least, most):
-    return lambda value: least <= value <= most, f"must be at least {least} and at most {most}"
-
-
-def _above(least, most):
-    return lambda value: least < value <= most, f"must be above {least} and at most {most}"
-
-
-def _are_counts(numbers, most):
-    return len(numbers) > 0 and all(type(n) is int and 1 <= n <= most for n in numbers)
-
-
-def _are_numbers(values):
-    return all(type(value) in (int, float) for value in values)
-
-
-_SHARE = (lambda value: 0 <= value < 1, "must be in [0, 1)")
-
-# What an option must fulfil, and that in words. Beyond the upper ends is a slip of the
-# keyboard. nan fulfils none of them: no comparison with it is true.
-RULES = {
-    "image_size": (
-        lambda size: len(size) == 2 and _are_counts(size, LARGEST_SIDE),
-        f"must be two sides of 1 to {LARGEST_SIDE} pixels",
-    ),
-    "attention": (
-        lambda levels: all(level in (0, 1) for level in levels),
-        "must be True or False for each of the widths",
-    ),
-    "channels": (lambda value: value in (1, 3, 4), "must be 1, 3 or 4"),
-    "limit": _from(1, LARGEST_INT),
-    "widths": (
-        lambda widths: _are_counts(widths, WIDEST),
-        f"must be channels of each level, 1 to {WIDEST}, such as (32, 64)",
-    ),
-    "block_depth": _from(1, 100),
-    "dropout": _SHARE,
-    "embedding_width": _from(1, WIDEST),
-    "ema_decay": _SHARE,
-    "label_dropout": _SHARE,
-    "epochs": _from(1, LARGEST_INT),
-    "minutes": _above(0, 1_000_000),
-    "batch_size": _from(1, LARGEST_INT),
-    "accumulate": _from(1, LARGEST_INT),
-    "learning_rate": _above(0, 1),
-    "warmup": _SHARE,
-    "weight_decay": _from(0, 1),
-    "clip_norm": _above(0, 1_000_000),
-    "seed": _from(0, LARGEST_INT),
-    "checkpoint_minutes": _from(0, 1_000_000),
-    "keep_checkpoints": _from(1, LARGEST_INT),
-    "num_steps": _from(1, 1000),
-    "guidance_scale": _from(0, 100),
-    "guidance_interval": (
-        lambda ends: len(ends) == 2 and _are_numbers(ends) and 0 <= ends[0] <= ends[1] <= 1,
-        "must be two times, 0 <= low <= high <= 1, such as (0.1, 0.8)",
-    ),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +79,8 @@ class Config:
     attention: tuple | None = None  # per level; None: at the last one
     dropout: float = 0.0
     embedding_width: int = 256
+    kernel_size: int = 3  # of depthwise convolutions
+    expansion: int = 2  # of the width, inside of a ConvNeXt block
 
     # diffusion
     schedule: str = "cosine"
@@ -169,8 +129,29 @@ class Config:
             value = getattr(self, name)
             if value is not None and not valid(value):
                 raise ValueError(f"{flag(name)}: {value} {rule}.")
+        self._check_network_options()
         if self.attention is not None and len(self.attention) != len(self.widths):
             raise ValueError(f"--attention: {self.attention} must be one for each of the widths.")
+
+    def _check_network_options(self):
+        taken = NETWORK_OPTIONS[self.network]
+        for field in dataclasses.fields(self):
+            if field.name not in _all_network_options() or field.name in taken:
+                continue
+            if getattr(self, field.name) != field.default:
+                raise ValueError(
+                    f"{flag(field.name)}: the network {self.network!r} has no such option; it "
+                    f"takes {', '.join(taken)}."
+                )
+
+    @property
+    def network_options(self):
+        """{option: value} of what the network's builder takes."""
+        return {name: getattr(self, name) for name in NETWORK_OPTIONS[self.network]}
+
+
+def _all_network_options():
+    return {name for taken in NETWORK_OPTIONS.values() for name in taken}
 
 
 def _kinds(name):
@@ -205,7 +186,21 @@ def resolve(dataset=None, overrides=()):
         if name not in names:
             raise ValueError(f"--set: unknown option {name!r}. Choose from: {', '.join(names)}.")
     Config(image_size=options.get("image_size"))  # it has to be right to choose a preset by it
-    return dataclasses.replace(preset(dataset, options.get("image_size")), **options)
+    start = preset(dataset, options.get("image_size"))
+    return dataclasses.replace(with_network(start, options.get("network")), **options)
+
+
+def with_network(config, network):
+    """Returns the same Config for another network, with that network's own options.
+
+    Those of presets are for the network that they name; None leaves it.
+    """
+    if network in (None, config.network):
+        return config
+    fields = {field.name: field.default for field in dataclasses.fields(Config)}
+    options = {name: fields[name] for name in _all_network_options()}
+    options.update(NETWORK_OPTIONS[network])
+    return dataclasses.replace(config, network=network, **options)
 
 
 def preset(dataset, image_size=None):

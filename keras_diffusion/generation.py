@@ -9,8 +9,13 @@ from keras_diffusion.randomness import image_noise
 from keras_diffusion.registry import lookup
 
 
-def signature(labelled):
-    """Returns what varies from one call of a sampling graph to the next, {name: TensorSpec}."""
+def signature(labelled, endpoints=None):
+    """Returns what varies from one call of a sampling graph to the next, {name: TensorSpec}.
+
+    Args:
+        labelled: whether the model has classes.
+        endpoints: None, or the TensorSpec of pictures to start from instead of noise.
+    """
     arguments = {"seed": (), "indices": (None,), "num_steps": ()}
     if labelled:
         arguments["labels"] = (None,)
@@ -18,7 +23,7 @@ def signature(labelled):
     if labelled:
         specs["guidance_scale"] = tf.TensorSpec((), tf.float32, "guidance_scale")
         specs["guidance_interval"] = tf.TensorSpec((2,), tf.float32, "guidance_interval")
-    return specs
+    return specs if endpoints is None else {**specs, "endpoints": endpoints}
 
 
 def checked_labels(labels, indices, num_classes):
@@ -61,6 +66,23 @@ def checked_interval(interval, num_classes):
     return ends.astype("float32")
 
 
+def checked_endpoints(endpoints, shape):
+    """Returns the pictures to start from, uint8 or float32, of the shape (N, H, W, C).
+
+    Raises:
+        ValueError: another shape, or another dtype than uint8 or a float.
+    """
+    endpoints = np.asarray(endpoints)
+    if endpoints.shape != shape:
+        raise ValueError(f"endpoints: shape {endpoints.shape}; it must be {shape}.")
+    if endpoints.dtype.kind == "f":
+        return endpoints.astype("float32")
+    if endpoints.dtype != np.uint8:
+        what = "give uint8 in 0..255 or floats in [0, 1]"
+        raise ValueError(f"endpoints: dtype {endpoints.dtype}; {what}.")
+    return endpoints
+
+
 def draw_images(
     sampler,
     network,
@@ -76,6 +98,7 @@ def draw_images(
     null_label=None,
     guidance_scale=None,
     guidance_interval=None,
+    endpoints=None,
     num_frames=None,
 ):
     """Draws pictures with a whole sampler, as graph operations.
@@ -91,6 +114,8 @@ def draw_images(
         seed: scalar int32 tensor.
         indices: (N,) int32 tensor; image i of the result depends on (seed, indices[i]) only.
         num_steps: scalar int32 tensor, at least 1; not traced again for another number.
+        endpoints: None for noise, or what sits at t = 1 instead, images (N, H, W, C) as the
+            codec encodes them; the samplers in `samplers.HOLDING` hold it.
         num_frames: None, or the number of pictures of the way to return besides the start.
 
     Returns:
@@ -110,7 +135,12 @@ def draw_images(
     options = {"num_frames": num_frames}
     if sampler in samplers.STOCHASTIC:
         options["noise_fn"] = lambda i: image_noise(seed, indices, shape, i + 1)
-    start = image_noise(seed, indices, shape, 0)
+    if endpoints is None:
+        start = image_noise(seed, indices, shape, 0)
+    else:
+        start = codec.encode(endpoints)
+        if sampler in samplers.HOLDING:
+            options["endpoint"] = start
     result = run(denoiser, schedule, start, grids.uniform_logsnr(schedule, num_steps), **options)
     return codec.decode(result if num_frames is None else result[1])
 
@@ -126,27 +156,42 @@ class SamplingGraphs:
         self._model = model
         self._graphs = {}
 
-    def draw(self, sampler, num_frames, rows, common):
-        """Returns pictures as a list of arrays, one for each replica that took part.
+    def draw(self, sampler, num_frames, rows, common, batch_size):
+        """Returns pictures as one array, see `draw_images`.
 
         Args:
             sampler, num_frames: see `draw_images`.
-            rows: dict of "indices" and, if there are any, "labels", arrays (N,).
+            rows: dict of "indices" and, if there are any, "labels" and "endpoints", arrays
+                (N, ...).
             common: dict of what else is in `signature`.
+            batch_size: how many pictures are drawn at once.
         """
+        axis = 0 if num_frames is None else 1
+        count, parts = len(rows["indices"]), []
+        for first in range(0, count, batch_size):
+            chosen = {name: values[first:][:batch_size] for name, values in rows.items()}
+            shares = self._draw_batch(sampler, num_frames, chosen, common)
+            parts.append(np.concatenate(shares, axis).take(range(len(chosen["indices"])), axis))
+        return np.concatenate(parts, axis)
+
+    def _draw_batch(self, sampler, num_frames, rows, common):
+        """Returns pictures as a list of arrays, one for each replica that took part."""
         strategy = self._model.distribute_strategy
         if distribution.local_replicas(strategy) > 1:
             shared = self._shared(sampler, num_frames)
             return distribution.on_shares(strategy, shared, rows, common)
         tensors = {name: tf.constant(value) for name, value in {**rows, **common}.items()}
-        return [self.sampling(sampler, num_frames)(**tensors).numpy()]
+        endpoints = rows.get("endpoints")
+        if endpoints is not None:
+            endpoints = tf.TensorSpec((None, *endpoints.shape[1:]), endpoints.dtype, "endpoints")
+        return [self.sampling(sampler, num_frames, endpoints)(**tensors).numpy()]
 
-    def sampling(self, sampler, num_frames=None):
+    def sampling(self, sampler, num_frames=None, endpoints=None):
         """Returns `draw_images` of the model as one graph, with the arguments of `signature`."""
         return self._once(
-            (sampler, num_frames, self._model.schedule),
+            (sampler, num_frames, endpoints, self._model.schedule),
             lambda: tf.function(self._drawing(sampler, num_frames)).get_concrete_function(
-                **signature(self._model.num_classes > 0)
+                **signature(self._model.num_classes > 0, endpoints)
             ),
         )
 

@@ -4,10 +4,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion import distribution, process, schedules
+from keras_diffusion import distribution, generation, process, schedules
 from keras_diffusion.batches import mean_over_parts, unpack
 from keras_diffusion.codecs import PixelCodec
-from keras_diffusion.generation import SamplingGraphs, checked_interval, checked_labels
 from keras_diffusion.networks.layers import LabelEmbedding
 from keras_diffusion.randomness import image_noise, own_rows, places, step_key
 from keras_diffusion.registry import lookup
@@ -92,7 +91,7 @@ class DiffusionModel(keras.Model):
             shape=(), dtype="int64", initializer="zeros", trainable=False, name="skipped_steps"
         )
         self.trackers = {name: keras.metrics.Mean(name=name) for name in METRICS}
-        self.graphs = SamplingGraphs(self)
+        self.graphs = generation.SamplingGraphs(self)
         self.built = True
 
     # Training ---------------------------------------------------------------------------
@@ -238,6 +237,7 @@ class DiffusionModel(keras.Model):
         labels=None,
         guidance_scale=1.0,
         guidance_interval=(0.0, 1.0),
+        endpoints=None,
         seed=0,
         batch_size=64,
         num_frames=None,
@@ -246,13 +246,15 @@ class DiffusionModel(keras.Model):
 
         Args:
             num_images: how many.
-            sampler: "dpmpp_2m", "ddim", "heun" or "ddpm".
+            sampler: "dpmpp_2m", "ddim", "heun", "ddpm" or "cold", which holds the endpoints.
             num_steps: sampler steps, 1 to about 1000.
             labels: (num_images,) ints; None: the classes in turn, in equal shares.
             guidance_scale: 1 is off; above 1 pictures are more typical of their class, less
                 diverse, at twice the work.
             guidance_interval: (low, high), the times t in [0, 1] between which guidance is on;
                 steps outside cost half.
+            endpoints: None for noise, or the pictures to start from, (num_images, H, W, C), uint8
+                or floats in [0, 1], of a model that was trained with such endpoints.
             seed: int.
             batch_size: how many pictures are drawn at once.
             num_frames: None, or the number of pictures of the way from noise.
@@ -262,27 +264,24 @@ class DiffusionModel(keras.Model):
             (num_frames + 1, num_images, H, W, C).
 
         Raises:
-            ValueError: an unknown sampler, bad numbers, labels that do not fit, or an interval
-                of guidance for a model without labels.
+            ValueError: an unknown sampler, bad numbers, labels or endpoints that do not fit, or
+                an interval of guidance for a model without labels.
         """
         lookup(SAMPLERS, sampler, "sampler")
         if num_images < 1 or num_steps < 1 or batch_size < 1:
             raise ValueError("num_images, num_steps and batch_size must be at least 1.")
         rows = {"indices": np.arange(num_images, dtype="int32")}
         common = {"seed": np.int32(seed), "num_steps": np.int32(num_steps)}
-        labels = checked_labels(labels, rows["indices"], self.num_classes)
-        interval = checked_interval(guidance_interval, self.num_classes)
+        labels = generation.checked_labels(labels, rows["indices"], self.num_classes)
+        interval = generation.checked_interval(guidance_interval, self.num_classes)
         if labels is not None:
             rows["labels"] = labels
             common["guidance_scale"] = np.float32(guidance_scale)
             common["guidance_interval"] = interval
-        axis = 0 if num_frames is None else 1
-        parts = []
-        for first in range(0, num_images, batch_size):
-            chosen = {name: values[first:][:batch_size] for name, values in rows.items()}
-            shares = self.graphs.draw(sampler, num_frames, chosen, common)
-            parts.append(np.concatenate(shares, axis).take(range(len(chosen["indices"])), axis))
-        return np.concatenate(parts, axis)
+        if endpoints is not None:
+            shape = (num_images, *self.image_shape)
+            rows["endpoints"] = generation.checked_endpoints(endpoints, shape)
+        return self.graphs.draw(sampler, num_frames, rows, common, batch_size)
 
     # Saving -----------------------------------------------------------------------------
 

@@ -123,5 +123,31 @@ def dpmpp_2m(denoiser, schedule, x, times, *, num_frames=None):
     return _loop(step, x, times, (ops.zeros_like(x), ops.zeros(())), num_frames)
 
 
-SAMPLERS = {"ddpm": ddpm, "ddim": ddim, "heun": heun, "dpmpp_2m": dpmpp_2m}
+def cold(denoiser, schedule, x, times, *, endpoint=None, num_frames=None):
+    """Cold Diffusion's improved update: take off the degradation at t, put on that at s.
+
+        x_s = x_t - D(x0, t) + D(x0, s),  D(x0, t) = signal_t x0 + noise_t endpoint
+
+    With the predicted eps as endpoint D(x0, t) is x_t itself, and this is DDIM. If a known endpoint
+    is held, what began as the endpoint ends as a mean of all predictions of x0, each weighted by
+    its step in signal_rate: early predictions stay in it. DDIM ends with the last one.
+
+    Args:
+        endpoint: (B, H, W, C), what sits at t = 1, if it is known and to be held; None: the
+            eps of each predicted pair.
+
+    Reference: Bansal et al. 2022, arXiv:2208.09392, algorithm 2.
+    """
+
+    def step(i, x):
+        x0, eps = denoiser(x, times[i])
+        pair = x0, eps if endpoint is None else endpoint
+        level_t, level_s = rates(schedule, times[i]), rates(schedule, times[i + 1])
+        return (x - mix(pair, level_t) + mix(pair, level_s),)
+
+    return _loop(step, x, times, num_frames=num_frames)
+
+
+SAMPLERS = {"ddpm": ddpm, "ddim": ddim, "heun": heun, "dpmpp_2m": dpmpp_2m, "cold": cold}
 STOCHASTIC = {"ddpm"}  # the samplers that need a noise_fn
+HOLDING = {"cold"}  # the samplers that hold a known endpoint

@@ -93,6 +93,8 @@ TRAIN = [
     ("widths, huge", f"--set widths=({10**9},)", "--widths.* 1 to 16384", None),
     ("widths, words", "--set widths=('a','b')", r"widths=.* is not a tuple such as", None),
     ("attention, values", "--set attention=(2,3)", "--attention.*must be True or False", None),
+    ("cnn, depth", "--network cnn --set block_depth=2", "--block-depth: .*'cnn' has no", None),
+    ("cnn, remat", "--network cnn --remat", "--remat: .*takes widths, embedding_width", None),
     ("attention, too few", "--set attention=(False,)", "must be one for each of the widths", None),
     ("embedding, huge", f"--set embedding_width={10**12}", "at most 16384", None),
     # sizes
@@ -117,7 +119,7 @@ TRAIN = [
     ("schedule", "--schedule quick", "--schedule.*quick.*cosine", None),
     ("prediction type", "--prediction-type z", "--prediction-type.*'z'.*eps", None),
     ("precision", "--precision float16", "--precision.*'float16'.*float32", None),
-    ("sampler", "--set sampler=dpm", "--sampler: unknown 'dpm'. Choose from: ddim", None),
+    ("sampler", "--set sampler=dpm", "--sampler: unknown 'dpm'. Choose from: cold", None),
     ("flag", "--frobnicate", "unrecognized arguments: --frobnicate", None),
     # contradicting
     ("two data", "--dataset digits --folder .", "--folder.*not allowed with.*--dataset", None),

@@ -1,6 +1,7 @@
 """train.py and sample.py as a user meets them."""
 
 import csv
+import inspect
 import json
 import os
 import pathlib
@@ -90,6 +91,20 @@ def test_choices_are_those_of_the_tables():
     }
     for name, table in tables.items():
         assert set(configuration.CHOICES[name]) == set(table), name
+
+
+def test_networks_take_what_their_builders_take():
+    for name, options in configuration.NETWORK_OPTIONS.items():
+        arguments = inspect.signature(NETWORKS[name]).parameters.values()
+        defaults = {each.name: each.default for each in arguments}
+        for shared in ("image_shape", "num_classes", "name"):
+            defaults.pop(shared)
+        assert options == defaults, name
+        preset = configuration.resolve("oxford_flowers102", {"network": name})
+        chosen = configuration.resolve("oxford_flowers102", {"network": name, "widths": (8,)})
+        assert chosen.network_options == {**options, "widths": (8,)}
+        if name != "unet":  # whose options the presets name
+            assert preset.network_options == options
 
 
 def test_settings_are_parsed_as_the_type_of_the_option():

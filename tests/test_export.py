@@ -192,7 +192,7 @@ def test_config_says_what_is_needed_to_sample(exports, name):
         "class_names": ["a", "b", "c"] if labelled else [],
         "schedule": "linear",
         "prediction_type": "v",
-        "samplers": ["ddim", "ddpm", "dpmpp_2m", "heun"],
+        "samplers": ["cold", "ddim", "ddpm", "dpmpp_2m", "heun"],
         "sampler": "dpmpp_2m",
         "num_steps": 20,
         "guidance_scale": 2.0 if labelled else 1.0,
@@ -276,7 +276,7 @@ def test_a_failed_export_leaves_the_old_one(models, old, archive):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sampler": "dpm"}, "unknown sampler 'dpm'. Choose from: ddim"),
+        ({"sampler": "dpm"}, "unknown sampler 'dpm'. Choose from: cold"),
         ({"num_steps": 0}, r"num_steps: 0 is not in 1 \.\. 1000"),
         ({"guidance_scale": float("nan")}, r"guidance_scale: nan is not in 0 \.\. 100"),
         ({"guidance_interval": (0.8, 0.1)}, r"guidance_interval: \(0.8, 0.1\) is not two times"),

@@ -44,7 +44,8 @@ SIDE = {
     "distribution": ({"registry"}, 2),
     "precision": (set(), 2),
     "data": ({"registry"}, 5),
-    "config": ({"registry"}, 5),
+    "rules": (set(), 5),
+    "config": ({"registry", "rules"}, 5),
     "configs": ({"registry", "config"}, 5),
 }
 # Importer: neighbours on its own floor that it may use, one way only.
@@ -63,6 +64,10 @@ MAX_FUNCTION_LINES = 45  # without the docstring
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = [path for name in ("train.py", "sample.py") if (path := ROOT / name).exists()]
+STUDIES = sorted((ROOT / "studies").rglob("*.py"))
+# What is loaded before a study has parsed its arguments.
+QUICK = [path for path in STUDIES if path.name in ("__init__.py", "__main__.py", "command.py")]
+OURS = (PACKAGE.name, "studies")
 
 
 def name_of(path):
@@ -70,8 +75,9 @@ def name_of(path):
 
 
 every_module = pytest.mark.parametrize("path", MODULES, ids=name_of)
-every_script = pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
-every_file = pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=name_of)
+every_study = pytest.mark.parametrize("path", STUDIES, ids=name_of)
+every_script = pytest.mark.parametrize("path", SCRIPTS + QUICK, ids=name_of)
+every_file = pytest.mark.parametrize("path", MODULES + SCRIPTS + STUDIES, ids=name_of)
 
 
 def parse(path):
@@ -95,7 +101,7 @@ def imports(tree, inside_functions=True):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import: write it out in full"
-            ours = node.module.split(".")[0] == PACKAGE.name
+            ours = node.module.split(".")[0] in OURS
             found.update(f"{node.module}.{a.name}" if ours else node.module for a in node.names)
     return found
 
@@ -133,7 +139,7 @@ def on_import(path, seen):
     for name in imports(parse(path), inside_functions=False):
         parts = name.split(".")
         libraries.add(parts[0])
-        if parts[0] != PACKAGE.name:
+        if parts[0] not in OURS:
             continue
         for depth in range(1, len(parts) + 1):
             module = ROOT.joinpath(*parts[:depth])
@@ -175,6 +181,17 @@ def test_heavy_libraries_stay_in_one_file(path):
     for library, home in ONLY_IN.items():
         if path != PACKAGE / home:
             assert library not in libraries, f"{library} is for {home}, not {name_of(path)}"
+
+
+@every_module
+def test_the_package_knows_no_study(path):
+    assert "studies" not in tops(imports(parse(path)))
+
+
+@every_study
+def test_studies_draw_in_one_file(path):
+    if path != ROOT / "studies" / "figures.py":
+        assert "matplotlib" not in tops(imports(parse(path)))
 
 
 @every_script

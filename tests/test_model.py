@@ -11,6 +11,8 @@ import tensorflow as tf
 from keras import layers
 
 from keras_diffusion import DiffusionModel, samplers, schedules
+from keras_diffusion.denoiser import make_denoiser
+from keras_diffusion.grids import uniform_logsnr
 from keras_diffusion.model import BANDS
 from keras_diffusion.networks import unet
 from keras_diffusion.networks.layers import LabelEmbedding
@@ -378,7 +380,7 @@ def test_what_cannot_be_drawn(trained, unlabelled):
     for wrong in ({"num_steps": 0}, {"batch_size": 0}, {"num_images": 0}):
         with pytest.raises(ValueError, match="at least 1"):
             trained.generate(**{"num_images": 2, **wrong})
-    with pytest.raises(ValueError, match="ddim.*ddpm.*dpmpp_2m.*heun"):
+    with pytest.raises(ValueError, match="cold.*ddim.*ddpm.*dpmpp_2m.*heun"):
         trained.generate(2, sampler="euler")
     for labels in ([0], [0, 1, 2], [[0, 1]], 0):
         with pytest.raises(ValueError, match="given for 2 images"):
@@ -403,6 +405,54 @@ def test_frames_lead_from_noise_to_the_picture(trained):
         assert np.abs(frames[-1].astype(int) - drawn).max() <= 1
         # Clipped standard Gaussian noise: a third of the pixels is black or white.
         assert np.isin(frames[0], (0, 255)).mean() == pytest.approx(0.32, abs=0.08)
+
+
+GARMENTS = np.random.default_rng(5).integers(0, 256, (5, *SHAPE), np.uint8)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "cold", "dpmpp_2m"])
+def test_pictures_from_given_endpoints(trained, sampler):
+    options = {"sampler": sampler, "num_steps": 3, "labels": [0, 1, 2, 0, 1], "num_frames": 3}
+    frames = trained.generate(5, endpoints=GARMENTS, batch_size=2, **options)
+    np.testing.assert_array_equal(frames[0], GARMENTS)
+    other_seed = trained.generate(5, endpoints=GARMENTS, seed=9, **options).astype(int)
+    assert np.abs(other_seed - frames).max() <= 1  # the endpoints are all that they depend on
+    floats = trained.generate(5, endpoints=GARMENTS / 255, **options).astype(int)
+    assert np.abs(floats - frames).max() <= 1
+    others = trained.generate(5, endpoints=GARMENTS[[1, 0, 2, 3, 4]], **options)[-1].astype(int)
+    moved = np.abs(others - frames[-1]).max(axis=(1, 2, 3)) > 1
+    assert moved.tolist() == [True, True, False, False, False]
+
+
+def test_cold_holds_given_endpoints(unlabelled):
+    drawn = {
+        sampler: unlabelled.generate(5, sampler=sampler, num_steps=4, endpoints=GARMENTS)
+        for sampler in ("ddim", "cold")
+    }
+    assert np.abs(drawn["cold"].astype(int) - drawn["ddim"]).max() > 5
+    model, schedule = unlabelled, unlabelled.noise_schedule
+    x = model.codec.encode(tf.constant(GARMENTS))
+    denoiser = make_denoiser(model.ema_network, schedule, model.prediction_type, clip=1.0)
+    expected = samplers.cold(denoiser, schedule, x, uniform_logsnr(schedule, 4), endpoint=x)
+    expected = model.codec.decode(expected).numpy().astype(int)
+    assert np.abs(drawn["cold"] - expected).max() <= 1
+    noise = {s: unlabelled.generate(5, sampler=s, num_steps=4) for s in ("ddim", "cold")}
+    assert np.abs(noise["cold"].astype(int) - noise["ddim"]).max() <= 1  # nothing to hold
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "message"),
+    [
+        (GARMENTS[:2], r"endpoints: shape \(2, 8, 8, 1\); it must be \(5, 8, 8, 1\)"),
+        (GARMENTS[..., 0], r"endpoints: shape \(5, 8, 8\)"),
+        (GARMENTS.astype("int64"), "endpoints: dtype int64; give uint8"),
+    ],
+)
+def test_endpoints_that_do_not_fit(unlabelled, endpoints, message):
+    with pytest.raises(ValueError, match=message):
+        unlabelled.generate(5, endpoints=endpoints)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="floats must lie in"):
+        unlabelled.generate(5, endpoints=GARMENTS.astype("float32"), num_steps=1)
 
 
 def test_another_number_of_steps_traces_nothing(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from keras_diffusion.networks import NETWORKS, unet
+from keras_diffusion.networks import cnn, convnext_unet, unet
 from keras_diffusion.networks.layers import (
     DepthToSpace,
     LogSNREmbedding,
@@ -17,6 +17,8 @@ from keras_diffusion.networks.normalisation import AdaptiveNorm
 
 SMALL = {"widths": (16, 32), "attention": (False, False), "embedding_width": 32}
 CONFIGURATIONS = {  # name: (image_shape, arguments)
+    "cnn": ((8, 8, 1), {"builder": cnn}),
+    "cnn, colour, not square, labels": ((5, 7, 3), {"builder": cnn, "num_classes": 4}),
     "grey": ((8, 8, 1), {}),
     "colour, labels": ((8, 8, 3), {"num_classes": 5}),
     "latent, not square": ((4, 12, 4), {"attention": (False, True)}),
@@ -27,6 +29,21 @@ CONFIGURATIONS = {  # name: (image_shape, arguments)
     ),
     "odd widths": ((8, 8, 2), {"widths": (20, 27), "attention": (True, True)}),
     "one level": ((5, 7, 3), {"widths": (16,), "attention": (True,)}),
+    "convnext": ((8, 8, 1), {"builder": convnext_unet}),
+    "convnext, labels, 5x5, dropout": (
+        (8, 4, 3),
+        {
+            "num_classes": 5,
+            "kernel_size": 5,
+            "expansion": 3,
+            "builder": convnext_unet,
+            "dropout": 0.3,
+        },
+    ),
+    "convnext, odd widths, attention": (
+        (4, 4, 2),
+        {"widths": (9, 14), "attention": (True, True), "builder": convnext_unet},
+    ),
 }
 # Keras 3.15 with numpy 2, in model.save; nothing that we could do.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -36,7 +53,10 @@ every_network = pytest.mark.parametrize("name", sorted(CONFIGURATIONS))
 def build(name, awake=True):
     """The network; `awake`: with noise on its weights, so that no layer is zero any more."""
     image_shape, arguments = CONFIGURATIONS[name]
-    network = unet(image_shape, **{**SMALL, **arguments})
+    builder = arguments.get("builder", unet)
+    small = SMALL if builder is not cnn else {"widths": (8, 4), "embedding_width": 32}
+    options = {key: value for key, value in {**small, **arguments}.items() if key != "builder"}
+    network = builder(image_shape, **options)
     if awake:
         rng = np.random.default_rng(0)
         network.set_weights(
@@ -108,8 +128,8 @@ def test_gradients_reach_every_weight_and_a_step_lowers_the_loss(name):
     assert float(loss()) < before
 
 
-def test_a_fresh_network_learns():
-    name = "colour, labels"
+@pytest.mark.parametrize("name", ["colour, labels", "convnext"])
+def test_a_fresh_network_learns(name):
     network, inputs = build(name, awake=False), inputs_of(name)
     optimizer = keras.optimizers.Adam(3e-3)
 
@@ -149,7 +169,7 @@ def test_mixed_precision_is_close_to_float32(name):
         mixed = build(name, awake=False)
     mixed.set_weights(network.get_weights())
     assert all(variable.dtype == "float32" for variable in mixed.trainable_variables)
-    assert mixed.get_layer("stem").compute_dtype == "bfloat16"
+    assert mixed.get_layer("conv0" if "cnn" in name else "stem").compute_dtype == "bfloat16"
     assert mixed.get_layer("logsnr_waves").compute_dtype == "float32"
     output = mixed(inputs, training=False)
     assert output.dtype == "float32"
@@ -192,8 +212,17 @@ def test_attention_needs_one_entry_per_level():
         unet((8, 8, 1), widths=(8, 8), attention=(True,) * 3)
 
 
-def test_every_network_is_listed():
-    assert NETWORKS["unet"] is unet
+def test_a_pixel_of_the_cnn_sees_13_to_each_side():
+    network = cnn((33, 33, 1), widths=(4, 4, 4, 4), embedding_width=8)
+    for layer in network.layers:  # whose statistics see every pixel
+        if layer.name.startswith("norm"):
+            layer.call = lambda x: x
+    network.set_weights([np.full_like(weight, 0.01) for weight in network.get_weights()])
+    x = np.zeros((1, 33, 33, 1), "float32")
+    still, level = network({"x": x, "logsnr": np.zeros(1)}).numpy(), {"logsnr": np.zeros(1)}
+    x[0, 16, 16, 0] = 1.0
+    seen = np.argwhere(np.abs(network({"x": x, **level}) - still)[0, :, :, 0] > 0)
+    assert seen.min() == 3 and seen.max() == 29
 
 
 def awake_attention(x, head_width):

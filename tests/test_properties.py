@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 import sample
 import train
 from keras_diffusion import config as configuration
-from keras_diffusion.config import CHOICES, LARGEST_SIDE, RULES, Config
+from keras_diffusion.config import CHOICES, NETWORK_OPTIONS, Config
 from keras_diffusion.data import splits
+from keras_diffusion.rules import LARGEST_SIDE, RULES
 from keras_diffusion.schedules import FLOOR, SCHEDULES, logsnr, rates, time_of_logsnr
 
 settings.register_profile(
@@ -60,6 +61,8 @@ allowed = {
     "block_depth": st.integers(1, 100),
     "dropout": shares,
     "embedding_width": counts,
+    "kernel_size": st.integers(0, 49).map(lambda half: 2 * half + 1),
+    "expansion": st.integers(1, 100),
     "ema_decay": shares,
     "label_dropout": shares,
     "epochs": counts,
@@ -81,7 +84,16 @@ allowed = {
         lambda ends: tuple(sorted(ends))
     ),
 }
-configs = st.fixed_dictionaries({}, optional=allowed)
+
+
+def fitting(options):
+    """The same without what the network does not take."""
+    taken = NETWORK_OPTIONS[options.get("network", "unet")]
+    refused = {name for options in NETWORK_OPTIONS.values() for name in options} - set(taken)
+    return {name: value for name, value in options.items() if name not in refused}
+
+
+configs = st.fixed_dictionaries({}, optional=allowed).map(fitting)
 
 
 def one_line(error):
@@ -145,6 +157,7 @@ def test_a_config_comes_back_from_the_json_of_its_run(options):
 def test_resolve_changes_what_is_given_and_nothing_else(dataset, options):
     config = configuration.resolve(dataset, options)
     start = configuration.preset(dataset, options.get("image_size"))
+    start = configuration.with_network(start, options.get("network"))
     for name, value in vars(config).items():
         given_value = options.get(name)
         assert value == (getattr(start, name) if given_value is None else given_value)

@@ -8,7 +8,8 @@ import tensorflow as tf
 from analytic import STD, gaussian_denoiser, marginal_std
 
 from keras_diffusion.grids import GRIDS, uniform_logsnr, uniform_t
-from keras_diffusion.samplers import SAMPLERS, STOCHASTIC, ddim, ddpm, dpmpp_2m
+from keras_diffusion.process import mix
+from keras_diffusion.samplers import SAMPLERS, STOCHASTIC, cold, ddim, ddpm, dpmpp_2m
 from keras_diffusion.schedules import SCHEDULES, rates, time_of_logsnr
 
 DETERMINISTIC = sorted(set(SAMPLERS) - STOCHASTIC)
@@ -89,7 +90,7 @@ def test_unsuited_grid_stays_finite(sampler, schedule):
     assert np.isfinite(traced(sampler, schedule)(gaussian(), times)).all()
 
 
-ORDERS = {"ddim": (0.9, 1.1), "heun": (1.85, 2.2), "dpmpp_2m": (1.8, 2.2)}
+ORDERS = {"ddim": (0.9, 1.1), "cold": (0.9, 1.1), "heun": (1.85, 2.2), "dpmpp_2m": (1.8, 2.2)}
 
 
 def orders(sampler, schedule):
@@ -122,7 +123,7 @@ def test_whole_way_ends_near_the_exact_map(sampler, schedule):
     exact = x * STD / marginal_std(SCHEDULES[schedule], 1.0)
     got = traced(sampler, schedule)(x, times)
     # 7e-4: the last step, from logSNR 9 to t = 0, is of first order whatever the sampler
-    tolerance = 0.02 if sampler == "ddim" else 2e-3
+    tolerance = 0.02 if sampler in ("ddim", "cold") else 2e-3
     np.testing.assert_allclose(got, exact, atol=1e-6, rtol=tolerance)
 
 
@@ -151,6 +152,44 @@ def test_a_ddpm_step_samples_the_posterior(t, s):
             noise_fn=lambda i, z=z: tf.fill((1, 1, 1, 1), z),
         )
         assert float(x_s[0, 0, 0, 0]) == pytest.approx(mean + z * std, abs=1e-4)
+
+
+@every_schedule
+def test_cold_without_an_endpoint_is_ddim(schedule):
+    x = gaussian(shape=(4, 4, 4, 1))
+    for grid in ("uniform_logsnr", "uniform_t"):
+        times = traced_grid(grid, schedule)(10)
+        expected = traced("ddim", schedule)(x, times).numpy()
+        np.testing.assert_allclose(traced("cold", schedule)(x, times), expected, atol=2e-6)
+
+
+@every_schedule
+def test_cold_with_the_endpoint_undoes_a_mixture(schedule):
+    """From any t, if the predictions are right; a wrong one is as wrong after any steps."""
+    schedule = SCHEDULES[schedule]
+    x0, endpoint, wrong = (gaussian(seed, (2, 4, 4, 1)) for seed in (1, 2, 3))
+    for start, num_steps in ((1.0, 1), (1.0, 7), (0.3, 4)):
+        times = uniform_t(schedule, num_steps, start)
+        x = mix((x0, endpoint), rates(schedule, start))
+        for guess in (x0, wrong):
+            got = cold(lambda x, t, g=guess: (g, x), schedule, x, times, endpoint=endpoint)
+            expected = guess + rates(schedule, start)[0] * (x0 - guess)
+            np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_cold_with_an_endpoint_is_a_mean_of_predictions():
+    schedule, endpoint = SCHEDULES["cosine"], gaussian(shape=(1, 4, 4, 1))
+    times = uniform_t(schedule, 5)
+    guesses = gaussian(1, (5, 1, 4, 4, 1))
+
+    def denoiser(x, t):
+        return guesses[tf.argmax(times == t)], tf.zeros_like(x)
+
+    got = cold(denoiser, schedule, endpoint, times, endpoint=endpoint)
+    signal, _ = rates(schedule, times)
+    weights = np.diff(signal)
+    assert weights.sum() == pytest.approx(1, abs=0.01)
+    np.testing.assert_allclose(got, np.einsum("i,i...->...", weights, guesses), atol=1e-4)
 
 
 def test_ddpm_is_ddim_with_eta_one():

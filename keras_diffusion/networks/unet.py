@@ -1,12 +1,14 @@
-"""The default network: a U-Net with one embedding of noise level and label in every block."""
+"""The default network, and the frame of every U-Net: levels, skips, and one embedding of noise
+level and label in all blocks."""
+
+import functools
 
 import keras
 from keras import layers
 
+from keras_diffusion.networks.embedding import conditioned_inputs
 from keras_diffusion.networks.layers import (
     DepthToSpace,
-    LabelEmbedding,
-    LogSNREmbedding,
     Recomputed,
     SpaceToDepth,
     SpatialAttention,
@@ -54,19 +56,44 @@ def unet(
     Reference: Ronneberger et al. 2015, arXiv:1505.04597; residual blocks and attention as in
         Ho et al. 2020, arXiv:2006.11239, appendix B.
     """
+    return framed(
+        functools.partial(_residual_block, dropout=dropout),
+        image_shape,
+        num_classes=num_classes,
+        widths=widths,
+        block_depth=block_depth,
+        attention=attention,
+        embedding_width=embedding_width,
+        remat=remat,
+        name=name,
+    )
+
+
+def framed(
+    block, image_shape, *, num_classes, widths, block_depth, attention, embedding_width, remat, name
+):
+    """Builds a U-Net of blocks of any kind.
+
+    Args:
+        block: function (x, embedding, *, name, width) -> (B, H, W, width), where
+            `embedding` (B, embedding_width) is that of noise level and label.
+
+    The other arguments, what is returned and what is raised: see `unet`.
+    """
     height, width, channels = image_shape
     check_size((height, width), 2 ** (len(widths) - 1))
     attention = _per_level(attention, len(widths))
-    inputs, embedding = _inputs(image_shape, num_classes, embedding_width)
-
-    residual_block, attention_block = _builders(remat)
+    inputs, embedding = conditioned_inputs(image_shape, num_classes, embedding_width)
+    attend = _attention_block
+    if remat:
+        block, attend = _recomputed(block), _recomputed(attend)
 
     def blocks(h, level, prefix, depth=block_depth):
         for index in range(depth):
             name = f"{prefix}_{index}"
-            h = residual_block(h, embedding, name=name, width=widths[level], dropout=dropout)
+            h = block(h, embedding, name=name, width=widths[level])
             if attention[level]:
-                h = attention_block(h, name=f"{name}_attention")
+                h = attend(h, name=f"{name}_attention")
         return h
 
     last = len(widths) - 1
@@ -108,23 +135,6 @@ def check_size(size, factor):
         f"image size {size[0]}x{size[1]}: this network needs multiples of {factor}. "
         f"Nearest: {nearest}."
     )
-
-
-def _inputs(image_shape, num_classes, width):
-    """Returns the network's inputs and the embedding of noise level and label, (B, width)."""
-    inputs = {"x": keras.Input(image_shape, name="x"), "logsnr": keras.Input((), name="logsnr")}
-    h = LogSNREmbedding(name="logsnr_waves")(inputs["logsnr"])
-    h = layers.Dense(width, activation="silu", dtype="float32", name="logsnr_dense")(h)
-    if num_classes:
-        inputs["label"] = keras.Input((), dtype="int32", name="label")
-        label = LabelEmbedding(num_classes, width, dtype="float32", name="label_embedding")
-        h = layers.Add(dtype="float32", name="embedding_sum")([h, label(inputs["label"])])
-    return inputs, layers.Dense(width, activation="silu", dtype="float32", name="embedding")(h)
-
-
-def _builders(remat):
-    builders = _residual_block, _attention_block
-    return map(_recomputed, builders) if remat else builders
 
 
 def _recomputed(block):
