@@ -34,7 +34,12 @@ UNET_OPTIONS = {
 }
 NETWORK_OPTIONS = {
     "unet": UNET_OPTIONS,
-    "convnext_unet": {**UNET_OPTIONS, "widths": (32, 64, 128)},
+    "convnext_unet": {
+        **UNET_OPTIONS,
+        "widths": (32, 64, 128),
+        "kernel_size": 3,
+        "expansion": 2,
+    },
     "cnn": {"widths": (16, 32, 32, 16), "embedding_width": 128},
 }
 # What may be given anew when a run is resumed, as it changes no result: where the data lies,
@@ -78,6 +83,8 @@ class Config:
     attention: tuple | None = None  # per level; None: at the last one
     dropout: float = 0.0
     embedding_width: int = 256
+    kernel_size: int = 3  # of depthwise convolutions
+    expansion: int = 2  # of the width, inside of a ConvNeXt block
 
     # diffusion
     schedule: str = "cosine"

@@ -43,6 +43,8 @@ RULES = {
     "block_depth": _from(1, 100),
     "dropout": _SHARE,
     "embedding_width": _from(1, WIDEST),
+    "kernel_size": (lambda side: 0 < side < 100 and side % 2 == 1, "must be odd and below 100"),
+    "expansion": _from(1, 100),
     "ema_decay": _SHARE,
     "label_dropout": _SHARE,
     "epochs": _from(1, LARGEST_INT),

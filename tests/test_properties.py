@@ -62,6 +62,8 @@ allowed = {
     "block_depth": st.integers(1, 100),
     "dropout": shares,
     "embedding_width": counts,
+    "kernel_size": st.integers(0, 49).map(lambda half: 2 * half + 1),
+    "expansion": st.integers(1, 100),
     "ema_decay": shares,
     "label_dropout": shares,
     "epochs": counts,
@@ -88,7 +90,7 @@ allowed = {
 def fitting(options):
     """The same without what the network does not take."""
     taken = NETWORK_OPTIONS[options.get("network", "unet")]
-    refused = set(NETWORK_OPTIONS["unet"]) - set(taken)
+    refused = {name for options in NETWORK_OPTIONS.values() for name in options} - set(taken)
     return {name: value for name, value in options.items() if name not in refused}
 
 
