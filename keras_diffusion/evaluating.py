@@ -70,18 +70,10 @@ def run(
     num = num or min(MOST_IMAGES, len(judge.held_out))
     if num > len(judge.held_out):
         print(f"the floor is of {len(judge.held_out):,} held-out pictures, all that there are")
-    record = {
-        "model": str(model),
-        "image_shape": drawn.image_shape,
-        "data": pictures.facts,
-        "extractor": judge.extractor.facts,
-        "num": num,
-        "guidance": guidance,
-        "seed": seed,
-        "floor": judge.floor(num),
-        "cells": [],
-        "left_out": [],
-    }
+    facts = {"data": pictures.facts, "extractor": judge.extractor.facts}
+    how = {"image_shape": drawn.image_shape, "num": num, "guidance": guidance, "seed": seed}
+    record = {"model": str(model), **facts, **how, "floor": judge.floor(num)}
+    record.update(cells=[], left_out=[])
     labels = pictures.labels(num, seed) if drawn.num_classes else None
     options = {"guidance": guidance, "seed": seed, "batch_size": batch_size}
     artist = Artist(drawn, labels, num=num, **options)

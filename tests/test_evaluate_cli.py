@@ -21,15 +21,25 @@ from keras_diffusion import (
     artist,
     evaluating,
     export_saved_model,
-    networks,
     trained,
 )
 from keras_diffusion import real as real_pictures
 from keras_diffusion.config import Config
 from keras_diffusion.evaluation import classifier, extractors
+from keras_diffusion.networks.layers import LabelEmbedding
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = dataclasses.replace(classifier.SETTINGS["mnist"], **classifier.TINY)
+
+
+def network():
+    """A labelled network that is quickly traced."""
+    shapes = {"x": (8, 8, 1), "logsnr": (), "label": ()}
+    inputs = {name: keras.Input(shape, name=name) for name, shape in shapes.items()}
+    shift = keras.layers.Reshape((1, 1, 4))(LabelEmbedding(10, 4)(inputs["label"]))
+    h = keras.layers.Conv2D(4, 3, padding="same")(inputs["x"])
+    outputs = keras.layers.Conv2D(1, 3, padding="same")(keras.layers.Add()([h, shift]))
+    return keras.Model(inputs, outputs)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +47,7 @@ def folder(tmp_path_factory):
     """A folder with an export, saved_models/tiny, and a run, runs/tiny, of one model."""
     root = tmp_path_factory.mktemp("user")
     keras.utils.set_random_seed(0)
-    options = {"widths": (8, 16), "attention": (False, False), "embedding_width": 16}
-    model = DiffusionModel(networks.unet((8, 8, 1), num_classes=10, **options))
+    model = DiffusionModel(network())
     config = dataclasses.asdict(Config(num_steps=2, sampler="ddim", guidance_interval=(0.1, 0.8)))
     names = ("sampler", "num_steps", "guidance_scale", "guidance_interval")
     export_saved_model(

@@ -254,8 +254,9 @@ def test_the_floor_is_what_held_out_pictures_score(real):
     half, whole = judge.floor(100), judge.floor(9999)
     assert half["num_images"] == 100 and half["fid_std"] > 0 and half["accuracy"] == 0.9
     assert whole["num_images"] == 200 and "fid_std" not in whole
-    for name, value in judge.score(features[1]).items():
-        assert whole[name] == pytest.approx(value, rel=1e-6)
+    alone = judge.score(features[1])
+    for name in ("fid", "precision", "recall"):
+        assert whole[name] == pytest.approx(alone[name], rel=1e-6)
     assert whole["fid"] < half["fid"]
 
 
@@ -324,7 +325,7 @@ def test_copies_are_told_from_new_pictures():
     assert fair["closer"] == pytest.approx(0.5, abs=3 * fair["closer_error"])
     assert fair["suspicious"] < 0.03
     assert "as far from" in memorisation.in_words("pixels", fair)
-    copied = memorisation.compare(np.where(np.arange(500) < 250, 0, new), held_out)
+    copied = memorisation.compare(np.where(np.arange(500) % 2, 0, new), held_out)
     assert copied["closer"] == pytest.approx(0.75, abs=0.05)
     assert copied["suspicious"] == pytest.approx(0.5, abs=0.02)
     assert "closer to training" in memorisation.in_words("pixels", copied)
