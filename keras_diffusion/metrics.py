@@ -10,7 +10,7 @@ METRICS = ("loss", "zero_loss", "eps_error", "x0_error", "v_error", *(f"loss_{b}
 # In training: the norm of the whole gradient, before it is clipped. In validation: how much
 # more loss the weights have than their average, on some of the images.
 GRADIENT_NORM, RAW_EXCESS = "gradient_norm", "raw_excess"
-RAW_EVERY = 8  # images of a batch; all of them would double the time of validation
+RAW_EVERY = 8  # images; all of them would double the time of validation
 
 
 def trackers():
@@ -36,6 +36,21 @@ def of_batch(errors, level, prediction_type):
     for index, band in enumerate(BANDS):
         found[f"loss_{band}"] = errors["loss"], tf.cast(band_of == index, tf.float32)
     return found
+
+
+def some_of(index):
+    """Chooses the images that the raw weights are measured on, whatever batch they are in.
+
+    Args:
+        index: int (B,), numbers of the images.
+
+    Returns:
+        (rows, weights): int (N,), N at least 1, as a network takes no empty batch; float (N,),
+        0 for a row that is only there for that.
+    """
+    chosen = tf.cast(index % RAW_EVERY == 0, tf.int32)
+    rows = tf.math.top_k(chosen, tf.maximum(1, tf.reduce_sum(chosen))).indices
+    return rows, tf.cast(tf.gather(chosen, rows), tf.float32)
 
 
 def update(trackers, values, counted):

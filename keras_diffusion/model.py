@@ -111,9 +111,10 @@ class DiffusionModel(keras.Model):
         batch = unpack(data, self.image_shape, self.num_classes)
         noised = self._noised_fixed(batch)
         errors = self._errors(self.ema_network, noised)
-        some = {name: values[:: metrics.RAW_EVERY] for name, values in noised.items()}
-        excess = self._errors(self.network, some)["loss"] - errors["loss"][:: metrics.RAW_EVERY]
-        others = {metrics.RAW_EXCESS: (excess, tf.ones_like(excess))}
+        rows, weights = metrics.some_of(noised["index"])
+        some = {name: tf.gather(values, rows) for name, values in noised.items()}
+        excess = self._errors(self.network, some)["loss"] - tf.gather(errors["loss"], rows)
+        others = {metrics.RAW_EXCESS: (excess, weights)}
         return self._update_metrics(errors, True, others)
 
     def call(self, data, training=False):
@@ -168,7 +169,8 @@ class DiffusionModel(keras.Model):
         key = step_key(self.seed, VALIDATION_STREAM)
         t = process.spread_times(tf.random.stateless_uniform((), key), index)
         seed = tf.constant(self.seed, tf.int32)
-        return self._mixed(batch, t, image_noise(seed, index, self.image_shape, VALIDATION_STREAM))
+        eps = image_noise(seed, index, self.image_shape, VALIDATION_STREAM)
+        return {**self._mixed(batch, t, eps), "index": index}
 
     def _mixed(self, batch, t, eps):
         """Returns {"x_t", "target", "t"[, "label"]}; a batch's own endpoint comes before eps."""

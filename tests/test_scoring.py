@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fixtures_runs import BATCH, STEPS, tiny_config, tiny_data, tiny_images, tiny_model
+from fixtures_runs import STEPS, tiny_config, tiny_data, tiny_images, tiny_model
 from PIL import Image
 
 from keras_diffusion import checkpoints, distribution, fitting, metrics, plotting, real, scoring
@@ -147,12 +147,26 @@ def test_the_norm_of_the_gradient_and_the_excess_of_the_raw_weights(data, tmp_pa
     for row in progress.history:
         assert row["gradient_norm"] > 0 and row["val_raw_excess"] != 0
         assert "raw_excess" not in row and "val_gradient_norm" not in row
-    images, labels = tiny_images(BATCH)
-    found = model.evaluate(images, labels, batch_size=1, verbose=0, return_dict=True)
-    model.ema_network.set_weights(model.network.get_weights())
-    raw = model.evaluate(images, labels, batch_size=1, verbose=0, return_dict=True)
-    assert raw["loss"] - found["loss"] == pytest.approx(found["raw_excess"], rel=1e-3, abs=1e-6)
-    assert raw["raw_excess"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_excess_is_of_every_eighth_image_whatever_the_batches():
+    model = tiny_model()
+    weights = model.ema_network.get_weights()
+    model.ema_network.set_weights([weight + 0.1 for weight in weights])
+    images, labels = tiny_images(20)
+
+    def evaluated(chosen, batch_size=20):
+        data = {"image": images[chosen], "label": labels[chosen], "index": chosen}
+        return model.evaluate(data, batch_size=batch_size, verbose=0, return_dict=True)
+
+    everything, eighths = np.arange(20), np.array([0, 8, 16])
+    excess = evaluated(everything)["raw_excess"]
+    for batch_size in (3, 7):
+        order = np.random.default_rng(batch_size).permutation(everything)
+        assert evaluated(order, batch_size)["raw_excess"] == pytest.approx(excess, rel=1e-4)
+    average = evaluated(eighths)["loss"]
+    model.ema_network.set_weights(weights)
+    assert evaluated(eighths)["loss"] - average == pytest.approx(excess, rel=1e-3)
 
 
 ROW = {"epoch": 1, "loss": 0.5, "loss_t0-25": 0.9, "loss_t25-50": 0.2, "skipped": 0}
