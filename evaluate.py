@@ -11,41 +11,10 @@ import sys
 from pathlib import Path
 
 from keras_diffusion.config import CHOICES
+from keras_diffusion.flags import OneLineParser, folder, listed, within
 from keras_diffusion.rules import LARGEST_INT
 
 EXTRACTORS = ("classifier", "inception")
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message):
-        message = message.removeprefix("argument ").replace("\n", " ")
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-def listed(one):
-    """Returns a parser of values with commas between them, each parsed by `one`."""
-
-    def parse(text):
-        return list(dict.fromkeys(one(part.strip()) for part in text.split(",")))
-
-    return parse
-
-
-def within(low, high, kind=int):
-    """Returns a parser of numbers with two ends; nan is outside of them."""
-
-    def parse(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
-        return value
-
-    return parse
 
 
 def sampler(text):
@@ -81,8 +50,8 @@ def parser():
     add("--data-dir", help="where tfds keeps its data")
     add("--train-split", help="tfds slicing string of the reference")
     add("--val-split", help="the same, of the held-out pictures")
-    add("--out", type=Path, help="folder of the results; default: evaluations/NAME")
-    add("--cache", type=Path, default=Path("evaluations/cache"), help="what is made only once")
+    add("--out", type=folder, help="folder of the results; default: evaluations/NAME")
+    add("--cache", type=folder, default=Path("evaluations/cache"), help="what is made only once")
     return flags
 
 
@@ -112,10 +81,6 @@ def _check(given):
         )
     if given.guidance_interval and given.guidance_interval[0] > given.guidance_interval[1]:
         raise ValueError("--guidance-interval: LOW is above HIGH.")
-    for flag, path in (("--out", given.out), ("--cache", given.cache)):
-        nearest = path and next(p for p in (path, *path.absolute().parents) if p.exists())
-        if nearest and not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-            raise ValueError(f"{flag}: {path} is not a folder to write to.")
 
 
 def evaluate(given):

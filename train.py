@@ -15,36 +15,7 @@ from pathlib import Path
 
 from keras_diffusion import config as configuration
 from keras_diffusion.config import CHOICES
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message):
-        message = message.removeprefix("argument ").replace("\n", " ")
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-def image_size(text):
-    """Parses 64 or 48x64 (height x width)."""
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 64 or 48x64")
-    return int(sides[0]), int(sides[-1])
-
-
-def folder(text):
-    """Parses the path of a folder that is there and writable, or can be made."""
-    path = Path(text)
-    try:
-        nearest = next(found for found in (path, *path.absolute().parents) if found.exists())
-        if text and nearest.is_dir() and os.access(nearest, os.W_OK):
-            return path
-        reason = f"{nearest} is {'not writable' if nearest.is_dir() else 'a file'}"
-    except (OSError, ValueError) as error:  # a name that no file system takes
-        reason = str(error)
-    reason = reason if text else "it is empty"
-    raise argparse.ArgumentTypeError(f"{text!r} is not a folder to write to: {reason}")
+from keras_diffusion.flags import OneLineParser, folder, image_size
 
 
 def parser():

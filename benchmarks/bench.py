@@ -24,6 +24,7 @@ if __name__ == "__main__":
 
 from benchmarks import runs  # noqa: E402  after the path to them is set
 from keras_diffusion.files import whole_file  # noqa: E402
+from keras_diffusion.flags import OneLineParser, within  # noqa: E402
 
 # Name: (file, what its `run` is told besides the options). In this order: sampling takes the
 # number of steps that quality found to be enough.
@@ -41,21 +42,6 @@ RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 SHARED_DATA = ROOT.parent / "shared" / "tfds"
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message):
-        message = message.removeprefix("argument ").replace("\n", " ")
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-def positive(text):
-    """Parses a whole number from 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
 def folder(text):
     """Parses the path of a folder that is there."""
     if not Path(text).is_dir():
@@ -69,7 +55,7 @@ def parser():
     add = flags.add_argument
     add("--only", nargs="+", choices=(*SECTIONS, "quality", "report"), metavar="NAME",
         help=f"{', '.join(SECTIONS)}; report: only RESULTS.md is written again")  # fmt: skip
-    add("--rounds", type=positive, default=5, help="how often each is measured, in turns (5)")
+    add("--rounds", type=within(1, 1000), default=5, help="of measuring each, in turns (5)")
     add(
         "--tiny",
         action="store_true",

@@ -266,7 +266,10 @@ class SamplingGraphs:
             predict = tf.function(
                 lambda inputs: network(inputs, training=False), input_signature=[specs]
             )
-            return lambda inputs, training=False: predict(inputs)
+            dtypes = {name: spec.dtype for name, spec in specs.items()}  # a label may be a float
+            return lambda inputs, training=False: predict(
+                {name: tf.cast(value, dtypes[name]) for name, value in inputs.items()}
+            )
 
         return self._once("network", make)
 

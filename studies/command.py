@@ -11,18 +11,11 @@ import shutil
 import sys
 from pathlib import Path
 
+from keras_diffusion.flags import OneLineParser
 from studies.kept import Kept, key
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "results.json"
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message):
-        message = message.removeprefix("argument ").replace("\n", " ")
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def positive(kind):

@@ -262,7 +262,7 @@ def test_the_report_is_made_of_what_is_there(tmp_path, capsys):
     "arguments, pattern",
     [
         ("--only nothing", "--only: invalid choice: 'nothing'"),
-        ("--rounds 0", "--rounds: '0' is not a whole number from 1"),
+        ("--rounds 0", "--rounds: '0' is not a number from 1"),
         ("--rounds many", "--rounds: 'many'"),
         ("--data-dir nowhere", "--data-dir: 'nowhere' is not a folder"),
         ("--only report --out .", "--out: .* is a folder"),

@@ -230,7 +230,11 @@ REFUSALS = [
     ("--model runs/empty", neither, "--model: runs/empty is neither an export nor a run"),
     ("--model m.keras", file("m.keras", "no"), "--model: m.keras cannot be loaded"),
     ("--model m", file("m/saved_model.pb", "no"), "--model: m is not an export of keras_diffusion"),
-    ("--samplers ddim,dpm", None, "--samplers: unknown 'dpm'. Choose from: ddim, ddpm, dpmpp_2m"),
+    (
+        "--samplers ddim,dpm",
+        None,
+        "--samplers: unknown 'dpm'. Choose from: cold, ddim, ddpm, ",
+    ),
     ("--steps 5,0", None, "--steps: '0' is not a number from 1 to 1000"),
     ("--num 3", None, "--num: '3' is not a number from 20"),
     ("--minutes nan", None, "--minutes: 'nan' is not"),
@@ -238,7 +242,7 @@ REFUSALS = [
     ("--extractor inception --extractor-size 74", None, "--extractor-size: '74' is not a number"),
     ("--guidance-interval 0.8 0.1", None, "--guidance-interval: LOW is above HIGH"),
     ("--dataset a --folder b", None, "not allowed with"),
-    ("--out f/x", file("f"), "--out: f/x is not a folder to write to"),
+    ("--out f/x", file("f"), "--out: 'f/x' is not a folder to write to"),
 ]
 
 

@@ -52,6 +52,7 @@ SIDE = {
     "precision": (set(), 2),
     "data": ({"registry"}, 5),
     "rules": (set(), 5),
+    "flags": (set(), 5),
     "config": ({"registry", "rules"}, 5),
     "configs": ({"registry", "config"}, 5),
 }
