@@ -1,8 +1,7 @@
 """The two versions of each change in `changes.py`: {name: function (tiny) -> [before, after]}."""
 
-import time
-
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -10,6 +9,7 @@ from benchmarks import plain
 from benchmarks.changes import BATCH, SIDE, WIDTH
 from keras_diffusion import build
 from keras_diffusion import config as configuration
+from keras_diffusion.data import pipeline
 from keras_diffusion.networks.layers import DepthToSpace, SpaceToDepth
 from keras_diffusion.networks.normalisation import GroupRMSNorm
 
@@ -51,12 +51,17 @@ def _plain_and_own(make):
     return [before, make()]
 
 
-def _step(tiny, optimizer=None, jit_compile=False):
-    """One training step of the MNIST preset, on noise."""
+def _preset(tiny):
+    """The model of the MNIST preset, its options and the shape of its images."""
     toy = {"widths": (8, 16), "batch_size": 4} if tiny else {}
     config = configuration.resolve("mnist", toy)
     shape = (8, 8, 1) if tiny else (28, 28, 1)
-    model = build.model(config, shape, num_classes=10)
+    return build.model(config, shape, num_classes=10), config, shape
+
+
+def _step(tiny, optimizer=None, jit_compile=False):
+    """One training step of the MNIST preset, on noise."""
+    model, config, shape = _preset(tiny)
     if optimizer:
         given = model.optimizer
         model.compile(optimizer=optimizer(config.learning_rate, beta_2=given.beta_2))
@@ -83,14 +88,16 @@ def _doubling(tiny):
 
 
 def _end_of_a_data_set(tiny):
-    def call(tuned):
-        options = tf.data.Options()
-        options.autotune.enabled = tuned
-        data = tf.data.Dataset.range(100_000).map(lambda n: n + 1, tf.data.AUTOTUNE)
-        for _ in data.prefetch(2).with_options(options).take(15):
-            time.sleep(0.01 if tiny else 0.2)
-
-    return [lambda: call(True), lambda: call(False)]
+    """A validation of the MNIST preset, on noise."""
+    model, config, shape = _preset(tiny)
+    count = 8 if tiny else 5_000
+    images = np.random.default_rng(0).integers(0, 256, (count, *shape), "uint8")
+    arrays = {"image": images, "label": np.arange(count) % 10}
+    batches = pipeline.validation_batches(arrays, config.batch_size)
+    options = tf.data.Options()
+    options.autotune.enabled = True
+    tuned = batches.with_options(options)
+    return [lambda data=data: model.evaluate(data, verbose=0) for data in (tuned, batches)]
 
 
 def _xla(tiny):

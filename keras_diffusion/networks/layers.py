@@ -133,7 +133,7 @@ def _unit_rms(x):
 class SpaceToDepth(layers.Layer):
     """Folds 2x2 pixels into channels: (B, H, W, C) -> (B, H/2, W/2, 4C).
 
-    A transposition that moves runs of 2C values costs half of TensorFlow's own op on a CPU.
+    TensorFlow's own op is a little faster, but other backends of Keras do not have it.
     """
 
     def call(self, x):
