@@ -58,8 +58,7 @@ def run(
         ValueError, OSError: what cannot be used or written, on one line.
         KeyboardInterrupt: Ctrl-C; says where the scores are, if there are any.
     """
-    began = time.monotonic()
-    end = None if minutes is None else began + 60 * minutes
+    end = None if minutes is None else time.monotonic() + 60 * minutes
     try:
         drawn = trained.load(model)
     except ValueError as error:
@@ -69,11 +68,6 @@ def run(
     pictures = real.read(drawn, dict(where))
     print(tables.in_words({"data": pictures.facts}), flush=True)
     judge = _judge(extractor, pictures, cache, extractor_size, drawn.num_classes > 0)
-    if end is not None and time.monotonic() >= end:
-        raise ValueError(
-            f"--minutes: the real pictures alone took {in_words(time.monotonic() - began)}; what "
-            f"the extractor saw in them is kept in {cache}, so the same command has more time now."
-        )
     num = num or min(MOST_IMAGES, len(judge.held_out))
     if num > len(judge.held_out):
         print(f"the floor is of {len(judge.held_out):,} held-out pictures, all that there are")
@@ -145,6 +139,11 @@ def _score(cells, artist, judge, end, record, out):
     Returns:
         dict of the cell's `row`, `images` and `features`.
     """
+    if end is not None and time.monotonic() >= end:
+        raise ValueError(
+            "--minutes: over before the first picture, by looking at the real ones; what was seen "
+            "is kept in --cache, so the same command has more time for the cells now."
+        )
     own = artist.model.defaults
     kept, overhead = None, 0.0  # seconds of scoring
     for number, cell in enumerate(cells):

@@ -51,10 +51,10 @@ class Scores(keras.callbacks.Callback):
 
     def score(self):
         """Returns the scores of this moment, {name: float}."""
-        if not self._traced:  # which the share is not to pay for: a first time is not counted
-            with self._cost.spending():
-                first = {**self.options, "num_steps": 1}
-                self.model.generate(min(self.num_images, BATCH), **first)
+        if not self._traced:
+            with self._cost.spending():  # `CostLimit` does not count its first time: tracing alone
+                once = {**self.options, "num_steps": 1}
+                self.model.generate(min(self.num_images, BATCH), **once)
             self._traced = True
         with self._cost.spending():
             images = self.model.generate(self.num_images, labels=self.labels, **self.options)
