@@ -176,6 +176,7 @@ def test_a_mixture_makes_up_new_garments_of_the_same_kinds():
     found = drawn.mean(axis=(1, 2, 3))
     assert np.abs(np.abs(found) - 0.5).max() < 0.2
     assert (found < 0).mean() == pytest.approx(0.25, abs=0.06)
+    assert 0 < (found[:24] < 0).sum() < 24  # the first ones, which are shown, are of both kinds
     assert len(np.unique(drawn.reshape(1000, -1), axis=0)) == 1000
     assert 0.9 < mixture.kept < 1
     np.testing.assert_allclose(mixture.projected(x), x, atol=0.3)
