@@ -19,6 +19,7 @@ from studies.morphing import (
     TINY,
     Settings,
     limits,
+    measure,
     pace,
     pictures,
     report,
@@ -226,6 +227,17 @@ def test_noise_is_of_use_only_while_digits_stay_digits(rows, holds, measured):
 # Trainings ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("morphing", [True, False], ids=["garments", "noise"])
+def test_what_was_chosen_is_scored_from_other_starting_points(toys, morphing):
+    batches, garments = pictures.Batches(*toys, SETTINGS), toys[1]["test_images"][:6]
+    each = training.Training("cosine", morphing, batches, garments, None, SETTINGS, None, (1,))
+    morpher = types.SimpleNamespace(encode=np.array)
+    x = [each.starts(morpher), each.starts(morpher, chosen=True)]
+    assert len(np.unique(np.concatenate(x).reshape(6, -1), axis=0)) == 6
+    if morphing:
+        np.testing.assert_array_equal(x, [garments[3:], garments[:3]])
+
+
 class Blind:
     """A judge who sees nothing."""
 
@@ -332,6 +344,14 @@ def test_the_results_have_all_that_was_asked(study):
     names = {"morphing-linear", "morphing-cosine", results["noise"]}
     assert set(results["trainings"]) == names
     assert results["noise"].split("-")[1] == results["morphing"].split("-")[1]
+    # The best way is scored from other starting points than those it was chosen with: a garment's
+    # are those that limits are drawn from.
+    score, again = results["best"][results["morphing"]], results["limits"]["sets"]
+    assert all(score[name] == again[name] for name in ("distance", "error", "sure", "images"))
+    for name, best in results["best"].items():
+        chosen = measure.best_way(results["ways"][name])
+        assert all(best[part] == chosen[part] for part in ("num_steps", "grid", "update"))
+        assert best["distance"] != chosen["distance"]
     for name, found in results["trainings"].items():
         assert len(found["loss"]) == len(found["scores"]) == 2
         assert len(results["ways"][name]) == (9 if name.startswith("morphing") else 5)

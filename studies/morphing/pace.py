@@ -38,7 +38,7 @@ def calls(settings):
     """Returns how often the networks look at a picture after the trainings."""
     pictures, num_steps = settings.pictures, settings.num_steps
     ways = len(GRIDS) * (len(UPDATES) * len(SCHEDULES) + 1)
-    shared = pictures * (ways * (settings.few_steps + num_steps) + TRAININGS)
+    shared = pictures * (ways * (settings.few_steps + num_steps) + TRAININGS * (1 + num_steps))
     each = 1 + len(UPDATES) * settings.restore_steps
     restored = len(SCHEDULES) * settings.restored * len(restoration.TIMES) * each
     noisy = len(limits.STRENGTHS) * (settings.noisy + settings.noisy // limits.COPIES)

@@ -210,9 +210,16 @@ def _sampling(results):
             same = [each for each in results["ways"][name] if way_title(each) == way_title(way)]
             row.append(f"{_off(same[0])} ({same[0]['sure']:.0%})" if same else "-")
         rows.append(row)
+    best = [results["best"][name] for name in names]
+    rows.append(["the best", *map(way_title, best)])
+    rows.append(["the same, scored anew", *(f"{_off(each)} ({each['sure']:.0%})" for each in best)])
     return [
         "## Ways of sampling",
         table(["distance (sure)", *names], rows),
+        "The lowest of several distances is too low, the more so the more there are. So the best "
+        "way of most steps, and the better schedule, are chosen by these distances, and scored "
+        "anew from other starting points: those scores decide the claims about garments and "
+        "noise, the schedules, and many steps and one.",
         "From a garment alone, the first prediction can be no more than the mean of all digits; "
         "what digit it becomes is decided by what the network takes for traces of one. Held, the "
         "result is a mean of all predictions, weighted by the steps in signal rate, so the first "
