@@ -135,7 +135,9 @@ class Training:
 
     def part(self, number):
         """Trains a part, the ones before it being there; returns its losses and seconds."""
-        return self.kept.stage(self.name(number), lambda folder: self._train(number, folder))
+        found = self.kept.stage(self.name(number), lambda folder: self._train(number, folder))
+        self.kept.path(self.name(number - 1), MODEL).unlink(missing_ok=True)  # it has a successor
+        return found
 
     def _train(self, part, folder):
         model, rounds = self._after(part - 1), self.settings.rounds
@@ -153,7 +155,6 @@ class Training:
         np.save(folder / "pictures.npy", self._draw(model, self.settings.curve_pictures))
         model.save(folder / MODEL)
         self._model = part, model
-        self.kept.path(self.name(part - 1), MODEL).unlink(missing_ok=True)
         return {"loss": history["loss"], "val_loss": history["val_loss"], "seconds": seconds}
 
     def _finish(self, folder):
