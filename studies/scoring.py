@@ -40,7 +40,7 @@ class Judge:
         tell: takes lines of progress.
 
     Attributes:
-        facts: dict, see `classifier.Extractor`.
+        facts: dict, see `classifier.TrainedClassifier`.
         shares: (K,), what the classifier takes the real pictures for.
     """
 
