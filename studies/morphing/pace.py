@@ -50,7 +50,7 @@ def _pace(batches, settings):
     """Returns {"step", "call"}: seconds of a training step, and of a call for one picture."""
     model, stamps = new_model("cosine", batches.shape, settings), []
     told = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda *_: stamps.append(time.monotonic())
+        on_train_batch_end=lambda batch, logs=None: stamps.append(time.monotonic())
     )
     data = batches.training(True, 0)
     model.fit(data, steps_per_epoch=WARM + TIMED, verbose=0, shuffle=False, callbacks=[told])

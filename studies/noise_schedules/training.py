@@ -80,7 +80,9 @@ def steps_of_a_round(data, settings, kept):
 def _pace(data, settings):
     """Returns {"step", "picture"}: seconds of a training step, of one call for one picture."""
     model, ends = new_model(settings.schedules[0], data.shape, settings), []
-    told = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(_now()))
+    told = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs=None: ends.append(_now())
+    )
     steps = {"steps_per_epoch": WARM + TIMED, "shuffle": False, "verbose": 0}
     model.fit(data.training(0), callbacks=[told], **steps)
     network, count = model.graphs.network(), settings.chain_pictures
