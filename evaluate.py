@@ -73,6 +73,7 @@ def parser():
     add("--extractor-size", type=within(75, 299), default=75, help="pixels, for inception")
     add("--guidance-scale", type=within(0, 100, float), help="default: the model's own")
     add("--guidance-interval", nargs=2, type=within(0, 1, float), metavar=("LOW", "HIGH"))
+    add("--guidance-rescale", type=within(0, 1, float), metavar="SHARE")
     add("--seed", type=within(0, LARGEST_INT), default=0)
     add("--batch-size", type=within(1, LARGEST_INT), default=64, help="pictures at once")
     data = flags.add_mutually_exclusive_group()
@@ -130,7 +131,7 @@ def evaluate(given):
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
     names = ("cache", "num", "samplers", "steps", "minutes", "extractor", "extractor_size", "seed")
-    guidance = ("guidance_scale", "guidance_interval")
+    guidance = ("guidance_scale", "guidance_interval", "guidance_rescale")
     try:
         evaluating.run(
             model,

@@ -99,7 +99,11 @@ def _add_data(flags):
     add("--balance", choices=CHOICES["balance"], help="classes: each equally likely")
     add("--horizontal-flip", action=argparse.BooleanOptionalAction, default=None)
     add("--limit", type=int, metavar="N", help="use only the first N training images")
-    add("--unconditional", action="store_true", default=None, help="leave the labels out")
+    told = flags.add_mutually_exclusive_group()
+    told.add_argument("--unconditional", action="store_true", default=None,
+                      help="leave the labels out")  # fmt: skip
+    told.add_argument("--text", action="store_true", default=None,
+                      help="prompts of the classes' names in their place")  # fmt: skip
 
 
 def newest_run(root="runs"):

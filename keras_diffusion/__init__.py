@@ -8,7 +8,7 @@ import sys
 
 __version__ = "0.1.0"
 
-_HOME = {"DiffusionModel": "model", "export_saved_model": "export"}
+_HOME = {"DiffusionModel": "model", "Prompts": "prompts", "export_saved_model": "export"}
 _ROOMS = (
     "callbacks", "data", "distribution", "networks", "plotting", "samplers", "schedules"
 )  # fmt: skip

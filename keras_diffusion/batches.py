@@ -74,6 +74,24 @@ def _checked(labels, num_classes):
         return tf.identity(labels)
 
 
+def told(batch, prompts, draws=None):
+    """Returns a batch with prompts in the place of its labels, as "tokens" (B, L) int32.
+
+    Args:
+        batch: dict of tensors (B, ...), with "label" in 0 .. num_classes, the last one for none.
+        prompts: `Prompts`, or None: the batch stays as it is.
+        draws: (B,) uniform numbers in [0, 1) that choose the templates; None: the plain prompts.
+    """
+    if not prompts:
+        return batch
+    template = tf.zeros_like(batch["label"])
+    if draws is not None:
+        template = tf.cast(draws * len(prompts.templates), tf.int32)
+    rows = tf.stack([batch["label"], template], axis=1)
+    rest = {name: values for name, values in batch.items() if name != "label"}
+    return {**rest, "tokens": tf.gather_nd(prompts.table, rows)}
+
+
 def mean_over_parts(function, batch, parts):
     """Works through a batch part after part, so that only one part's memory is needed.
 

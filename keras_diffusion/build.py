@@ -1,16 +1,18 @@
 """From a Config to objects: the only file that knows both."""
 
 import dataclasses
+import math
 
 import keras
 import tensorflow as tf
 
 from keras_diffusion import data
 from keras_diffusion.model import DiffusionModel
-from keras_diffusion.networks import NETWORKS
+from keras_diffusion.networks import NETWORKS, TextEncoder
 from keras_diffusion.networks.layers import Recomputed
 from keras_diffusion.networks.normalisation import AdaptiveNorm
 from keras_diffusion.networks.unet import check_size as check_unet_size
+from keras_diffusion.prompts import Prompts
 from keras_diffusion.registry import lookup
 
 
@@ -47,15 +49,37 @@ def load_data(config):
         raise error_type(f"{where}: {error}") from error
 
 
-def model(config, image_shape, num_classes):
+def prompts(config, source):
+    """Returns the `Prompts` of the classes of a `data.Source`, or None without --text.
+
+    Raises:
+        ValueError: it has no classes, or they have no names that can be told apart.
+    """
+    if not config.text:
+        return None
+    if not source.num_classes:
+        raise ValueError(f"--text: prompts are made of class names, and {source.name} has none.")
+    try:
+        return Prompts(source.class_names)
+    except ValueError as error:
+        raise ValueError(f"--text: {error}") from error
+
+
+def model(config, image_shape, num_classes, prompts=None):
     """Returns a compiled `DiffusionModel`; its layers take the global dtype policy."""
     network_builder = lookup(NETWORKS, config.network, "network")
+    options = {"num_classes": num_classes, **config.network_options}
+    if prompts:
+        size = {"width": config.text_width, "depth": config.text_depth}
+        text = TextEncoder(prompts.num_tokens, prompts.length, **size, name="text")
+        options.update(num_classes=0, text=text)
     try:
-        network = network_builder(image_shape, num_classes=num_classes, **config.network_options)
+        network = network_builder(image_shape, **options)
     except ValueError as error:
         raise ValueError(f"{_size_flag(config)}: {error}") from error
     built = DiffusionModel(
         network,
+        prompts=prompts,
         schedule=config.schedule,
         prediction_type=config.prediction_type,
         loss_weighting=config.loss_weighting,
@@ -116,8 +140,8 @@ def costs(network, batch_size):
 
 
 def _pixels(layer):
-    shape = layer.output.shape
-    return shape[1] * shape[2] if len(shape) == 4 else 1
+    """Pixels of the output of a layer, or words."""
+    return math.prod(layer.output.shape[1:-1])
 
 
 def _activation(layer):

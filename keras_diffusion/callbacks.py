@@ -57,8 +57,8 @@ class SampleGrid(keras.callbacks.Callback):
         max_share: None, or the largest share of the time that grids may take; a grid that
             would take more waits for a later epoch.
         log_dir: None, or a TensorBoard folder that gets the grids as well.
-        options: sampler, num_steps, guidance_scale, guidance_interval, seed of
-            `DiffusionModel.generate`.
+        options: sampler, num_steps, guidance_scale, guidance_interval, guidance_rescale,
+            seed of `DiffusionModel.generate`.
     """
 
     def __init__(self, directory, num_images=36, every=1, max_share=None, log_dir=None, **options):

@@ -42,6 +42,7 @@ NETWORK_OPTIONS = {
     },
     "cnn": {"widths": (16, 32, 32, 16), "embedding_width": 128},
 }
+READERS = ("convnext_unet", "unet")  # networks that take prompts
 # What may be given anew when a run is resumed, as it changes no result: where the data lies,
 # on what hardware the run goes on, and how it is saved.
 MOVABLE = ("data_dir", "folder", "image", "strategy", "accumulate", "checkpoint_minutes",
@@ -75,6 +76,7 @@ class Config:
     horizontal_flip: bool | None = None
     limit: int | None = None  # use only the first N training images
     unconditional: bool = False  # leave the labels out
+    text: bool = False  # prompts, made of the names of the classes, in the place of labels
 
     # network
     network: str = "unet"
@@ -85,6 +87,8 @@ class Config:
     embedding_width: int = 256
     kernel_size: int = 3  # of depthwise convolutions
     expansion: int = 2  # of the width, inside of a ConvNeXt block
+    text_width: int = 128  # features of a word of a prompt
+    text_depth: int = 2  # transformer blocks that read prompts
 
     # diffusion
     schedule: str = "cosine"
@@ -118,6 +122,7 @@ class Config:
     num_steps: int = 20
     guidance_scale: float = 2.0
     guidance_interval: tuple = (0.0, 1.0)  # times between which guidance is on
+    guidance_rescale: float = 0.0  # share of the contrast of guidance that is taken back
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -141,6 +146,20 @@ class Config:
             raise ValueError(f"--attention: {self.attention} must be one for each of the widths.")
         if self.crop_size is not None and self.image is None:
             raise ValueError("--crop-size: is for crops of one picture; give it with --image.")
+        self._check_text()
+
+    def _check_text(self):
+        if self.text and self.unconditional:
+            raise ValueError("--text: not allowed with --unconditional; give one of the two.")
+        if self.text and self.network not in READERS:
+            raise ValueError(
+                f"--text: the network {self.network!r} reads no prompts. "
+                f"Choose from: {', '.join(READERS)}."
+            )
+        for field in dataclasses.fields(self):
+            is_default = getattr(self, field.name) == field.default
+            if field.name.startswith("text_") and not (self.text or is_default):
+                raise ValueError(f"{flag(field.name)}: is for prompts; give it with --text.")
 
     def _check_network_options(self):
         taken = NETWORK_OPTIONS[self.network]

@@ -125,7 +125,7 @@ def drawing(config, labelled):
     """Returns how pictures of a run are drawn: options of `generate` and `export_saved_model`."""
     names = ["sampler", "num_steps"]
     if labelled:
-        names += ["guidance_scale", "guidance_interval"]
+        names += ["guidance_scale", "guidance_interval", "guidance_rescale"]
     return {name: getattr(config, name) for name in names}
 
 

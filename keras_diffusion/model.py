@@ -3,10 +3,11 @@
 import keras
 import tensorflow as tf
 
-from keras_diffusion import distribution, generation, metrics, process, schedules
-from keras_diffusion.batches import mean_over_parts, unpack
+from keras_diffusion import arguments, distribution, generation, metrics, process, schedules
+from keras_diffusion.batches import mean_over_parts, told, unpack
 from keras_diffusion.codecs import PixelCodec
-from keras_diffusion.networks.layers import LabelEmbedding
+from keras_diffusion.networks.embedding import TOLD, count_classes
+from keras_diffusion.prompts import Prompts
 from keras_diffusion.randomness import image_noise, own_rows, places, step_key
 from keras_diffusion.registry import lookup
 
@@ -19,7 +20,10 @@ class DiffusionModel(keras.Model):
 
     Args:
         network: {"x" (B, H, W, C), "logsnr" (B,)[, "label" (B,)]} -> (B, H, W, C), such as
-            `keras_diffusion.networks.unet(...)`. A labelled one holds a `LabelEmbedding`.
+            `keras_diffusion.networks.unet(...)`. A labelled one holds a `LabelEmbedding`; one
+            of prompts takes "tokens" (B, L) instead.
+        prompts: `Prompts` that such a network is trained with: each label becomes one of its
+            prompts, drawn anew in each step.
         schedule: "cosine", "linear", "constant", "inverse_linear" or "sigmoid".
         prediction_type: what the network predicts: "v", "eps" or "x0".
         loss_weighting: "uniform" or "min_snr", see `process.loss_weights`.
@@ -34,7 +38,8 @@ class DiffusionModel(keras.Model):
         skipped_steps: variable, steps left out because their gradient was not finite.
 
     Raises:
-        ValueError: an unknown name, with the choices; a share outside of [0, 1).
+        ValueError: an unknown name, with the choices; a share outside of [0, 1); prompts that do
+            not fit the network.
 
     Example:
 
@@ -50,6 +55,7 @@ class DiffusionModel(keras.Model):
         self,
         network,
         *,
+        prompts=None,
         schedule="cosine",
         prediction_type="v",
         loss_weighting="uniform",
@@ -69,6 +75,7 @@ class DiffusionModel(keras.Model):
         if accumulate < 1:
             raise ValueError(f"accumulate: {accumulate} is not 1 or more.")
         self.network = network
+        self.prompts = prompts
         self.schedule = schedule
         self.prediction_type = prediction_type
         self.loss_weighting = loss_weighting
@@ -78,7 +85,7 @@ class DiffusionModel(keras.Model):
         self.seed = seed
 
         self.image_shape = tuple(network.output_shape[1:])
-        self.num_classes = _count_classes(network)
+        self.num_classes = count_classes(network, prompts)
         self.codec = PixelCodec()
         self.ema_network = keras.models.clone_model(network)
         self.ema_network.set_weights(network.get_weights())
@@ -161,6 +168,10 @@ class DiffusionModel(keras.Model):
             chances = own_rows(lambda n: tf.random.stateless_uniform((n,), label_key), count)
             dropped = chances < self.label_dropout
             batch = {**batch, "label": tf.where(dropped, self.num_classes, batch["label"])}
+        if self.prompts:
+            key = tf.random.fold_in(label_key, 1)
+            draws = own_rows(lambda n: tf.random.stateless_uniform((n,), key), count)
+            batch = told(batch, self.prompts, draws)
         return self._mixed(batch, t, eps)
 
     def _noised_fixed(self, batch):
@@ -170,17 +181,17 @@ class DiffusionModel(keras.Model):
         t = process.spread_times(tf.random.stateless_uniform((), key), index)
         seed = tf.constant(self.seed, tf.int32)
         eps = image_noise(seed, index, self.image_shape, VALIDATION_STREAM)
-        return {**self._mixed(batch, t, eps), "index": index}
+        return {**self._mixed(told(batch, self.prompts), t, eps), "index": index}
 
     def _mixed(self, batch, t, eps):
-        """Returns {"x_t", "target", "t"[, "label"]}; a batch's own endpoint comes before eps."""
+        """Returns {"x_t", "target", "t"} and what is in `TOLD`; a batch's endpoint is its eps."""
         x0 = self.codec.encode(batch["image"])
         if "endpoint" in batch:
             eps = self.codec.encode(batch["endpoint"])
         level = self._level(t)
         noised = {"x_t": process.mix((x0, eps), level), "t": t}
         noised["target"] = process.target((x0, eps), level, self.prediction_type)
-        return {**noised, "label": batch["label"]} if "label" in batch else noised
+        return {**noised, **{name: batch[name] for name in TOLD if name in batch}}
 
     def _level(self, t):
         return [rate[:, None, None, None] for rate in schedules.rates(self.noise_schedule, t)]
@@ -188,8 +199,7 @@ class DiffusionModel(keras.Model):
     def _predict(self, network, noised, training):
         logsnr = schedules.logsnr(self.noise_schedule, noised["t"])
         inputs = {"x": noised["x_t"], "logsnr": logsnr}
-        if "label" in noised:
-            inputs["label"] = noised["label"]
+        inputs.update({name: noised[name] for name in TOLD if name in noised})
         return network(inputs, training=training)
 
     def _errors(self, network, noised, training=False):
@@ -230,8 +240,11 @@ class DiffusionModel(keras.Model):
         sampler="dpmpp_2m",
         num_steps=20,
         labels=None,
+        prompts=None,
+        negative_prompts=None,
         guidance_scale=1.0,
         guidance_interval=(0.0, 1.0),
+        guidance_rescale=0.0,
         endpoints=None,
         seed=0,
         batch_size=64,
@@ -243,11 +256,16 @@ class DiffusionModel(keras.Model):
             num_images: how many.
             sampler: "dpmpp_2m", "ddim", "heun", "ddpm" or "cold", which holds the endpoints.
             num_steps: sampler steps, 1 to about 1000.
-            labels: (num_images,) ints; None: the classes in turn, in equal shares.
+            labels: (num_images,) ints; None: the classes in turn, in equal shares. A model of
+                prompts draws the plain prompts of these classes.
+            prompts: a text for all pictures, or num_images texts; for models of prompts.
+            negative_prompts: likewise, what guidance leads away from; None: from no prompt.
             guidance_scale: 1 is off; above 1 pictures are more typical of their class, less
                 diverse, at twice the work.
             guidance_interval: (low, high), the times t in [0, 1] between which guidance is on;
                 steps outside cost half.
+            guidance_rescale: in [0, 1]; above 0 guidance raises contrast less, see
+                `make_denoiser`.
             endpoints: None for noise, or the pictures to start from, (num_images, H, W, C), uint8
                 or floats in [0, 1], of a model that was trained with such endpoints.
             seed: int.
@@ -259,16 +277,19 @@ class DiffusionModel(keras.Model):
             (num_frames + 1, num_images, H, W, C).
 
         Raises:
-            ValueError: an unknown sampler, bad numbers, labels or endpoints that do not fit, or
-                an interval of guidance for a model without labels.
+            ValueError: an unknown sampler or word, bad numbers, labels, prompts or endpoints that
+                do not fit, or an interval or rescale of guidance for a model without labels.
         """
-        rows, common = generation.arguments(
+        rows, common = arguments.checked(
             self,
             num_images,
             num_steps=num_steps,
             labels=labels,
+            prompts=prompts,
+            negative_prompts=negative_prompts,
             guidance_scale=guidance_scale,
             guidance_interval=guidance_interval,
+            guidance_rescale=guidance_rescale,
             seed=seed,
             endpoints=endpoints,
         )
@@ -277,24 +298,16 @@ class DiffusionModel(keras.Model):
     # Saving -----------------------------------------------------------------------------
 
     def get_config(self):
+        names = ("schedule", "prediction_type", "loss_weighting", "ema_decay", "label_dropout")
+        names += ("accumulate", "seed", "name")
         return {
             "network": keras.saving.serialize_keras_object(self.network),
-            "schedule": self.schedule,
-            "prediction_type": self.prediction_type,
-            "loss_weighting": self.loss_weighting,
-            "ema_decay": self.ema_decay,
-            "label_dropout": self.label_dropout,
-            "accumulate": self.accumulate,
-            "seed": self.seed,
-            "name": self.name,
+            "prompts": self.prompts and self.prompts.get_config(),
+            **{name: getattr(self, name) for name in names},
         }
 
     @classmethod
     def from_config(cls, config):
         network = keras.saving.deserialize_keras_object(config["network"])
-        return cls(**{**config, "network": network})
-
-
-def _count_classes(network):
-    embeddings = [layer for layer in network.layers if isinstance(layer, LabelEmbedding)]
-    return embeddings[0].num_classes if embeddings else 0
+        prompts = Prompts(**config["prompts"]) if config.get("prompts") else None
+        return cls(**{**config, "network": network, "prompts": prompts})

@@ -45,6 +45,8 @@ RULES = {
     "embedding_width": _from(1, WIDEST),
     "kernel_size": (lambda side: 0 < side < 100 and side % 2 == 1, "must be odd and below 100"),
     "expansion": _from(1, 100),
+    "text_width": _from(1, WIDEST),
+    "text_depth": _from(0, 100),
     "ema_decay": _SHARE,
     "label_dropout": _SHARE,
     "epochs": _from(1, LARGEST_INT),
@@ -66,5 +68,6 @@ RULES = {
         lambda ends: len(ends) == 2 and _are_numbers(ends) and 0 <= ends[0] <= ends[1] <= 1,
         "must be two times, 0 <= low <= high <= 1, such as (0.1, 0.8)",
     ),
+    "guidance_rescale": _from(0, 1),
 }
 RULES["crop_size"] = RULES["image_size"]

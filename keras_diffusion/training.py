@@ -60,6 +60,7 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
     data = build.load_data(config)
     print(data.summary, flush=True)
     real.check_scores(config, data.source)
+    build.prompts(config, data.source)  # what it refuses it is to refuse now
     size = "image_size" if data.picture is None else "crop_size"
     config = dataclasses.replace(
         config,
@@ -113,7 +114,8 @@ def _check_targets(run_dir, export_dir, resume):
 def _begin(config, data, run_dir, resume):
     """Returns (model, `Progress`), new or from the newest checkpoint."""
     if not resume:
-        new = build.model(config, data.image_shape, data.source.num_classes)
+        prompts = build.prompts(config, data.source)
+        new = build.model(config, data.image_shape, data.source.num_classes, prompts)
         return new, checkpoints.Progress()
     path, model, progress = checkpoints.load(run_dir / "checkpoints")
     model.accumulate = config.accumulate

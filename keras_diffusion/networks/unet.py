@@ -14,6 +14,7 @@ from keras_diffusion.networks.layers import (
     SpatialAttention,
 )
 from keras_diffusion.networks.normalisation import AdaptiveNorm, GroupRMSNorm
+from keras_diffusion.networks.text import CrossAttention
 
 
 def unet(
@@ -26,6 +27,7 @@ def unet(
     dropout=0.0,
     embedding_width=256,
     remat=False,
+    text=None,
     name="unet",
 ):
     """Builds a U-Net that predicts eps, x0 or v from noisy images.
@@ -44,17 +46,23 @@ def unet(
         embedding_width: features of the embedding of noise level and label.
         remat: keep only the inputs of residual and attention blocks for the backward pass, and
             compute the rest again there: less memory, more time, the same function.
+        text: None, or a `TextEncoder`, or any layer with a `length` from tokens (B, length) to
+            (B, length, features): prompts in the place of labels. Where pixels attend to each
+            other they then attend to the words as well.
         name: name of the model.
 
     Returns:
         A functional `keras.Model`; inputs a dict of "x" (B, H, W, C), "logsnr" (B,) and, for
-        labels, "label" (B,) int32; output float32 (B, H, W, C), zero at the start.
+        labels, "label" (B,) int32, or, for prompts, "tokens" (B, L) int32; output float32
+        (B, H, W, C), zero at the start.
 
     Raises:
-        ValueError: a size that the levels do not divide; `attention` of another length.
+        ValueError: a size that the levels do not divide; `attention` of another length; labels
+            and prompts.
 
     Reference: Ronneberger et al. 2015, arXiv:1505.04597; residual blocks and attention as in
-        Ho et al. 2020, arXiv:2006.11239, appendix B.
+        Ho et al. 2020, arXiv:2006.11239, appendix B; attention to words as in Rombach et al.
+        2022, arXiv:2112.10752.
     """
     return framed(
         functools.partial(_residual_block, dropout=dropout),
@@ -65,12 +73,23 @@ def unet(
         attention=attention,
         embedding_width=embedding_width,
         remat=remat,
+        text=text,
         name=name,
     )
 
 
 def framed(
-    block, image_shape, *, num_classes, widths, block_depth, attention, embedding_width, remat, name
+    block,
+    image_shape,
+    *,
+    num_classes,
+    widths,
+    block_depth,
+    attention,
+    embedding_width,
+    remat,
+    text,
+    name,
 ):
     """Builds a U-Net of blocks of any kind.
 
@@ -83,10 +102,10 @@ def framed(
     height, width, channels = image_shape
     check_size((height, width), 2 ** (len(widths) - 1))
     attention = _per_level(attention, len(widths))
-    inputs, embedding = conditioned_inputs(image_shape, num_classes, embedding_width)
-    attend = _attention_block
+    inputs, embedding, words = conditioned_inputs(image_shape, num_classes, embedding_width, text)
+    attend, read = _attention_block, _reading_block
     if remat:
-        block, attend = _recomputed(block), _recomputed(attend)
+        block, attend, read = _recomputed(block), _recomputed(attend), _recomputed(read)
 
     def blocks(h, level, prefix, depth=block_depth):
         for index in range(depth):
@@ -94,6 +113,7 @@ def framed(
             h = block(h, embedding, name=name, width=widths[level])
             if attention[level]:
                 h = attend(h, name=f"{name}_attention")
+                h = h if words is None else read(h, words, name=f"{name}_reading")
         return h
 
     last = len(widths) - 1
@@ -168,3 +188,8 @@ def _residual_block(x, embedding, *, name, width, dropout):
 def _attention_block(x, *, name):
     h = GroupRMSNorm(name=f"{name}_norm")(x)
     return layers.Add(name=f"{name}_add")([x, SpatialAttention(name=name)(h)])
+
+
+def _reading_block(x, words, *, name):
+    h = GroupRMSNorm(name=f"{name}_norm")(x)
+    return layers.Add(name=f"{name}_add")([x, CrossAttention(name=name)(h, words)])
