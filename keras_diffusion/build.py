@@ -4,19 +4,27 @@ import keras
 import tensorflow as tf
 
 from keras_diffusion import data
+from keras_diffusion.autoencoder import Autoencoder
 from keras_diffusion.model import DiffusionModel
-from keras_diffusion.networks import NETWORKS
+from keras_diffusion.networks import NETWORKS, decoder, encoder
 from keras_diffusion.networks.layers import Recomputed
 from keras_diffusion.networks.normalisation import AdaptiveNorm
 from keras_diffusion.networks.unet import check_size as check_unet_size
 from keras_diffusion.registry import lookup
 
 
-def check_size(config):
-    """Raises ValueError for an image size that the network cannot take, before data is read."""
-    if config.image_size:
+def check_size(config, factor=None):
+    """Raises ValueError for an image size that the networks cannot take.
+
+    Args:
+        config: `Config`; without an image size, or with a codec that is not loaded yet, nothing
+            is known.
+        factor: between the sides of images and of x; None: as the Config has it.
+    """
+    if config.image_size and (factor or not config.codec):
+        factor = factor or 2 ** (config.latent * len(config.codec_widths))
         try:
-            check_unet_size(config.image_size, 2 ** (len(config.widths) - 1))
+            check_unet_size(config.image_size, factor * 2 ** (len(config.widths) - 1))
         except ValueError as error:
             raise ValueError(f"--image-size: {error}") from error
 
@@ -39,12 +47,34 @@ def load_data(config):
         raise kind(f"{where}: {error}") from error
 
 
-def model(config, image_shape, num_classes):
-    """Returns a compiled `DiffusionModel`; its layers take the global dtype policy."""
+def autoencoder(config, image_shape):
+    """Returns a compiled `Autoencoder`; its layers take the global dtype policy."""
+    options = {"latent_channels": config.latent_channels, "widths": config.codec_widths}
+    built = Autoencoder(
+        encoder(image_shape, **options),
+        decoder(image_shape, **options),
+        edge_weight=config.edge_weight,
+        kl_weight=config.kl_weight,
+        accumulate=config.accumulate,
+        seed=config.seed,
+    )
+    built.compile(optimizer=_optimizer(config))
+    return built
+
+
+def model(config, image_shape, num_classes, codec=None):
+    """Returns a compiled `DiffusionModel`; its layers take the global dtype policy.
+
+    Args:
+        config: `Config`.
+        image_shape: (H, W, C) of the images.
+        num_classes: 0 for no labels.
+        codec: None for pixels, or a `LatentCodec`.
+    """
     network_builder = lookup(NETWORKS, config.network, "network")
     try:
         network = network_builder(
-            image_shape,
+            codec.x_shape if codec else image_shape,
             num_classes=num_classes,
             widths=config.widths,
             block_depth=config.block_depth,
@@ -57,6 +87,7 @@ def model(config, image_shape, num_classes):
         raise ValueError(f"--image-size: {error}") from error
     built = DiffusionModel(
         network,
+        codec=codec,
         schedule=config.schedule,
         prediction_type=config.prediction_type,
         loss_weighting=config.loss_weighting,
@@ -65,15 +96,17 @@ def model(config, image_shape, num_classes):
         accumulate=config.accumulate,
         seed=config.seed,
     )
-    built.compile(
-        optimizer=keras.optimizers.AdamW(
-            config.learning_rate,
-            weight_decay=config.weight_decay,
-            beta_2=0.99,
-            global_clipnorm=config.clip_norm,
-        )
-    )
+    built.compile(optimizer=_optimizer(config))
     return built
+
+
+def _optimizer(config):
+    return keras.optimizers.AdamW(
+        config.learning_rate,
+        weight_decay=config.weight_decay,
+        beta_2=0.99,
+        global_clipnorm=config.clip_norm,
+    )
 
 
 def costs(network, batch_size):
@@ -110,6 +143,6 @@ def _activation(layer):
 
 
 def _flops(layer):
-    kernels = [w for w in layer.trainable_variables if w.name == "kernel"]
+    kernels = [w for w in layer.weights if w.name == "kernel"]
     times = 1 if isinstance(layer, AdaptiveNorm) else _pixels(layer)  # its dense sees no pixels
     return 2 * times * sum(int(tf.size(kernel)) for kernel in kernels)

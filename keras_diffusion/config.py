@@ -8,6 +8,8 @@ import re
 import typing
 from pathlib import Path
 
+from keras_diffusion.rules import RULES
+
 # Choices that a command line can check before TensorFlow is imported; the tests hold them
 # against the tables that they name.
 CHOICES = {
@@ -32,69 +34,6 @@ KINDS = {
     type(None): "None",
 }
 EXCLUSIVE = (("dataset", "folder"), ("epochs", "minutes"))
-LARGEST_SIDE = 4096  # pixels
-WIDEST = 2**14  # channels
-LARGEST_INT = 2**31 - 1  # what TensorFlow's int32 holds
-
-
-def _from(least, most):
-    return lambda value: least <= value <= most, f"must be at least {least} and at most {most}"
-
-
-def _above(least, most):
-    return lambda value: least < value <= most, f"must be above {least} and at most {most}"
-
-
-def _are_counts(numbers, most):
-    return len(numbers) > 0 and all(type(n) is int and 1 <= n <= most for n in numbers)
-
-
-def _are_numbers(values):
-    return all(type(value) in (int, float) for value in values)
-
-
-_SHARE = (lambda value: 0 <= value < 1, "must be in [0, 1)")
-
-# What an option must fulfil, and that in words. Beyond the upper ends is a slip of the
-# keyboard. nan fulfils none of them: no comparison with it is true.
-RULES = {
-    "image_size": (
-        lambda size: len(size) == 2 and _are_counts(size, LARGEST_SIDE),
-        f"must be two sides of 1 to {LARGEST_SIDE} pixels",
-    ),
-    "attention": (
-        lambda levels: all(level in (0, 1) for level in levels),
-        "must be True or False for each of the widths",
-    ),
-    "channels": (lambda value: value in (1, 3, 4), "must be 1, 3 or 4"),
-    "limit": _from(1, LARGEST_INT),
-    "widths": (
-        lambda widths: _are_counts(widths, WIDEST),
-        f"must be channels of each level, 1 to {WIDEST}, such as (32, 64)",
-    ),
-    "block_depth": _from(1, 100),
-    "dropout": _SHARE,
-    "embedding_width": _from(1, WIDEST),
-    "ema_decay": _SHARE,
-    "label_dropout": _SHARE,
-    "epochs": _from(1, LARGEST_INT),
-    "minutes": _above(0, 1_000_000),
-    "batch_size": _from(1, LARGEST_INT),
-    "accumulate": _from(1, LARGEST_INT),
-    "learning_rate": _above(0, 1),
-    "warmup": _SHARE,
-    "weight_decay": _from(0, 1),
-    "clip_norm": _above(0, 1_000_000),
-    "seed": _from(0, LARGEST_INT),
-    "checkpoint_minutes": _from(0, 1_000_000),
-    "keep_checkpoints": _from(1, LARGEST_INT),
-    "num_steps": _from(1, 1000),
-    "guidance_scale": _from(0, 100),
-    "guidance_interval": (
-        lambda ends: len(ends) == 2 and _are_numbers(ends) and 0 <= ends[0] <= ends[1] <= 1,
-        "must be two times, 0 <= low <= high <= 1, such as (0.1, 0.8)",
-    ),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +60,16 @@ class Config:
     attention: tuple | None = None  # per level; None: at the last one
     dropout: float = 0.0
     embedding_width: int = 256
+
+    # latents: stage one of a run trains their autoencoder, unless there is one already
+    latent: bool = False
+    codec: str | None = None  # a run on latents, or the file of its autoencoder, to be used again
+    codec_widths: tuple = (64,)  # channels per level, half resolution first
+    latent_channels: int = 4
+    edge_weight: float = 0.5
+    kl_weight: float = 1e-3
+    codec_epochs: int = 20  # at most
+    codec_share: float = 0.3  # of `minutes`, at most
 
     # diffusion
     schedule: str = "cosine"
@@ -171,6 +120,8 @@ class Config:
                 raise ValueError(f"{flag(name)}: {value} {rule}.")
         if self.attention is not None and len(self.attention) != len(self.widths):
             raise ValueError(f"--attention: {self.attention} must be one for each of the widths.")
+        if self.codec is not None and not self.latent:
+            raise ValueError("--codec: is for latents; give it with --latent.")
 
 
 def _kinds(name):
@@ -204,21 +155,33 @@ def resolve(dataset=None, overrides=()):
     for name in options:
         if name not in names:
             raise ValueError(f"--set: unknown option {name!r}. Choose from: {', '.join(names)}.")
-    Config(image_size=options.get("image_size"))  # it has to be right to choose a preset by it
-    return dataclasses.replace(preset(dataset, options.get("image_size")), **options)
+    # These have to be right to choose a preset by them.
+    chosen = {name: options[name] for name in ("image_size", "latent") if name in options}
+    Config(**chosen)
+    return dataclasses.replace(preset(dataset, **chosen), **options)
 
 
-def preset(dataset, image_size=None):
+def preset(dataset, image_size=None, latent=False):
     """Returns the preset in `configs/NAME.py`, or the defaults under the data set's name.
 
     A preset file holds CONFIG and, where other sizes want other networks, SIZES, {height:
-    Config}; the smallest one that `image_size` fits into is taken.
+    Config}; the smallest one that `image_size` fits into is taken. For latents it may hold
+    LATENT; else latents of half the size go through the levels below the first.
     """
     dataset = re.split("[:/]", dataset)[0] if dataset else None  # without version or variant
     known = {path.stem for path in (Path(__file__).parent / "configs").glob("[a-z]*.py")}
     if dataset not in known:
-        return Config()
+        return Config(latent=latent)
     module = importlib.import_module(f"keras_diffusion.configs.{dataset}")
+    if latent and hasattr(module, "LATENT"):
+        return module.LATENT
+    found = _of_size(module, image_size)
+    if not latent:
+        return found
+    return dataclasses.replace(found, latent=True, widths=found.widths[1:] or found.widths)
+
+
+def _of_size(module, image_size):
     if image_size in (None, module.CONFIG.image_size):
         return module.CONFIG
     fitting = [size for size in getattr(module, "SIZES", {}) if image_size[0] <= size]

@@ -1,23 +1,27 @@
 """`fit` for a run: begun and resumed at any step, interrupted safely, by one process or many."""
 
+import contextlib
+
 import keras
 
-from keras_diffusion import callbacks, distribution, interruption
+from keras_diffusion import callbacks, checkpoints, distribution, interruption
 from keras_diffusion.recording import Recorder
 
 VALIDATION_SHARE = 0.25  # of the training images, at most: an epoch is not to wait for it
 
 
-def fit(model, data, config, run_dir, progress, votes):
+def fit(model, data, config, run_dir, progress, votes, watching=(), patience=None):
     """Trains a model from where `progress` stands to the end that the Config gives.
 
     Args:
-        model: a compiled `DiffusionModel`, made under the strategy of `votes`.
+        model: a compiled `DiffusionModel` or `Autoencoder`, made under the strategy of `votes`.
         data: `data.TrainingData`.
         config: `Config`.
         run_dir: folder of the run.
         progress: `checkpoints.Progress`; kept up to date.
         votes: `distribution.Votes`.
+        watching: more callbacks, for the chief.
+        patience: None, or after how many epochs without a better validation loss to end.
 
     Raises:
         interruption.Interrupted: after Ctrl-C or SIGTERM; a checkpoint is written.
@@ -44,11 +48,26 @@ def fit(model, data, config, run_dir, progress, votes):
             keep=config.keep_checkpoints,
         )
         used = [budget, callbacks.Faults(progress), recorder]
+        if patience is not None:
+            used.append(callbacks.Plateau(progress, patience))
         if votes.is_chief:
-            used += _shown(model, config, run_dir)
+            curves = keras.callbacks.TensorBoard(run_dir / "logs", write_graph=False)
+            used += [*watching, curves, callbacks.ProgressBar(config.batch_size)]
         with distribution.noticing_losses(votes.strategy):
             _fit(model, data, config, progress, used, votes.strategy)
             recorder.obey()  # a signal may have come during the last preview
+
+
+@contextlib.contextmanager
+def naming_what_is_left(run_dir):
+    """Has the errors that end a training say which checkpoint is the last good one."""
+    try:
+        yield
+    except (callbacks.TrainingStopped, distribution.WorkerLost, OSError) as error:
+        saved = checkpoints.listed(run_dir / "checkpoints")
+        left = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint"
+        kind = OSError if isinstance(error, OSError) else callbacks.TrainingStopped
+        raise kind(f"{error} Training has stopped; {left}.") from error
 
 
 def is_finished(config, progress):
@@ -121,17 +140,15 @@ def drawing(config, labelled):
     return {name: getattr(config, name) for name in names}
 
 
-def _shown(model, config, run_dir):
-    """Callbacks for whoever watches."""
-    preview = callbacks.SampleGrid(
+def previews(model, config, run_dir):
+    """Returns the callback that draws pictures during the training."""
+    return callbacks.SampleGrid(
         run_dir / "samples",
         num_images=40 if 1 < model.num_classes <= 12 else 36,
         max_share=0.05,
         log_dir=run_dir / "logs" / "samples",
         **drawing(config, model.num_classes > 0),
     )
-    curves = keras.callbacks.TensorBoard(run_dir / "logs", write_graph=False)
-    return [preview, curves, callbacks.ProgressBar(config.batch_size)]
 
 
 def _validation(config, data, strategy):

@@ -26,6 +26,7 @@ FLOORS = {
     "randomness": 2,
     "generation": 2,
     "model": 2,
+    "autoencoder": 2,
     "evaluation": 3,
     "export": 3,
     "plotting": 3,
@@ -36,6 +37,7 @@ FLOORS = {
     "build": 5,
     "fitting": 5,
     "records": 5,
+    "latent_run": 5,
     "training": 5,
 }
 # Side rooms: what each may import, and the lowest floor that may import it.
@@ -44,14 +46,17 @@ SIDE = {
     "distribution": ({"registry"}, 2),
     "precision": (set(), 2),
     "data": ({"registry"}, 5),
-    "config": ({"registry"}, 5),
+    "rules": (set(), 5),
+    "config": ({"registry", "rules"}, 5),
     "configs": ({"registry", "config"}, 5),
 }
 # Importer: neighbours on its own floor that it may use, one way only.
 SAME_FLOOR = {
+    "autoencoder": {"batches", "codecs", "randomness"},
     "generation": {"codecs", "randomness"},
     "model": {"batches", "codecs", "randomness", "generation"},
-    "training": {"build", "fitting", "records"},
+    "latent_run": {"build", "fitting", "records"},
+    "training": {"build", "fitting", "latent_run", "records"},
 }
 
 PURE = {room for room, floor in FLOORS.items() if floor <= 1} | {"networks"}

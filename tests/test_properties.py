@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 import sample
 import train
 from keras_diffusion import config as configuration
-from keras_diffusion.config import CHOICES, LARGEST_SIDE, RULES, Config
+from keras_diffusion.config import CHOICES, Config
 from keras_diffusion.data import splits
+from keras_diffusion.rules import LARGEST_SIDE, RULES
 from keras_diffusion.schedules import FLOOR, SCHEDULES, logsnr, rates, time_of_logsnr
 
 settings.register_profile(
@@ -60,6 +61,13 @@ allowed = {
     "block_depth": st.integers(1, 100),
     "dropout": shares,
     "embedding_width": counts,
+    "latent": st.booleans(),
+    "codec_widths": st.lists(counts, min_size=1, max_size=5).map(tuple),
+    "latent_channels": counts,
+    "edge_weight": st.floats(0, 1000),
+    "kl_weight": st.floats(0, 1000),
+    "codec_epochs": counts,
+    "codec_share": st.floats(0, 0.9, exclude_min=True),
     "ema_decay": shares,
     "label_dropout": shares,
     "epochs": counts,
@@ -144,7 +152,7 @@ def test_a_config_comes_back_from_the_json_of_its_run(options):
 @given(st.none() | st.sampled_from(["digits", "mnist", "oxford_flowers102:1.0"]) | words, configs)
 def test_resolve_changes_what_is_given_and_nothing_else(dataset, options):
     config = configuration.resolve(dataset, options)
-    start = configuration.preset(dataset, options.get("image_size"))
+    start = configuration.preset(dataset, options.get("image_size"), options.get("latent", False))
     for name, value in vars(config).items():
         given_value = options.get(name)
         assert value == (getattr(start, name) if given_value is None else given_value)
@@ -181,7 +189,9 @@ def test_no_option_takes_a_number_that_is_none(name, value):
 def test_every_number_has_a_rule():
     numbers = {name for name, kinds in KINDS.items() if {int, float} & set(kinds)}
     assert numbers <= set(RULES)
-    assert set(allowed) | {"data_dir", "train_split", "val_split", "attention"} == set(KINDS)
+    assert set(allowed) | {"data_dir", "train_split", "val_split", "attention", "codec"} == set(
+        KINDS
+    )
 
 
 # The command line ----------------------------------------------------------------------------

@@ -184,11 +184,11 @@ def batches_in_memory(arrays, batch_size, *, seed=0, balance=None, horizontal_fl
     labels = arrays["label"] if balance else None
 
     def epoch_batches(epoch):
-        order = _drawn(lambda e: epoch_order(num_images, seed, e, labels), epoch, num_images)
+        order = drawn(lambda e: epoch_order(num_images, seed, e, labels), epoch, [num_images])
         batches = tf.data.Dataset.from_tensor_slices(order).batch(
             batch_size, drop_remainder=num_images >= batch_size
         )
-        batches = batches.map(lambda rows: _gather(arrays, rows), tf.data.AUTOTUNE)
+        batches = batches.map(lambda rows: gather(arrays, rows), tf.data.AUTOTUNE)
         return _flipped(batches, num_images, seed, epoch) if horizontal_flip else batches
 
     return epoch_batches
@@ -237,8 +237,8 @@ def validation_batches(data, batch_size):
     if isinstance(data, tf.data.Dataset):
         batches = data.enumerate().map(lambda index, row: {**row, "index": index}).batch(batch_size)
         return _untuned(batches.prefetch(2))
-    rows = tf.data.Dataset.range(len(data["image"])).batch(batch_size)
-    batches = rows.map(lambda batch: {**_gather(data, batch), "index": batch}, tf.data.AUTOTUNE)
+    rows = tf.data.Dataset.range(len(next(iter(data.values())))).batch(batch_size)
+    batches = rows.map(lambda batch: {**gather(data, batch), "index": batch}, tf.data.AUTOTUNE)
     return _untuned(batches.prefetch(2))
 
 
@@ -295,13 +295,13 @@ def _untuned(dataset):
     return dataset.with_options(options)
 
 
-def _drawn(draw, epoch, num_images, dtype=tf.int64):
+def drawn(draw, epoch, shape, dtype=tf.int64):
     """`draw(epoch)`, a numpy function of the epoch, inside tf.data."""
-    drawn = tf.numpy_function(lambda number: draw(int(number)), [epoch], dtype)
-    return tf.ensure_shape(drawn, (num_images,))
+    values = tf.numpy_function(lambda number: draw(int(number)), [epoch], dtype)
+    return tf.ensure_shape(values, shape)
 
 
-def _gather(arrays, rows):
+def gather(arrays, rows):
     """Rows of the arrays, by numpy: captured tensors would be copied for every iterator."""
     batch = {}
     for key, values in arrays.items():
@@ -312,7 +312,7 @@ def _gather(arrays, rows):
 
 def _flipped(batches, num_images, seed, epoch):
     """The batches of an epoch, each with its share of the epoch's flips."""
-    mask = _drawn(lambda e: epoch_flips(num_images, seed, e), epoch, num_images, tf.bool)
+    mask = drawn(lambda e: epoch_flips(num_images, seed, e), epoch, [num_images], tf.bool)
     size = batches.element_spec["image"].shape[0] or num_images
     masks = tf.data.Dataset.from_tensor_slices(mask).batch(size)
     zipped = tf.data.Dataset.zip(batches, masks)

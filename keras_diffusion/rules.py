@@ -1,0 +1,74 @@
+"""What the numbers and tuples among the options of a run must fulfil."""
+
+LARGEST_SIDE = 4096  # pixels
+WIDEST = 2**14  # channels
+LARGEST_INT = 2**31 - 1  # what TensorFlow's int32 holds
+
+
+def _from(least, most):
+    return lambda value: least <= value <= most, f"must be at least {least} and at most {most}"
+
+
+def _above(least, most):
+    return lambda value: least < value <= most, f"must be above {least} and at most {most}"
+
+
+def _are_counts(numbers, most):
+    return len(numbers) > 0 and all(type(n) is int and 1 <= n <= most for n in numbers)
+
+
+def _are_numbers(values):
+    return all(type(value) in (int, float) for value in values)
+
+
+_SHARE = (lambda value: 0 <= value < 1, "must be in [0, 1)")
+
+# What an option must fulfil, and that in words. Beyond the upper ends is a slip of the
+# keyboard. nan fulfils none of them: no comparison with it is true.
+RULES = {
+    "image_size": (
+        lambda size: len(size) == 2 and _are_counts(size, LARGEST_SIDE),
+        f"must be two sides of 1 to {LARGEST_SIDE} pixels",
+    ),
+    "attention": (
+        lambda levels: all(level in (0, 1) for level in levels),
+        "must be True or False for each of the widths",
+    ),
+    "channels": (lambda value: value in (1, 3, 4), "must be 1, 3 or 4"),
+    "limit": _from(1, LARGEST_INT),
+    "widths": (
+        lambda widths: _are_counts(widths, WIDEST),
+        f"must be channels of each level, 1 to {WIDEST}, such as (32, 64)",
+    ),
+    "block_depth": _from(1, 100),
+    "dropout": _SHARE,
+    "embedding_width": _from(1, WIDEST),
+    "codec_widths": (
+        lambda widths: _are_counts(widths, WIDEST),
+        f"must be channels of each level, 1 to {WIDEST}, such as (64, 128)",
+    ),
+    "latent_channels": _from(1, WIDEST),
+    "edge_weight": _from(0, 1_000),
+    "kl_weight": _from(0, 1_000),
+    "codec_epochs": _from(1, LARGEST_INT),
+    "codec_share": _above(0, 0.9),
+    "ema_decay": _SHARE,
+    "label_dropout": _SHARE,
+    "epochs": _from(1, LARGEST_INT),
+    "minutes": _above(0, 1_000_000),
+    "batch_size": _from(1, LARGEST_INT),
+    "accumulate": _from(1, LARGEST_INT),
+    "learning_rate": _above(0, 1),
+    "warmup": _SHARE,
+    "weight_decay": _from(0, 1),
+    "clip_norm": _above(0, 1_000_000),
+    "seed": _from(0, LARGEST_INT),
+    "checkpoint_minutes": _from(0, 1_000_000),
+    "keep_checkpoints": _from(1, LARGEST_INT),
+    "num_steps": _from(1, 1000),
+    "guidance_scale": _from(0, 100),
+    "guidance_interval": (
+        lambda ends: len(ends) == 2 and _are_numbers(ends) and 0 <= ends[0] <= ends[1] <= 1,
+        "must be two times, 0 <= low <= high <= 1, such as (0.1, 0.8)",
+    ),
+}
