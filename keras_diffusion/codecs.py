@@ -11,7 +11,10 @@ class PixelCodec:
     """uint8 in 0..255 or float in [0, 1] <-> float32 in [-1, 1], the same size."""
 
     clip = 1.0  # the bound of |x0| that samplers may rely on
-    image_shape = None  # that of x
+
+    def image_shape_of(self, x_shape):
+        """Returns the shape (H, W, C) of the images that x of a shape stands for."""
+        return x_shape
 
     def encode(self, images):
         """Returns float32 in [-1, 1].
@@ -120,6 +123,16 @@ class LatentCodec(keras.layers.Layer):
             latent_scale=scale.tolist(),
             clip=float(np.abs((latents - mean) * scale).max()),
         )
+
+    def image_shape_of(self, x_shape):
+        """Returns the shape (H, W, C) of the images that x of a shape stands for.
+
+        Raises:
+            ValueError: x of this codec has another shape.
+        """
+        if tuple(x_shape) != self.x_shape:
+            raise ValueError(f"codec: gives {self.x_shape}; the network takes {tuple(x_shape)}.")
+        return self.image_shape
 
     def encode(self, images):
         """Returns x, float32 (B, h, w, c); images (B, H, W, C) as `PixelCodec` takes them."""

@@ -89,9 +89,7 @@ class DiffusionModel(keras.Model):
         self.num_classes = _count_classes(network)
         self.codec = codec or PixelCodec()
         self.x_shape = tuple(network.output_shape[1:])
-        self.image_shape = self.codec.image_shape or self.x_shape
-        if getattr(codec, "x_shape", self.x_shape) != self.x_shape:
-            raise ValueError(f"codec: gives {codec.x_shape}; the network takes {self.x_shape}.")
+        self.image_shape = self.codec.image_shape_of(self.x_shape)
         self.ema_network = keras.models.clone_model(network)
         self.ema_network.set_weights(network.get_weights())
         self.ema_network.trainable = False

@@ -11,7 +11,7 @@ def shades(count=64, shape=(16, 16, 3), seed=0):
     """uint8 pictures of a soft edge each: two colours, at any angle and place."""
     rng = np.random.default_rng(seed)
     height, width, channels = shape
-    y, x = np.mgrid[:height, :width, None] / height - 0.5
+    y, x = np.mgrid[:height, :width][..., None] / height - 0.5
     angles, places = rng.uniform(0, 2 * np.pi, (count, 1, 1, 1)), rng.uniform(-0.4, 0.4, count)
     distance = np.cos(angles) * y + np.sin(angles) * x - places[:, None, None, None]
     share = 1 / (1 + np.exp(-20 * distance))

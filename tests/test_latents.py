@@ -103,20 +103,14 @@ def test_a_model_takes_images_and_draws_images(codec, tmp_path):
 
 
 def test_latents_in_a_batch_stand_for_their_images(codec):
-    images, labels = shades(16), np.arange(16) % 2
-    given = {
-        "image": {"image": images},
-        "latent": {"latent": codec.encode(tf.constant(images)).numpy()},
-    }
-    results = []
-    for batch in given.values():
-        model = model_of(codec)
-        model.fit({**batch, "label": labels}, batch_size=8, shuffle=False, verbose=0)
-        results.append(model.evaluate({**batch, "label": labels}, return_dict=True, verbose=0))
-    for name, value in results[0].items():
-        assert results[1][name] == pytest.approx(value, rel=1e-3), name
+    images, labels = tf.constant(shades(4)), tf.constant([0, 1, 0, 1])
+    model = model_of(codec)
+    x0 = model({"image": images, "label": labels})
+    latents_alone = {"latent": tf.cast(codec.encode(images), "float16"), "label": labels}
+    np.testing.assert_allclose(model(latents_alone), x0, atol=2e-3)
+    model.train_on_batch(latents_alone)
     with pytest.raises(ValueError, match=r"latents: shape \(16, 16, 3\); the network takes \(8, 8"):
-        model.evaluate({"latent": images / 255, "label": labels}, verbose=0)
+        model({"latent": tf.zeros((4, *SHAPE)), "label": labels})
 
 
 # Held in memory ---------------------------------------------------------------------------
