@@ -20,22 +20,22 @@ def _images(tiny, channels=WIDTH):
 
 
 def _both_ways(function, x):
-    """One call: the value and the gradient by x."""
+    """One call: the value, and the gradient by x for a random one by the value."""
+    dy = tf.cast(tf.random.stateless_normal(function(x).shape, (0, 1)), x.dtype)
 
-    @tf.function
-    def call():
+    @tf.function  # both are arguments: of constants, TensorFlow would compute it all beforehand
+    def both(x, dy):
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = function(x)
-        return tape.gradient(y, x, output_gradients=tf.ones_like(y))
+        return y, tape.gradient(y, x, output_gradients=dy)
 
-    return call
+    return lambda: both(x, dy)
 
 
 def _layer(tiny):
     x = _images(tiny)
     norm = GroupRMSNorm(activation="silu")
-    norm(x)  # makes the weights, outside of a graph
     return _plain_and_own(lambda: _both_ways(norm, x))
 
 
@@ -62,11 +62,8 @@ def _step(tiny, optimizer=None, jit_compile=False):
         model.compile(optimizer=optimizer(config.learning_rate, beta_2=given.beta_2))
     model.optimizer.build(model.network.trainable_variables)
     count = config.batch_size
-    images = (
-        tf.zeros((count, *shape), tf.uint8)
-        + tf.cast(tf.range(count), tf.uint8)[:, None, None, None]
-    )
-    batch = images, tf.range(count) % 10
+    images = tf.random.stateless_uniform((count, *shape), (0, 0), 0, 256, tf.int32)
+    batch = tf.cast(images, tf.uint8), tf.range(count) % 10
     step = tf.function(model.train_step, jit_compile=jit_compile)
     return lambda: step(batch)
 
@@ -82,8 +79,6 @@ def _doubling(tiny):
     width = x.shape[-1]
     before = keras.Sequential([layers.UpSampling2D(), layers.Conv2D(width, 3, padding="same")])
     after = keras.Sequential([layers.Conv2D(4 * width, 1), DepthToSpace()])
-    for model in (before, after):
-        model(x)
     return [_both_ways(model, x) for model in (before, after)]
 
 

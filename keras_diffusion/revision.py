@@ -5,13 +5,17 @@ import subprocess
 
 
 def git_revision():
-    """Returns what `git describe` says of this code, or None where there is no git."""
+    """Returns the commit of this code, "-dirty" if Python files have changed since; or None.
+
+    Pictures and figures that a run or a benchmark has left in the tree do not count.
+    """
     try:
-        return subprocess.run(
-            ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+        changed = _git("diff", "--name-only", "HEAD", "--", ":(top)*.py")
+        return _git("describe", "--always") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):  # no git, or no repository
         return None
+
+
+def _git(*arguments):
+    command = ["git", "-C", os.path.dirname(__file__), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
