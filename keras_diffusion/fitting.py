@@ -10,7 +10,7 @@ from keras_diffusion.recording import Recorder
 VALIDATION_SHARE = 0.25  # of the training images, at most: an epoch is not to wait for it
 
 
-def fit(model, data, config, run_dir, progress, votes, watching=(), patience=None):
+def fit(model, data, config, run_dir, progress, votes, others=(), watching=()):
     """Trains a model from where `progress` stands to the end that the Config gives.
 
     Args:
@@ -20,8 +20,8 @@ def fit(model, data, config, run_dir, progress, votes, watching=(), patience=Non
         run_dir: folder of the run.
         progress: `checkpoints.Progress`; kept up to date.
         votes: `distribution.Votes`.
-        watching: more callbacks, for the chief.
-        patience: None, or after how many epochs without a better validation loss to end.
+        others: more callbacks, of all workers.
+        watching: more callbacks, of the chief alone.
 
     Raises:
         interruption.Interrupted: after Ctrl-C or SIGTERM; a checkpoint is written.
@@ -47,9 +47,7 @@ def fit(model, data, config, run_dir, progress, votes, watching=(), patience=Non
             minutes=config.checkpoint_minutes,
             keep=config.keep_checkpoints,
         )
-        used = [budget, callbacks.Faults(progress), recorder]
-        if patience is not None:
-            used.append(callbacks.Plateau(progress, patience))
+        used = [budget, callbacks.Faults(progress), recorder, *others]
         if votes.is_chief:
             curves = keras.callbacks.TensorBoard(run_dir / "logs", write_graph=False)
             used += [*watching, curves, callbacks.ProgressBar(config.batch_size)]

@@ -15,13 +15,14 @@ import tensorflow as tf
 
 from keras_diffusion import build, checkpoints, fitting, plotting, records
 from keras_diffusion.autoencoder import Autoencoder
+from keras_diffusion.callbacks import Plateau
 from keras_diffusion.codecs import LatentCodec, PixelCodec
 from keras_diffusion.data import latents
 from keras_diffusion.files import whole_file
 
 FOLDER = "codec"  # of stage one, in that of the run
 AUTOENCODER, QUALITY = "autoencoder.keras", "quality.json"
-PATIENCE = 3  # epochs without a better validation loss that end stage one
+PATIENCE = 3  # epochs without a better reconstruction of the validation that end stage one
 LEARNING_RATE = 2e-3
 SHOWN = 12  # images in the strip of reconstructions
 
@@ -142,8 +143,9 @@ def _train(config, data, folder, votes):
         drawing = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: draw_reconstructions(autoencoder, images, folder)
         )
+        plateau = Plateau(progress, PATIENCE, "val_reconstruction")
         with fitting.naming_what_is_left(folder):
-            fitting.fit(autoencoder, data, stage, folder, progress, votes, [drawing], PATIENCE)
+            fitting.fit(autoencoder, data, stage, folder, progress, votes, [plateau], [drawing])
     if votes.is_chief:
         _finish(progress, folder)
     votes.total([1])  # until the chief's files are there
