@@ -16,7 +16,7 @@ DATASETS = {  # title, shape of the images, classes
 KINDS = {"pixels": "pixels", "latents": "latents", "autoencoder": "stage one, the autoencoder"}
 BATCH, NUM_STEPS, GUIDANCE = 64, 20, 2.0
 IMAGES = 1024  # that are made up
-TINY = {"widths": (8,), "codec_widths": (8,), "embedding_width": 16}
+TINY = {"widths": (8, 8), "codec_widths": (8,), "embedding_width": 16}
 
 
 def training(dataset, kind, tiny=False):

@@ -5,12 +5,13 @@ import contextlib
 import keras
 
 from keras_diffusion import callbacks, checkpoints, distribution, interruption
+from keras_diffusion.model import DiffusionModel
 from keras_diffusion.recording import Recorder
 
 VALIDATION_SHARE = 0.25  # of the training images, at most: an epoch is not to wait for it
 
 
-def fit(model, data, config, run_dir, progress, votes, others=(), watching=()):
+def fit(model, data, config, run_dir, progress, votes, others=()):
     """Trains a model from where `progress` stands to the end that the Config gives.
 
     Args:
@@ -20,8 +21,7 @@ def fit(model, data, config, run_dir, progress, votes, others=(), watching=()):
         run_dir: folder of the run.
         progress: `checkpoints.Progress`; kept up to date.
         votes: `distribution.Votes`.
-        others: more callbacks, of all workers.
-        watching: more callbacks, of the chief alone.
+        others: more callbacks.
 
     Raises:
         interruption.Interrupted: after Ctrl-C or SIGTERM; a checkpoint is written.
@@ -49,8 +49,7 @@ def fit(model, data, config, run_dir, progress, votes, others=(), watching=()):
         )
         used = [budget, callbacks.Faults(progress), recorder, *others]
         if votes.is_chief:
-            curves = keras.callbacks.TensorBoard(run_dir / "logs", write_graph=False)
-            used += [*watching, curves, callbacks.ProgressBar(config.batch_size)]
+            used += _shown(model, config, run_dir)
         with distribution.noticing_losses(votes.strategy):
             _fit(model, data, config, progress, used, votes.strategy)
             recorder.obey()  # a signal may have come during the last preview
@@ -138,15 +137,20 @@ def drawing(config, labelled):
     return {name: getattr(config, name) for name in names}
 
 
-def previews(model, config, run_dir):
-    """Returns the callback that draws pictures during the training."""
-    return callbacks.SampleGrid(
+def _shown(model, config, run_dir):
+    """Callbacks for whoever watches."""
+    curves = keras.callbacks.TensorBoard(run_dir / "logs", write_graph=False)
+    shown = [curves, callbacks.ProgressBar(config.batch_size)]
+    if not isinstance(model, DiffusionModel):
+        return shown
+    preview = callbacks.SampleGrid(
         run_dir / "samples",
         num_images=40 if 1 < model.num_classes <= 12 else 36,
         max_share=0.05,
         log_dir=run_dir / "logs" / "samples",
         **drawing(config, model.num_classes > 0),
     )
+    return [preview, *shown]
 
 
 def _validation(config, data, strategy):

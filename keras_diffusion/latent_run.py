@@ -139,13 +139,13 @@ def _train(config, data, folder, votes):
         records.write(folder, stage, data.source)
     if not fitting.is_finished(stage, progress):
         print("stage one: the autoencoder", flush=True)
-        images = next(iter(data.validation))["image"][:SHOWN]
-        drawing = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: draw_reconstructions(autoencoder, images, folder)
-        )
-        plateau = Plateau(progress, PATIENCE, "val_reconstruction")
+        used = [Plateau(progress, PATIENCE, "val_reconstruction")]
+        if votes.is_chief:
+            images = next(iter(data.validation))["image"][:SHOWN]
+            draw = lambda *_: draw_reconstructions(autoencoder, images, folder)  # noqa: E731
+            used.append(keras.callbacks.LambdaCallback(on_epoch_end=draw))
         with fitting.naming_what_is_left(folder):
-            fitting.fit(autoencoder, data, stage, folder, progress, votes, [plateau], [drawing])
+            fitting.fit(autoencoder, data, stage, folder, progress, votes, used)
     if votes.is_chief:
         _finish(progress, folder)
     votes.total([1])  # until the chief's files are there

@@ -151,9 +151,8 @@ def _train(model, config, data, run_dir, progress, votes):
         return
     if config.latent:
         data = latent_run.encoded(model.codec, data, config)
-    watching = [fitting.previews(model, config, run_dir)] if votes.is_chief else ()
     with fitting.naming_what_is_left(run_dir):
-        fitting.fit(model, data, config, run_dir, progress, votes, watching=watching)
+        fitting.fit(model, data, config, run_dir, progress, votes)
 
 
 def _finish(model, config, data, run_dir, export_dir):
