@@ -46,6 +46,11 @@ def unpack(data, image_shape, num_classes, x_shape=None):
     return batch
 
 
+def size_of(batch):
+    """Returns how many images a batch stands for, a scalar tensor."""
+    return tf.shape(next(iter(batch.values())))[0]
+
+
 def _check_shape(shape, image_shape, kind):
     if shape.rank is None:
         raise ValueError(

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_diffusion import distribution, process, schedules
-from keras_diffusion.batches import mean_over_parts, unpack
+from keras_diffusion.batches import mean_over_parts, size_of, unpack
 from keras_diffusion.codecs import PixelCodec
 from keras_diffusion.generation import SamplingGraphs, checked_interval, checked_labels
 from keras_diffusion.networks.layers import LabelEmbedding
@@ -105,8 +105,9 @@ class DiffusionModel(keras.Model):
     def train_step(self, data):
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             raise ValueError("mixed_float16 overflows here; use mixed_bfloat16 or float32.")
+        batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
         key = step_key(self.seed, self.optimizer.iterations)
-        noised = self._noised(self._encoded(data), key)
+        noised = self._noised(batch, key)
         gradients, errors = mean_over_parts(self._gradients, noised, self.accumulate)
         gradients = distribution.mean_over_replicas(gradients)
         finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
@@ -116,12 +117,13 @@ class DiffusionModel(keras.Model):
         return self._update_metrics(errors, counted=finite)
 
     def test_step(self, data):
-        noised = self._noised_fixed(self._encoded(data))
-        return self._update_metrics(self._errors(self.ema_network, noised))
+        batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
+        return self._update_metrics(self._errors(self.ema_network, self._noised_fixed(batch)))
 
     def call(self, data, training=False):
         """Returns the EMA network's guess of x0 for a batch that is noised as in `evaluate`."""
-        noised = self._noised_fixed(self._encoded(data))
+        batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
+        noised = self._noised_fixed(batch)
         output = self._predict(self.ema_network, noised, training)
         level = self._level(noised["t"])
         return process.to_pair(output, noised["x_t"], level, self.prediction_type)[0]
@@ -151,18 +153,10 @@ class DiffusionModel(keras.Model):
         for average, weight in zip(self.ema_network.weights, self.network.weights, strict=True):
             average.assign(average + (1 - decay) * (weight - average))
 
-    def _encoded(self, data):
-        """Returns a batch as {"x0"[, "endpoint"][, "label"][, "index"]}, images as x."""
-        batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
-        x0 = batch.pop("latent") if "latent" in batch else self.codec.encode(batch.pop("image"))
-        if "endpoint" in batch:
-            batch["endpoint"] = self.codec.encode(batch["endpoint"])
-        return {**batch, "x0": tf.cast(x0, tf.float32)}
-
     def _noised(self, batch, key):
         """Draws times, noise and label dropout for training, see `_mixed`."""
         time_key, noise_key, label_key = tf.unstack(tf.random.split(key, 3))
-        count = tf.shape(batch["x0"])[0]
+        count = size_of(batch)
         t = process.spread_times(tf.random.stateless_uniform((), time_key), places(count))
         eps = own_rows(lambda n: tf.random.stateless_normal((n, *self.x_shape), noise_key), count)
         if "label" in batch:
@@ -173,7 +167,7 @@ class DiffusionModel(keras.Model):
 
     def _noised_fixed(self, batch):
         """The same for evaluation: time and noise of an image depend on its index alone."""
-        index = tf.cast(batch.get("index", places(tf.shape(batch["x0"])[0])), tf.int32)
+        index = tf.cast(batch.get("index", places(size_of(batch))), tf.int32)
         key = step_key(self.seed, VALIDATION_STREAM)
         t = process.spread_times(tf.random.stateless_uniform((), key), index)
         seed = tf.constant(self.seed, tf.int32)
@@ -181,7 +175,10 @@ class DiffusionModel(keras.Model):
 
     def _mixed(self, batch, t, eps):
         """Returns {"x_t", "target", "t"[, "label"]}; a batch's own endpoint comes before eps."""
-        x0, eps = batch["x0"], batch.get("endpoint", eps)
+        encoded = "latent" in batch
+        x0 = tf.cast(batch["latent"], tf.float32) if encoded else self.codec.encode(batch["image"])
+        if "endpoint" in batch:
+            eps = self.codec.encode(batch["endpoint"])
         level = self._level(t)
         noised = {"x_t": process.mix((x0, eps), level), "t": t}
         noised["target"] = process.target((x0, eps), level, self.prediction_type)
