@@ -86,6 +86,16 @@ class Config:
     kernel_size: int = 3  # of depthwise convolutions
     expansion: int = 2  # of the width, inside of a ConvNeXt block
 
+    # latents: stage one of a run trains their autoencoder, unless there is one already
+    latent: bool = False
+    codec: str | None = None  # a run on latents, or the file of its autoencoder, to be used again
+    codec_widths: tuple = (64,)  # channels per level, half resolution first
+    latent_channels: int = 4
+    edge_weight: float = 0.5
+    kl_weight: float = 1e-3
+    codec_epochs: int = 20  # at most
+    codec_share: float = 0.3  # of `minutes`, at most
+
     # diffusion
     schedule: str = "cosine"
     prediction_type: str = "v"
@@ -141,6 +151,8 @@ class Config:
             raise ValueError(f"--attention: {self.attention} must be one for each of the widths.")
         if self.crop_size is not None and self.image is None:
             raise ValueError("--crop-size: is for crops of one picture; give it with --image.")
+        if self.codec is not None and not self.latent:
+            raise ValueError("--codec: is for latents; give it with --latent.")
 
     def _check_network_options(self):
         taken = NETWORK_OPTIONS[self.network]
@@ -196,8 +208,10 @@ def resolve(dataset=None, overrides=()):
     for name in options:
         if name not in names:
             raise ValueError(f"--set: unknown option {name!r}. Choose from: {', '.join(names)}.")
-    Config(image_size=options.get("image_size"))  # it has to be right to choose a preset by it
-    start = preset(dataset, options.get("image_size"))
+    # These have to be right to choose a preset by them.
+    chosen = {name: options[name] for name in ("image_size", "latent") if name in options}
+    Config(**chosen)
+    start = preset(dataset, **chosen)
     return dataclasses.replace(with_network(start, options.get("network")), **options)
 
 
@@ -214,17 +228,27 @@ def with_network(config, network):
     return dataclasses.replace(config, network=network, **options)
 
 
-def preset(dataset, image_size=None):
+def preset(dataset, image_size=None, latent=False):
     """Returns the preset in `configs/NAME.py`, or the defaults under the data set's name.
 
     A preset file holds CONFIG and, where other sizes want other networks, SIZES, {height:
-    Config}; the smallest one that `image_size` fits into is taken.
+    Config}; the smallest one that `image_size` fits into is taken. For latents it may hold
+    LATENT; else latents of half the size go through the levels below the first.
     """
     dataset = re.split("[:/]", dataset)[0] if dataset else None  # without version or variant
     known = {path.stem for path in (Path(__file__).parent / "configs").glob("[a-z]*.py")}
     if dataset not in known:
-        return Config()
+        return Config(latent=latent)
     module = importlib.import_module(f"keras_diffusion.configs.{dataset}")
+    if latent and hasattr(module, "LATENT"):
+        return module.LATENT
+    found = _of_size(module, image_size)
+    if not latent:
+        return found
+    return dataclasses.replace(found, latent=True, widths=found.widths[1:] or found.widths)
+
+
+def _of_size(module, image_size):
     if image_size in (None, module.CONFIG.image_size):
         return module.CONFIG
     fitting = [size for size in getattr(module, "SIZES", {}) if image_size[0] <= size]

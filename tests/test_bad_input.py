@@ -110,6 +110,17 @@ TRAIN = [
     ("size ()", "--set 'image_size=()'", "--image-size: .* two sides of 1 to 4096", None),
     ("size () of flowers", "--dataset oxford_flowers102 --set 'image_size=()'",
      "--image-size: .* two sides of 1 to 4096", None),
+    ("size of latents", "--latent --image-size 10 --set widths=(8,8)",
+     "10x10: .* multiples of 4. Nearest: 8x8 or 12x12", None),
+    # latents
+    ("codec alone", "--codec runs/old", "--codec: is for latents; give it with --latent", None),
+    ("codec, missing", "--latent --codec old", "--codec: there is no autoencoder.keras in old",
+     None),
+    ("codec, damaged", "--latent --codec a.keras", "--codec: a.keras cannot be loaded",
+     file("a.keras", "x")),
+    ("codec widths", "--set codec_widths=()", r"--codec-widths: \(\) must be channels", None),
+    ("share of the codec", "--set codec_share=1", "--codec-share: 1.0 .* at most 0.9", None),
+    ("latent channels", "--set latent_channels=0", "--latent-channels: 0 must be at least", None),
     # names
     ("data set", "--dataset mnits", "unknown data set 'mnits'; did you mean .*mnist", None),
     ("data set ''", "--dataset ''", "--dataset: is empty; give a value or leave", None),

@@ -307,7 +307,10 @@ def test_commands_of_the_readme_are_understood():
 
 
 def test_user_code_of_the_readme_runs(tmp_path):
-    code = next(block for block in fenced("python") if "model.fit" in block)
+    code, latents = (
+        next(block for block in fenced("python") if part in block)
+        for part in ("model.fit", "kd.Autoencoder")
+    )
     small = {
         '"oxford_flowers102", image_size=64, batch_size=64': '"digits", batch_size=64, limit=64',
         "unet((64, 64, 3), num_classes=102)": "unet((8, 8, 1), num_classes=10, widths=(8, 16, 16))",
@@ -318,6 +321,8 @@ def test_user_code_of_the_readme_runs(tmp_path):
         assert large in code, large
         code = code.replace(large, tiny)
     code += "\nassert images.shape == (16, 8, 8, 1) and images.dtype == 'uint8'\n"
+    code += latents.replace("(32, 32, 3)", "(8, 8, 1)").replace("epochs=5", "epochs=1")
+    code += "\nassert model.generate(2, num_steps=1).shape == (2, 8, 8, 1)\n"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -64,6 +64,13 @@ allowed = {
     "embedding_width": counts,
     "kernel_size": st.integers(0, 49).map(lambda half: 2 * half + 1),
     "expansion": st.integers(1, 100),
+    "latent": st.booleans(),
+    "codec_widths": st.lists(counts, min_size=1, max_size=5).map(tuple),
+    "latent_channels": counts,
+    "edge_weight": st.floats(0, 1000),
+    "kl_weight": st.floats(0, 1000),
+    "codec_epochs": counts,
+    "codec_share": st.floats(0, 0.9, exclude_min=True),
     "ema_decay": shares,
     "label_dropout": shares,
     "epochs": counts,
@@ -157,7 +164,7 @@ def test_a_config_comes_back_from_the_json_of_its_run(options):
 @given(st.none() | st.sampled_from(["digits", "mnist", "oxford_flowers102:1.0"]) | words, configs)
 def test_resolve_changes_what_is_given_and_nothing_else(dataset, options):
     config = configuration.resolve(dataset, options)
-    start = configuration.preset(dataset, options.get("image_size"))
+    start = configuration.preset(dataset, options.get("image_size"), options.get("latent", False))
     start = configuration.with_network(start, options.get("network"))
     for name, value in vars(config).items():
         given_value = options.get(name)
@@ -195,7 +202,9 @@ def test_no_option_takes_a_number_that_is_none(name, value):
 def test_every_number_has_a_rule():
     numbers = {name for name, kinds in KINDS.items() if {int, float} & set(kinds)}
     assert numbers <= set(RULES)
-    assert set(allowed) | {"data_dir", "train_split", "val_split", "attention"} == set(KINDS)
+    assert set(allowed) | {"data_dir", "train_split", "val_split", "attention", "codec"} == set(
+        KINDS
+    )
 
 
 # The command line ----------------------------------------------------------------------------
