@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from keras_diffusion import config as configuration
-from keras_diffusion.config import CHOICES
+from keras_diffusion.rules import CHOICES
 
 
 class OneLineParser(argparse.ArgumentParser):

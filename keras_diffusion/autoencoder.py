@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_diffusion import distribution
+from keras_diffusion import distribution, metrics
 from keras_diffusion.batches import mean_over_parts, unpack
 from keras_diffusion.codecs import PixelCodec
 from keras_diffusion.randomness import own_rows, step_key
@@ -143,11 +143,8 @@ class Autoencoder(keras.Model):
 
     def _update_metrics(self, values, counted=True):
         """Adds the values of a batch to the means of the epoch, unless its step was skipped."""
-        for name, value in values.items():
-            weight = tf.cast(counted, tf.float32) * tf.ones_like(value)
-            value = tf.where(counted, value, 0.0)
-            self.trackers[name].update_state(value, sample_weight=weight)
-        return distribution.as_logs({name: self.trackers[name].result() for name in values})
+        weighted = {name: (value, tf.ones_like(value)) for name, value in values.items()}
+        return distribution.as_logs(metrics.update(self.trackers, weighted, counted))
 
     def get_metrics_result(self):
         """Results of the training batches: SSIM, which takes long, is for evaluation alone."""

@@ -9,39 +9,9 @@ import re
 import typing
 from pathlib import Path
 
-from keras_diffusion.rules import RULES
+from keras_diffusion.rules import CHOICES, CODEC_OPTIONS, NETWORK_OPTIONS, RULES
 
-# Choices that a command line can check before TensorFlow is imported; the tests hold them
-# against the tables that they name.
-CHOICES = {
-    "balance": ("none", "classes"),
-    "schedule": ("linear", "cosine", "constant", "inverse_linear", "sigmoid"),
-    "prediction_type": ("eps", "x0", "v"),
-    "loss_weighting": ("uniform", "min_snr"),
-    "network": ("unet", "convnext_unet", "cnn"),
-    "sampler": ("ddpm", "ddim", "heun", "dpmpp_2m", "cold"),
-    "precision": ("auto", "float32", "mixed_bfloat16"),
-    "strategy": ("auto", "single", "mirrored", "multiworker", "tpu"),
-}
-# The options that a network takes, with its own values for them. Others are refused, not ignored.
-UNET_OPTIONS = {
-    "widths": (64, 128, 256),
-    "block_depth": 1,
-    "attention": None,
-    "dropout": 0.0,
-    "embedding_width": 256,
-    "remat": False,
-}
-NETWORK_OPTIONS = {
-    "unet": UNET_OPTIONS,
-    "convnext_unet": {
-        **UNET_OPTIONS,
-        "widths": (32, 64, 128),
-        "kernel_size": 3,
-        "expansion": 2,
-    },
-    "cnn": {"widths": (16, 32, 32, 16), "embedding_width": 128},
-}
+OF_NETWORKS = {name for options in NETWORK_OPTIONS.values() for name in options}
 # What may be given anew when a run is resumed, as it changes no result: where the data lies,
 # on what hardware the run goes on, and how it is saved.
 MOVABLE = ("data_dir", "folder", "image", "strategy", "accumulate", "checkpoint_minutes",
@@ -146,33 +116,37 @@ class Config:
             value = getattr(self, name)
             if value is not None and not valid(value):
                 raise ValueError(f"{flag(name)}: {value} {rule}.")
-        self._check_network_options()
+        self._check_that_nothing_is_ignored()
         if self.attention is not None and len(self.attention) != len(self.widths):
             raise ValueError(f"--attention: {self.attention} must be one for each of the widths.")
-        if self.crop_size is not None and self.image is None:
-            raise ValueError("--crop-size: is for crops of one picture; give it with --image.")
-        if self.codec is not None and not self.latent:
-            raise ValueError("--codec: is for latents; give it with --latent.")
 
-    def _check_network_options(self):
-        taken = NETWORK_OPTIONS[self.network]
+    def _check_that_nothing_is_ignored(self):
+        if self.latent and self.image is not None:
+            raise ValueError("--latent: not allowed with --image; give one of the two.")
+        reasons = self._ignored()
         for field in dataclasses.fields(self):
-            if field.name not in _all_network_options() or field.name in taken:
-                continue
-            if getattr(self, field.name) != field.default:
-                raise ValueError(
-                    f"{flag(field.name)}: the network {self.network!r} has no such option; it "
-                    f"takes {', '.join(taken)}."
-                )
+            if field.name in reasons and getattr(self, field.name) != field.default:
+                raise ValueError(f"{flag(field.name)}: {reasons[field.name]}")
+
+    def _ignored(self):
+        """{option: why it would be ignored}."""
+        taken = NETWORK_OPTIONS[self.network]
+        why = f"the network {self.network!r} has no such option; it takes {', '.join(taken)}."
+        reasons = dict.fromkeys(OF_NETWORKS - set(taken), why)
+        if self.image is None:
+            reasons["crop_size"] = "is for crops of one picture; give it with --image."
+        if not self.latent:
+            why = "is for latents; give it with --latent."
+            reasons.update(dict.fromkeys(("codec", *CODEC_OPTIONS), why))
+        elif self.codec is not None:
+            why = "is for an autoencoder to be trained; --codec names one that is."
+            reasons.update(dict.fromkeys(CODEC_OPTIONS, why))
+        return reasons
 
     @property
     def network_options(self):
         """{option: value} of what the network's builder takes."""
         return {name: getattr(self, name) for name in NETWORK_OPTIONS[self.network]}
-
-
-def _all_network_options():
-    return {name for taken in NETWORK_OPTIONS.values() for name in taken}
 
 
 def _kinds(name):
@@ -211,8 +185,10 @@ def resolve(dataset=None, overrides=()):
     # These have to be right to choose a preset by them.
     chosen = {name: options[name] for name in ("image_size", "latent") if name in options}
     Config(**chosen)
-    start = preset(dataset, **chosen)
-    return dataclasses.replace(with_network(start, options.get("network")), **options)
+    start = with_network(preset(dataset, **chosen), options.get("network"))
+    if "codec" in options:  # whose options are those of its own run
+        start = dataclasses.replace(start, **_defaults(CODEC_OPTIONS))
+    return dataclasses.replace(start, **options)
 
 
 def with_network(config, network):
@@ -222,10 +198,12 @@ def with_network(config, network):
     """
     if network in (None, config.network):
         return config
-    fields = {field.name: field.default for field in dataclasses.fields(Config)}
-    options = {name: fields[name] for name in _all_network_options()}
-    options.update(NETWORK_OPTIONS[network])
+    options = {**_defaults(OF_NETWORKS), **NETWORK_OPTIONS[network]}
     return dataclasses.replace(config, network=network, **options)
+
+
+def _defaults(names):
+    return {f.name: f.default for f in dataclasses.fields(Config) if f.name in names}
 
 
 def preset(dataset, image_size=None, latent=False):
@@ -237,15 +215,15 @@ def preset(dataset, image_size=None, latent=False):
     """
     dataset = re.split("[:/]", dataset)[0] if dataset else None  # without version or variant
     known = {path.stem for path in (Path(__file__).parent / "configs").glob("[a-z]*.py")}
-    if dataset not in known:
-        return Config(latent=latent)
-    module = importlib.import_module(f"keras_diffusion.configs.{dataset}")
-    if latent and hasattr(module, "LATENT"):
-        return module.LATENT
-    found = _of_size(module, image_size)
-    if not latent:
-        return found
-    return dataclasses.replace(found, latent=True, widths=found.widths[1:] or found.widths)
+    found = Config()
+    if dataset in known:
+        module = importlib.import_module(f"keras_diffusion.configs.{dataset}")
+        if latent and hasattr(module, "LATENT"):
+            return module.LATENT
+        found = _of_size(module, image_size)
+    if latent:
+        return dataclasses.replace(found, latent=True, widths=found.widths[1:] or found.widths)
+    return found
 
 
 def _of_size(module, image_size):

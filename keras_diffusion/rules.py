@@ -1,4 +1,45 @@
-"""What the numbers and tuples among the options of a run must fulfil."""
+"""What the options of a run must fulfil."""
+
+# Choices that a command line can check before TensorFlow is imported; the tests hold them
+# against the tables that they name.
+CHOICES = {
+    "balance": ("none", "classes"),
+    "schedule": ("linear", "cosine", "constant", "inverse_linear", "sigmoid"),
+    "prediction_type": ("eps", "x0", "v"),
+    "loss_weighting": ("uniform", "min_snr"),
+    "network": ("unet", "convnext_unet", "cnn"),
+    "sampler": ("ddpm", "ddim", "heun", "dpmpp_2m", "cold"),
+    "precision": ("auto", "float32", "mixed_bfloat16"),
+    "strategy": ("auto", "single", "mirrored", "multiworker", "tpu"),
+}
+# The options that a network takes, with its own values for them. Others are refused, not ignored.
+UNET_OPTIONS = {
+    "widths": (64, 128, 256),
+    "block_depth": 1,
+    "attention": None,
+    "dropout": 0.0,
+    "embedding_width": 256,
+    "remat": False,
+}
+NETWORK_OPTIONS = {
+    "unet": UNET_OPTIONS,
+    "convnext_unet": {
+        **UNET_OPTIONS,
+        "widths": (32, 64, 128),
+        "kernel_size": 3,
+        "expansion": 2,
+    },
+    "cnn": {"widths": (16, 32, 32, 16), "embedding_width": 128},
+}
+# Those of the autoencoder of a run on latents, and of its training.
+CODEC_OPTIONS = (
+    "codec_widths",
+    "latent_channels",
+    "edge_weight",
+    "kl_weight",
+    "codec_epochs",
+    "codec_share",
+)
 
 LARGEST_SIDE = 4096  # pixels
 WIDEST = 2**14  # channels

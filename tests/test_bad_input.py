@@ -114,6 +114,11 @@ TRAIN = [
      "10x10: .* multiples of 4. Nearest: 8x8 or 12x12", None),
     # latents
     ("codec alone", "--codec runs/old", "--codec: is for latents; give it with --latent", None),
+    ("its widths alone", "--set codec_widths=(8,)", "--codec-widths: is for latents", None),
+    ("its widths, trained", "--latent --codec old --set codec_widths=(8,)",
+     "--codec-widths: is for an autoencoder to be trained", None),
+    ("latents of one picture", "--latent --image", "--latent: not allowed with --image", None),
+    ("crops of latents", "--latent --crop-size 8", "--crop-size: is for crops of one pict", None),
     ("codec, missing", "--latent --codec old", "--codec: there is no autoencoder.keras in old",
      None),
     ("codec, damaged", "--latent --codec a.keras", "--codec: a.keras cannot be loaded",

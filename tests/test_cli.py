@@ -25,6 +25,7 @@ from keras_diffusion import config as configuration
 from keras_diffusion import records
 from keras_diffusion.networks import NETWORKS
 from keras_diffusion.process import LOSS_WEIGHTINGS, PREDICTION_TYPES
+from keras_diffusion.rules import CHOICES, NETWORK_OPTIONS
 from keras_diffusion.samplers import SAMPLERS
 from keras_diffusion.schedules import SCHEDULES
 
@@ -91,11 +92,11 @@ def test_choices_are_those_of_the_tables():
         "sampler": SAMPLERS,
     }
     for name, table in tables.items():
-        assert set(configuration.CHOICES[name]) == set(table), name
+        assert set(CHOICES[name]) == set(table), name
 
 
 def test_networks_take_what_their_builders_take():
-    for name, options in configuration.NETWORK_OPTIONS.items():
+    for name, options in NETWORK_OPTIONS.items():
         arguments = inspect.signature(NETWORKS[name]).parameters.values()
         defaults = {each.name: each.default for each in arguments}
         for shared in ("image_shape", "num_classes", "name"):

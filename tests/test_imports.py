@@ -59,7 +59,7 @@ SIDE = {
 }
 # Importer: neighbours on its own floor that it may use, one way only.
 SAME_FLOOR = {
-    "autoencoder": {"batches", "codecs", "randomness"},
+    "autoencoder": {"batches", "codecs", "metrics", "randomness"},
     "generation": {"codecs", "randomness"},
     "model": {"batches", "codecs", "metrics", "randomness", "generation"},
     "one_image": {"build"},
