@@ -16,7 +16,7 @@ DATASETS = {  # title, shape of the images, classes
 KINDS = {"pixels": "pixels", "latents": "latents", "autoencoder": "stage one, the autoencoder"}
 BATCH, NUM_STEPS, GUIDANCE = 64, 20, 2.0
 IMAGES = 1024  # that are made up
-TINY = {"widths": (8, 8), "codec_widths": (8,), "embedding_width": 16}
+TINY, TINY_CODEC = {"widths": (8, 8), "embedding_width": 16}, {"codec_widths": (8,)}
 
 
 def training(dataset, kind, tiny=False):
@@ -60,7 +60,9 @@ def _model(dataset, kind, tiny):
 
     keras.config.set_dtype_policy(precision.policy("auto")[0])
     keras.utils.set_random_seed(0)
-    given = {"latent": kind != "pixels", **(TINY if tiny else {})}
+    given = dict(TINY) if tiny else {}
+    if kind != "pixels":
+        given.update(latent=True, **(TINY_CODEC if tiny else {}))
     config = configuration.resolve(dataset, given)
     _, shape, num_classes = DATASETS[dataset]
     if kind == "pixels":

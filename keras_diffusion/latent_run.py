@@ -7,6 +7,7 @@ finished when its `autoencoder.keras` and `quality.json` are there.
 import dataclasses
 import json
 import shutil
+import time
 from pathlib import Path
 
 import keras
@@ -27,13 +28,13 @@ LEARNING_RATE = 2e-3
 SHOWN = 12  # images in the strip of reconstructions
 
 
-def given(config, run_dir, votes):
-    """Returns the `Autoencoder` that a Config names, or None where the run holds it already.
+def reused(config, run_dir, votes):
+    """Returns the `Autoencoder` that `--codec` names; None without, or where the run holds it.
 
     Raises:
         ValueError: there is none, or it does not fit; one line.
     """
-    if checkpoints.listed(Path(run_dir) / "checkpoints"):
+    if config.codec is None or checkpoints.listed(Path(run_dir) / "checkpoints"):
         return None
     path = Path(config.codec)
     places = [path] if path.is_file() else [path / AUTOENCODER, path / FOLDER / AUTOENCODER]
@@ -65,7 +66,7 @@ def _load(path, votes):
     return autoencoder
 
 
-def codec(config, data, run_dir, votes, given=None, dry_run=False):
+def codec(config, data, run_dir, votes, autoencoder=None, dry_run=False):
     """Returns the `LatentCodec` of a run on latents, and trains its autoencoder first if need be.
 
     Args:
@@ -73,19 +74,20 @@ def codec(config, data, run_dir, votes, given=None, dry_run=False):
         data: `data.TrainingData` of images.
         run_dir: folder of the run.
         votes: `distribution.Votes`.
-        given: None, or an `Autoencoder` that is trained.
+        autoencoder: None, or the one to be used again, see `reused`.
         dry_run: an autoencoder that is not trained will do.
 
     Raises:
         As `fitting.fit`.
     """
-    autoencoder, folder = given, Path(run_dir) / FOLDER
-    if given is None and (folder / QUALITY).exists():
-        autoencoder = _load(folder / AUTOENCODER, votes)
-    elif given is None and dry_run:
-        autoencoder = build.autoencoder(config, data.image_shape)
-    elif given is None:
-        autoencoder = _train(config, data, folder, votes)
+    folder = Path(run_dir) / FOLDER
+    if autoencoder is None:
+        if (folder / QUALITY).exists():
+            autoencoder = _load(folder / AUTOENCODER, votes)
+        elif dry_run:
+            autoencoder = build.autoencoder(config, data.image_shape)
+        else:
+            autoencoder = _train(config, data, folder, votes)
     if dry_run:
         return LatentCodec(autoencoder.encoder, autoencoder.decoder)
     one_epoch = data.training_batches().take(data.steps_per_epoch)
@@ -106,11 +108,18 @@ def second_stage(config, run_dir):
     return dataclasses.replace(config, minutes=max(config.minutes - spent, 0.1 * config.minutes))
 
 
-def encoded(codec, data, config):
+def encoded(codec, data, config, progress):
     """Returns the `TrainingData` of a run's latents, encoded now.
 
     Latents that are too many for memory are not kept: the model encodes images in each step.
+
+    Args:
+        codec: `LatentCodec`.
+        data: `data.TrainingData` of images.
+        config: `Config`.
+        progress: the run's `checkpoints.Progress`; its seconds grow by those of the encoding.
     """
+    began = time.monotonic()
     ready = latents.encoded(
         data,
         tf.function(codec.encode, reduce_retracing=True),
@@ -121,7 +130,11 @@ def encoded(codec, data, config):
     )
     if ready is None:
         print("the latents are too many for memory: each step encodes its images", flush=True)
-    return ready or data
+        return data
+    seconds = time.monotonic() - began
+    progress.seconds += seconds
+    print(f"stage two: diffusion; all images became latents in {seconds:.0f} s", flush=True)
+    return ready
 
 
 def _train(config, data, folder, votes):
@@ -131,6 +144,7 @@ def _train(config, data, folder, votes):
         epochs=config.codec_epochs,
         minutes=config.minutes and config.minutes * config.codec_share,
         learning_rate=LEARNING_RATE,
+        score_every=None,  # there is nothing to draw yet
     )
     autoencoder, progress = _begin(stage, data.image_shape, folder, votes)
     if votes.is_chief:

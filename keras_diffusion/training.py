@@ -75,13 +75,13 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
     alone = contextlib.nullcontext()
     if votes.is_chief and not dry_run:
         alone = records.alone_in(run_dir)
-    given = latent_run.given(config, run_dir, votes) if config.codec else None
+    autoencoder = latent_run.reused(config, run_dir, votes)
     with alone:
         _check_targets(run_dir, export_dir, resume)  # another run may have come and gone
         if votes.is_chief and not dry_run:
             checkpoints.clear_parts(run_dir)
             records.write(run_dir, config, data.source)
-        model, progress = _begin(config, data, run_dir, votes, given, dry_run)
+        model, progress = _begin(config, data, run_dir, votes, autoencoder, dry_run)
         _check_agreement(model, run_dir, votes)
         _print_costs(model, config)
         if dry_run:
@@ -114,12 +114,12 @@ def _check_targets(run_dir, export_dir, resume):
         raise ValueError(f"--export-dir: {error}") from error
 
 
-def _begin(config, data, run_dir, votes, given, dry_run):
+def _begin(config, data, run_dir, votes, autoencoder, dry_run):
     """Returns (model, `Progress`), new or from the newest checkpoint."""
     if not checkpoints.listed(run_dir / "checkpoints"):
         codec = None
         if config.latent:
-            codec = latent_run.codec(config, data, run_dir, votes, given, dry_run)
+            codec = latent_run.codec(config, data, run_dir, votes, autoencoder, dry_run)
         with votes.strategy.scope():
             new = build.model(config, data.image_shape, data.source.num_classes, codec)
         return new, checkpoints.Progress()
@@ -151,7 +151,7 @@ def _train(model, config, data, run_dir, progress, votes):
         print("this run is finished; only its pictures and its export are made again")
         return
     if config.latent:
-        data = latent_run.encoded(model.codec, data, config)
+        data = latent_run.encoded(model.codec, data, config, progress)
     with fitting.naming_what_is_left(run_dir):
         fitting.fit(model, data, config, run_dir, progress, votes)
 

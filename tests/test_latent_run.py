@@ -5,6 +5,8 @@ import json
 import re
 import shlex
 import signal
+import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -93,7 +95,7 @@ def test_it_is_sampled_as_any_other(folder, monkeypatch, capsys):
 
 def test_its_autoencoder_can_be_used_again(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    again = TINY.replace("codec_widths=(8,)", "codec_widths=(64,)")
+    again = re.sub(r"--set (codec_widths|codec_epochs|latent_channels)=\S+ ", "", TINY)
     for path in ("runs/tiny", "runs/tiny/codec/autoencoder.keras"):
         assert train.main([*shlex.split(again), "--codec", path, "--dry-run"]) == 0
         assert "latents 4x4x2" in capsys.readouterr().out
@@ -106,7 +108,7 @@ def test_its_autoencoder_can_be_used_again(folder, monkeypatch, capsys):
         ("--codec saved_models", "no autoencoder.keras in saved_models; give a run on latents"),
         ("--codec runs/tiny/config.json", "config.json cannot be loaded"),
     ):
-        free = TINY.replace("--set widths=(8,) --set attention=(False,)", "")
+        free = again.replace("--set widths=(8,) --set attention=(False,)", "")
         [*_, line] = refusal(train.main, shlex.split(f"{free} {options}"), capsys)
         assert re.search(message, line), line
     assert sorted(folder.rglob("*")) == before
@@ -119,6 +121,17 @@ def test_minutes_are_shared_by_the_stages(tmp_path):
     for spent, left in ((2.5, 7.5), (11.0, 1.0)):
         (tmp_path / "codec/quality.json").write_text(json.dumps({"minutes": spent}))
         assert latent_run.second_stage(config, tmp_path).minutes == pytest.approx(left)
+
+
+def test_encoding_counts_as_training(monkeypatch, capsys):
+    config, progress = resolve("digits", {"latent": True}), checkpoints.Progress(seconds=5.0)
+    codec = SimpleNamespace(encode=lambda images: images, x_shape=(4, 4, 2))
+    monkeypatch.setattr(latent_run.latents, "encoded", lambda *_, **__: time.sleep(0.05) or "kept")
+    assert latent_run.encoded(codec, "images", config, progress) == "kept"
+    assert progress.seconds >= 5.05
+    monkeypatch.setattr(latent_run.latents, "encoded", lambda *_, **__: None)
+    assert latent_run.encoded(codec, "images", config, progress) == "images"
+    assert "too many for memory" in capsys.readouterr().out
 
 
 def test_presets_of_latents():
