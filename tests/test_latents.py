@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from fixtures_latents import shades, tiny_autoencoder
 
-from keras_diffusion import DiffusionModel, LatentCodec, data
+from keras_diffusion import DiffusionModel, LatentCodec, data, editing
 from keras_diffusion.data import latents, pipeline
 from keras_diffusion.networks import unet
 
@@ -100,6 +100,15 @@ def test_a_model_takes_images_and_draws_images(codec, tmp_path):
     np.testing.assert_array_equal(loaded(batch), model(batch))
     x = tf.ones((1, *X_SHAPE))
     np.testing.assert_array_equal(loaded.codec.decode(x), codec.decode(x))
+
+
+def test_pictures_are_drawn_again_from_a_little_noise(codec):
+    images = shades(3, seed=2)
+    returned = codec.decode(codec.encode(tf.constant(images))).numpy().astype(int)
+    drawn = editing.img2img(model_of(codec), images, strength=0.02, num_steps=2)
+    assert drawn.shape == images.shape and np.abs(drawn - returned).mean() < 5
+    noised = editing.noised(model_of(codec), images, (0.0, 1.0))
+    assert np.abs(noised[0] - returned).max() <= 1 and np.abs(noised[1] - returned).mean() > 20
 
 
 def test_latents_in_a_batch_stand_for_their_images(codec):
