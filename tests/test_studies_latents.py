@@ -58,6 +58,15 @@ def test_both_are_trained_and_scored_alike(ran, results):
     assert results["latents"]["minutes"] > results["latents"]["codec"]["minutes"] > 0
 
 
+def test_a_training_that_was_stopped_goes_on(ran, results, monkeypatch, capsys):
+    _, kept = ran
+    monkeypatch.setattr(training, "export_saved_model", lambda *_, **__: None)
+    config = measure.config_of("latents", study.Settings(**{**study.TINY, "seed": 3}))
+    again = measure.train(config, measure.run_of("latents", kept))
+    assert "resuming" in capsys.readouterr().out
+    assert again == {name: results["latents"][name] for name in again}
+
+
 def test_the_accuracy_is_that_of_the_classes(results):
     for row in results["latents"]["scores"]:
         shares = [share for share in row["by_class"] if share is not None]

@@ -11,7 +11,6 @@ from keras_diffusion.artist import Artist, Cell
 from keras_diffusion.evaluation import reference
 from studies.latents import KINDS
 
-RUN = "run"  # the folder of a training, in that of its stage
 PICTURES = "pictures.npy"  # uint8 (scales, classes, SHOWN, H, W, C)
 SHOWN = 8  # pictures of each class
 SHOWN_CLASSES = 10  # at most
@@ -22,15 +21,19 @@ def measure(settings, kept, data_dir):
     results = {}
     for kind in KINDS:
         config = config_of(kind, settings, data_dir)
-        stage = f"{kind}-training"
-        learned = kept.stage(stage, lambda folder, config=config: train(config, folder))
-        run_dir = kept.path(stage, RUN)
+        run_dir = run_of(kind, kept)
+        learned = kept.stage(f"{kind}-training", lambda _, run=(config, run_dir): train(*run))
         scored = kept.stage(
             f"{kind}-scores",
             lambda folder, run_dir=run_dir: score(run_dir, settings, kept.shared, data_dir, folder),
         )
         results[kind] = {**learned, **scored}
     return results
+
+
+def run_of(kind, kept):
+    """Path of a training's run; beside the stages, as a run goes on where it was stopped."""
+    return kept.folder / f"{kind}-run"
 
 
 def config_of(kind, settings, data_dir=None):
@@ -42,17 +45,17 @@ def config_of(kind, settings, data_dir=None):
     return configuration.resolve(settings.dataset, options)
 
 
-def train(config, folder):
-    """Trains as train.py does.
+def train(config, run_dir):
+    """Trains as train.py does, from the last checkpoint if there is one.
 
     Returns:
         dict of `images` (seen by the diffusion model), `minutes` (of all training), `codec`
         (None, or psnr in dB and ssim of held-out images, minutes and epochs of the
         autoencoder) and `curve` (loss and val_loss of each epoch).
     """
-    run_dir = folder / RUN
+    begun = checkpoints.listed(run_dir / "checkpoints") or latent_run.listed(run_dir)
     keras.utils.set_random_seed(config.seed)
-    training.run(config, run_dir, folder / "export")
+    training.run(config, run_dir, run_dir / "export", resume=bool(begun))
     path, _, progress = checkpoints.load(run_dir / "checkpoints")
     quality = run_dir / latent_run.FOLDER / latent_run.QUALITY
     codec = json.loads(quality.read_text(encoding="utf-8")) if config.latent else None
