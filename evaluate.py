@@ -10,8 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from keras_diffusion.config import CHOICES
-from keras_diffusion.rules import LARGEST_INT
+from keras_diffusion.rules import CHOICES, LARGEST_INT
 
 EXTRACTORS = ("classifier", "inception")
 

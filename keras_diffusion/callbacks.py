@@ -212,7 +212,7 @@ class Faults(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        zero_loss = logs["zero_loss"]  # 0, if all steps were skipped
+        zero_loss = logs.get("zero_loss", 0.0)  # 0, if all steps were skipped
         near = abs(logs["loss"] - zero_loss) <= ZERO_LOSS_TOLERANCE * zero_loss
         at_zero = near and zero_loss > 0
         self._epochs_at_zero = self._epochs_at_zero + 1 if at_zero else 0
@@ -223,6 +223,30 @@ class Faults(keras.callbacks.Callback):
                 "low or far too high, or the data may hold no images.",
                 flush=True,
             )
+
+
+class Plateau(keras.callbacks.Callback):
+    """Ends a training whose validation no longer improves; for after the `Recorder`.
+
+    It counts in the run's history, so a resumed run ends where an undisturbed one does.
+
+    Args:
+        progress: the run's `checkpoints.Progress`.
+        patience: epochs without a better value.
+        name: of a column of the history, less is better.
+    """
+
+    def __init__(self, progress, patience=3, name="val_loss"):
+        super().__init__()
+        self.progress = progress
+        self.patience = patience
+        self.name = name
+
+    def on_epoch_end(self, epoch, logs=None):
+        values = [row[self.name] for row in self.progress.history if self.name in row]
+        if values and len(values) - 1 - values.index(min(values)) >= self.patience:
+            print(f"\n{self.name} has not improved for {self.patience} epochs", flush=True)
+            self.model.stop_training = True
 
 
 class ProgressBar(keras.callbacks.ProgbarLogger):
@@ -253,6 +277,6 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
         super().on_epoch_end(epoch, self._shown(logs))
 
     def _shown(self, logs):
-        names = ("loss", "val_loss", "fid")
+        names = ("loss", "val_loss", "val_psnr", "fid")
         shown = {name: logs[name] for name in names if name in (logs or {})}
         return {**shown, "images/s": self._rate}

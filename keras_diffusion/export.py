@@ -31,20 +31,22 @@ def export_saved_model(
     class_names=(),
     training=None,
 ):
-    """Writes the EMA network and all samplers as a SavedModel.
+    """Writes the EMA network, the codec and all samplers as a SavedModel.
 
     Endpoints, of int32 tensors but those of guidance, which are float32, in this order:
 
         generate_SAMPLER(seed, indices, num_steps[, labels, guidance_scale, guidance_interval (2,),
             guidance_rescale]) -> uint8 images (N, H, W, C)
         trajectory_SAMPLER(the same) -> uint8 (21, N, H, W, C), from noise to picture
-        denoise(x_t, t[, labels]) -> {"x0", "eps"}; x_t float32 (B, H, W, C), t (B,) in [0, 1]
+        denoise(x_t, t[, labels]) -> {"x0", "eps"}; x_t float32 (B, H, W, C), t (B,) in [0, 1];
+            where the codec is one of latents, x_t has their shape
 
     `indices` (N,) are the numbers of the pictures, usually 0 .. N - 1: picture i depends on
     (seed, i) only. The bracketed arguments are those of labelled models. Models of prompts have
     tokens (N, L), negative_tokens (N, L) in the place of labels (denoise: tokens). `assets.extra/
-    config.json` holds image shape, class names, schedule, prediction type, the defaults and, where
-    there are prompts, their words: word i is token i + 2; 1 begins each prompt, 0 fills it up to L.
+    config.json` holds image shape, codec, class names, schedule, prediction type, the defaults
+    and, where there are prompts, their words: word i is token i + 2; 1 begins each prompt, and 0
+    fills it up to L.
 
     Args:
         model: a `DiffusionModel`.
@@ -78,6 +80,7 @@ def export_saved_model(
     config = {
         "format": FORMAT,
         "image_shape": model.image_shape,
+        "codec": model.codec.describe(),
         "num_classes": model.num_classes,
         "class_names": list(class_names),
         "schedule": model.schedule,
@@ -148,7 +151,7 @@ def _denoise_endpoint(model):
         return {"x0": x0, "eps": eps}
 
     specs = [
-        tf.TensorSpec((None, *model.image_shape), tf.float32, "x_t"),
+        tf.TensorSpec((None, *model.x_shape), tf.float32, "x_t"),
         tf.TensorSpec((None,), tf.float32, "t"),
     ]
     if model.prompts:

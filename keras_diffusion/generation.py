@@ -184,7 +184,7 @@ class SamplingGraphs:
             schedule=model.noise_schedule,
             prediction_type=model.prediction_type,
             codec=model.codec,
-            shape=model.image_shape,
+            shape=model.x_shape,
             null_label=model.num_classes,
             num_frames=num_frames,
             **arguments,

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_diffusion import arguments, distribution, generation, metrics, process, schedules
-from keras_diffusion.batches import mean_over_parts, told, unpack
+from keras_diffusion.batches import mean_over_parts, size_of, told, unpack
 from keras_diffusion.codecs import PixelCodec
 from keras_diffusion.networks.embedding import TOLD, count_classes
 from keras_diffusion.prompts import Prompts
@@ -22,6 +22,7 @@ class DiffusionModel(keras.Model):
         network: {"x" (B, H, W, C), "logsnr" (B,)[, "label" (B,)]} -> (B, H, W, C), such as
             `keras_diffusion.networks.unet(...)`. A labelled one holds a `LabelEmbedding`; one
             of prompts takes "tokens" (B, L) instead.
+        codec: what x is: None for pixels, or a `LatentCodec` for latents.
         prompts: `Prompts` that such a network is trained with: each label becomes one of its
             prompts, drawn anew in each step.
         schedule: "cosine", "linear", "constant", "inverse_linear" or "sigmoid".
@@ -35,11 +36,12 @@ class DiffusionModel(keras.Model):
         seed: of noise, times and label dropout in training and evaluation.
 
     Attributes:
+        image_shape, x_shape: (H, W, C) of images, and of x.
         skipped_steps: variable, steps left out because their gradient was not finite.
 
     Raises:
-        ValueError: an unknown name, with the choices; a share outside of [0, 1); prompts that do
-            not fit the network.
+        ValueError: an unknown name, with the choices; a share outside of [0, 1); latents or
+            prompts that do not fit the network.
 
     Example:
 
@@ -55,6 +57,7 @@ class DiffusionModel(keras.Model):
         self,
         network,
         *,
+        codec=None,
         prompts=None,
         schedule="cosine",
         prediction_type="v",
@@ -84,9 +87,10 @@ class DiffusionModel(keras.Model):
         self.accumulate = accumulate
         self.seed = seed
 
-        self.image_shape = tuple(network.output_shape[1:])
         self.num_classes = count_classes(network, prompts)
-        self.codec = PixelCodec()
+        self.codec = codec or PixelCodec()
+        self.x_shape = tuple(network.output_shape[1:])
+        self.image_shape = self.codec.image_shape_of(self.x_shape)
         self.ema_network = keras.models.clone_model(network)
         self.ema_network.set_weights(network.get_weights())
         self.ema_network.trainable = False
@@ -102,7 +106,7 @@ class DiffusionModel(keras.Model):
     def train_step(self, data):
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             raise ValueError("mixed_float16 overflows here; use mixed_bfloat16 or float32.")
-        batch = unpack(data, self.image_shape, self.num_classes)
+        batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
         key = step_key(self.seed, self.optimizer.iterations)
         noised = self._noised(batch, key)
         gradients, errors = mean_over_parts(self._gradients, noised, self.accumulate)
@@ -115,7 +119,7 @@ class DiffusionModel(keras.Model):
         return self._update_metrics(errors, finite, {metrics.GRADIENT_NORM: (norm, 1.0)})
 
     def test_step(self, data):
-        batch = unpack(data, self.image_shape, self.num_classes)
+        batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
         noised = self._noised_fixed(batch)
         errors = self._errors(self.ema_network, noised)
         rows, weights = metrics.some_of(noised["index"])
@@ -126,7 +130,8 @@ class DiffusionModel(keras.Model):
 
     def call(self, data, training=False):
         """Returns the EMA network's guess of x0 for a batch that is noised as in `evaluate`."""
-        noised = self._noised_fixed(unpack(data, self.image_shape, self.num_classes))
+        batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
+        noised = self._noised_fixed(batch)
         output = self._predict(self.ema_network, noised, training)
         level = self._level(noised["t"])
         return process.to_pair(output, noised["x_t"], level, self.prediction_type)[0]
@@ -159,11 +164,9 @@ class DiffusionModel(keras.Model):
     def _noised(self, batch, key):
         """Draws times, noise and label dropout for training, see `_mixed`."""
         time_key, noise_key, label_key = tf.unstack(tf.random.split(key, 3))
-        count = tf.shape(batch["image"])[0]
+        count = size_of(batch)
         t = process.spread_times(tf.random.stateless_uniform((), time_key), places(count))
-        eps = own_rows(
-            lambda n: tf.random.stateless_normal((n, *self.image_shape), noise_key), count
-        )
+        eps = own_rows(lambda n: tf.random.stateless_normal((n, *self.x_shape), noise_key), count)
         if "label" in batch:
             chances = own_rows(lambda n: tf.random.stateless_uniform((n,), label_key), count)
             dropped = chances < self.label_dropout
@@ -176,16 +179,17 @@ class DiffusionModel(keras.Model):
 
     def _noised_fixed(self, batch):
         """The same for evaluation: time and noise of an image depend on its index alone."""
-        index = tf.cast(batch.get("index", places(tf.shape(batch["image"])[0])), tf.int32)
+        index = tf.cast(batch.get("index", places(size_of(batch))), tf.int32)
         key = step_key(self.seed, VALIDATION_STREAM)
         t = process.spread_times(tf.random.stateless_uniform((), key), index)
         seed = tf.constant(self.seed, tf.int32)
-        eps = image_noise(seed, index, self.image_shape, VALIDATION_STREAM)
+        eps = image_noise(seed, index, self.x_shape, VALIDATION_STREAM)
         return {**self._mixed(told(batch, self.prompts), t, eps), "index": index}
 
     def _mixed(self, batch, t, eps):
         """Returns {"x_t", "target", "t"} and what is in `TOLD`; a batch's endpoint is its eps."""
-        x0 = self.codec.encode(batch["image"])
+        encoded = "latent" in batch
+        x0 = tf.cast(batch["latent"], tf.float32) if encoded else self.codec.encode(batch["image"])
         if "endpoint" in batch:
             eps = self.codec.encode(batch["endpoint"])
         level = self._level(t)
@@ -264,8 +268,7 @@ class DiffusionModel(keras.Model):
                 diverse, at twice the work.
             guidance_interval: (low, high), the times t in [0, 1] between which guidance is on;
                 steps outside cost half.
-            guidance_rescale: in [0, 1]; above 0 guidance raises contrast less, see
-                `make_denoiser`.
+            guidance_rescale: in [0, 1], the share of contrast gained by it that is taken back.
             endpoints: None for noise, or the pictures to start from, (num_images, H, W, C), uint8
                 or floats in [0, 1], of a model that was trained with such endpoints.
             seed: int.
@@ -298,16 +301,19 @@ class DiffusionModel(keras.Model):
     # Saving -----------------------------------------------------------------------------
 
     def get_config(self):
+        codec = self.codec if isinstance(self.codec, keras.Layer) else None
         names = ("schedule", "prediction_type", "loss_weighting", "ema_decay", "label_dropout")
         names += ("accumulate", "seed", "name")
         return {
             "network": keras.saving.serialize_keras_object(self.network),
+            "codec": keras.saving.serialize_keras_object(codec),
             "prompts": self.prompts and self.prompts.get_config(),
             **{name: getattr(self, name) for name in names},
         }
 
     @classmethod
     def from_config(cls, config):
-        network = keras.saving.deserialize_keras_object(config["network"])
+        made = keras.saving.deserialize_keras_object
+        parts = {name: made(config.get(name)) for name in ("network", "codec")}
         prompts = Prompts(**config["prompts"]) if config.get("prompts") else None
-        return cls(**{**config, "network": network, "prompts": prompts})
+        return cls(**{**config, **parts, "prompts": prompts})

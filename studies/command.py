@@ -11,6 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from keras_diffusion.interruption import Interrupted
 from studies.kept import Kept, key
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,7 +83,7 @@ def main(name, arguments=None):
         write(name, record, work, out)
     except (ValueError, OSError) as error:
         flags.error(" ".join(str(error).split()))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         print("\ninterrupted; the same command goes on with the first stage that is missing",
               file=sys.stderr)  # fmt: skip
         return 130

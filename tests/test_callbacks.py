@@ -325,3 +325,16 @@ def test_progress_with_a_coarse_clock(capsys, clock):
     progress.on_epoch_begin(0)
     progress.on_train_batch_end(0, {"loss": 1.0})
     assert "loss" in capsys.readouterr().out
+
+
+def test_a_plateau_ends_the_training():
+    progress = Progress()
+    plateau = callbacks.Plateau(progress, patience=2, name="val_x")
+    plateau.set_model(keras.Sequential())
+    stopped = []
+    for value in (5.0, 4.0, 4.5, 3.0, 3.0, 3.5):
+        progress.history.append({"val_x": value} if value != 4.5 else {})
+        plateau.model.stop_training = False
+        plateau.on_epoch_end(len(stopped))
+        stopped.append(plateau.model.stop_training)
+    assert stopped == [False] * 5 + [True]

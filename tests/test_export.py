@@ -188,6 +188,7 @@ def test_config_says_what_is_needed_to_sample(exports, name):
     assert versions == {"keras": keras.__version__, "tensorflow": tf.__version__}
     assert config == {
         "format": 2,
+        "codec": {"kind": "pixels"},
         "num_classes": 3 if labelled else 0,
         "class_names": ["a", "b", "c"] if labelled else [],
         "schedule": "linear",

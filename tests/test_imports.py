@@ -27,6 +27,7 @@ FLOORS = {
     "randomness": 2,
     "generation": 2,
     "model": 2,
+    "autoencoder": 2,
     "evaluation": 3,
     "export": 3,
     "plotting": 3,
@@ -43,6 +44,7 @@ FLOORS = {
     "one_image": 5,
     "real": 5,
     "records": 5,
+    "latent_run": 5,
     "training": 5,
 }
 # Side rooms: what each may import, and the lowest floor that may import it.
@@ -57,6 +59,7 @@ SIDE = {
 }
 # Importer: neighbours on its own floor that it may use, one way only.
 SAME_FLOOR = {
+    "autoencoder": {"batches", "codecs", "metrics", "randomness"},
     "generation": {"codecs", "randomness"},
     "model": {"batches", "codecs", "metrics", "randomness", "generation"},
     "one_image": {"build"},
@@ -64,7 +67,8 @@ SAME_FLOOR = {
     "evaluating": {"artist", "real"},
     "fitting": {"one_image", "real"},
     "real": {"build"},
-    "training": {"build", "fitting", "one_image", "real", "records"},
+    "latent_run": {"build", "fitting", "records"},
+    "training": {"build", "fitting", "latent_run", "one_image", "real", "records"},
 }
 
 PURE = {room for room, floor in FLOORS.items() if floor <= 1} | {"networks"}
