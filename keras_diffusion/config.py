@@ -132,13 +132,10 @@ class Config:
         if self.image is None:
             reasons["crop_size"] = "is for crops of one picture; give it with --image."
         if self.network not in rules.READERS:
-            reasons["text"] = (
-                f"{self.network!r} reads no prompts; use {' or '.join(rules.READERS)}."
-            )
+            reasons["text"] = f"is for {' and '.join(rules.READERS)}, which read prompts."
         if not self.text:
-            reasons.update(
-                dict.fromkeys(rules.TEXT_OPTIONS, "is for prompts; give it with --text.")
-            )
+            why = "is for prompts; give it with --text."
+            reasons.update(dict.fromkeys(rules.TEXT_OPTIONS, why))
         if not self.latent:
             why = "is for latents; give it with --latent."
             reasons.update(dict.fromkeys(("codec", *CODEC_OPTIONS), why))

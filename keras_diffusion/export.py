@@ -78,22 +78,14 @@ def export_saved_model(
         archive.add_endpoint(f"trajectory_{name}", _generator(model, name, num_frames=20), specs)
     archive.add_endpoint("denoise", *_denoise_endpoint(model))
     config = {
-        "format": FORMAT,
-        "image_shape": model.image_shape,
-        "codec": model.codec.describe(),
-        "num_classes": model.num_classes,
+        **_described(model),
         "class_names": list(class_names),
-        "schedule": model.schedule,
-        "prediction_type": model.prediction_type,
-        "samplers": sorted(SAMPLERS),
         "sampler": sampler,
         "num_steps": num_steps,
         "guidance_scale": guidance_scale,
         "guidance_interval": [float(end) for end in guidance_interval],
         "guidance_rescale": float(guidance_rescale),
-        "prompts": _described(model.prompts),
         "training": training or {},
-        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
     }
     with whole_folder(path) as part:
         try:
@@ -118,12 +110,23 @@ def _check_defaults(model, sampler, num_steps, guidance_scale, class_names):
         )
 
 
-def _described(prompts):
-    """What whoever samples a model needs to know of its prompts, and what makes them again."""
-    if not prompts:
-        return None
-    what = {"words": prompts.words, "length": prompts.length, "plain": prompts.plain}
-    return {**what, **prompts.get_config()}
+def _described(model):
+    """Returns what others need to know of a model, as JSON allows."""
+    prompts = model.prompts
+    if prompts:
+        words = {"words": prompts.words, "length": prompts.length, "plain": prompts.plain}
+        prompts = {**words, **prompts.get_config()}
+    return {
+        "format": FORMAT,
+        "image_shape": model.image_shape,
+        "codec": model.codec.describe(),
+        "num_classes": model.num_classes,
+        "prompts": prompts,
+        "schedule": model.schedule,
+        "prediction_type": model.prediction_type,
+        "samplers": sorted(SAMPLERS),
+        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
+    }
 
 
 def _generator(model, sampler, num_frames=None):

@@ -22,24 +22,19 @@ def draw_images(
     seed,
     indices,
     num_steps,
-    labels=None,
-    null_label=None,
-    tokens=None,
-    negative_tokens=None,
-    guidance_scale=None,
-    guidance_interval=None,
-    guidance_rescale=None,
+    condition=None,
+    null=None,
     endpoints=None,
     images=None,
     strength=None,
     num_frames=None,
+    **guidance,
 ):
     """Draws pictures with a whole sampler, as graph operations.
 
     Args:
         sampler: a name in `samplers.SAMPLERS`.
-        network: see `make_denoiser`, as are guidance_scale, guidance_interval and
-            guidance_rescale.
+        network: see `make_denoiser`, as are condition and null.
         schedule: t -> alpha_bar.
         prediction_type: "eps", "x0" or "v".
         codec: decodes x to images.
@@ -47,36 +42,26 @@ def draw_images(
         seed: scalar int32 tensor.
         indices: (N,) int32 tensor; image i of the result depends on (seed, indices[i]) only.
         num_steps: scalar int32 tensor, at least 1; not traced again for another number.
-        labels: None, or (N,) int32 tensor.
-        null_label: the label of no class, of labelled models.
-        tokens, negative_tokens: None, or (N, L) int32 tensors: prompts, and what guidance leads
-            away from.
         endpoints: None for noise, or what sits at t = 1 instead, images (N, H, W, C) as the
             codec encodes them; the samplers in `samplers.HOLDING` hold it.
         images: None, or images (N, H, W, C) to start from, mixed with noise or endpoint to the
             level of t = strength.
         strength: scalar float32 tensor in (0, 1], with images.
         num_frames: None, or the number of pictures of the way to return besides the start.
+        guidance: guidance_scale, guidance_interval and guidance_rescale of `make_denoiser`.
 
     Returns:
         uint8 images (N, H, W, C), or with `num_frames` (num_frames + 1, N, H, W, C).
     """
     run = lookup(samplers.SAMPLERS, sampler, "sampler")
-    condition = null = None
-    if labels is not None:
-        condition, null = {"label": labels}, {"label": tf.fill(tf.shape(labels), null_label)}
-    if tokens is not None:
-        condition, null = {"tokens": tokens}, {"tokens": negative_tokens}
     denoiser = make_denoiser(
         network,
         schedule,
         prediction_type,
         condition=condition,
         null=null,
-        guidance_scale=guidance_scale,
-        guidance_interval=guidance_interval,
-        guidance_rescale=guidance_rescale,
         clip=codec.clip,
+        **guidance,
     )
     options = {"num_frames": num_frames}
     if sampler in samplers.STOCHASTIC:
@@ -185,12 +170,21 @@ class SamplingGraphs:
             prediction_type=model.prediction_type,
             codec=model.codec,
             shape=model.x_shape,
-            null_label=model.num_classes,
             num_frames=num_frames,
-            **arguments,
+            **_conditioned(model.num_classes, **arguments),
         )
 
     def _once(self, key, make):
         if key not in self._graphs:
             self._graphs[key] = make()
         return self._graphs[key]
+
+
+def _conditioned(null_label, labels=None, tokens=None, negative_tokens=None, **others):
+    """Returns the arguments of a graph with what pictures are of as condition and null."""
+    if labels is not None:
+        others.update(condition={"label": labels})
+        others.update(null={"label": tf.fill(tf.shape(labels), null_label)})
+    if tokens is not None:
+        others.update(condition={"tokens": tokens}, null={"tokens": negative_tokens})
+    return others

@@ -78,17 +78,15 @@ class DiffusionModel(keras.Model):
         if accumulate < 1:
             raise ValueError(f"accumulate: {accumulate} is not 1 or more.")
         self.network = network
-        self.prompts = prompts
         self.schedule = schedule
         self.prediction_type = prediction_type
         self.loss_weighting = loss_weighting
         self.ema_decay = ema_decay
         self.label_dropout = label_dropout
-        self.accumulate = accumulate
-        self.seed = seed
+        self.accumulate, self.seed = accumulate, seed
 
         self.num_classes = count_classes(network, prompts)
-        self.codec = codec or PixelCodec()
+        self.codec, self.prompts = codec or PixelCodec(), prompts
         self.x_shape = tuple(network.output_shape[1:])
         self.image_shape = self.codec.image_shape_of(self.x_shape)
         self.ema_network = keras.models.clone_model(network)

@@ -15,11 +15,13 @@ FLOORS = {
     "files": -1,
     "interruption": -1,
     "revision": -1,
+    "prompts": 0,
     "schedules": 0,
     "process": 0,
     "grids": 1,
     "denoiser": 1,
     "samplers": 1,
+    "arguments": 2,
     "batches": 2,
     "codecs": 2,
     "images": 2,
@@ -60,8 +62,8 @@ SIDE = {
 # Importer: neighbours on its own floor that it may use, one way only.
 SAME_FLOOR = {
     "autoencoder": {"batches", "codecs", "metrics", "randomness"},
-    "generation": {"codecs", "randomness"},
-    "model": {"batches", "codecs", "metrics", "randomness", "generation"},
+    "generation": {"arguments", "codecs", "randomness"},
+    "model": {"arguments", "batches", "codecs", "metrics", "randomness", "generation"},
     "one_image": {"build"},
     "scoring": {"callbacks"},
     "evaluating": {"artist", "real"},
@@ -76,6 +78,7 @@ COMPILER = "networks/compiled.py"  # a network's only way to TensorFlow
 ONLY_IN = {"matplotlib": "plotting.py", "tensorflow_datasets": "data/sources.py"}
 SLOW_IMPORTS = {"tensorflow", "keras", "matplotlib"}
 MAX_FILE_LINES = 320
+LONGER = {"sample.py": 420}  # one file, so that it can be taken along with an export
 MAX_FUNCTION_LINES = 45  # without the docstring
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -228,7 +231,7 @@ def test_sample_needs_no_package():
 @every_file
 def test_files_and_functions_stay_short(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MAX_FILE_LINES, f"{name_of(path)} has {lines} lines"
+    assert lines <= LONGER.get(name_of(path), MAX_FILE_LINES), f"{name_of(path)} has {lines} lines"
     for node in ast.walk(parse(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = node.end_lineno - node.lineno + 1

@@ -9,7 +9,7 @@ from keras_diffusion.networks.text import TextEncoder
 TOLD = ("label", "tokens")  # inputs that say what a picture is of; a network has one or none
 
 
-def conditioned_inputs(image_shape, num_classes, width, text=None):
+def conditioned_inputs(image_shape, num_classes, embedding_width, text=None):
     """Returns a network's inputs, their embedding, and the words of prompts.
 
     The embedding is that of noise level and label: sines and cosines of logSNR, and what two dense
@@ -19,21 +19,23 @@ def conditioned_inputs(image_shape, num_classes, width, text=None):
     Args:
         image_shape: (height, width, channels).
         num_classes: 0 for no labels.
-        width: of the embedding.
+        embedding_width: features of the embedding.
         text: None, or the `TextEncoder` of prompts, which then stand in the place of labels.
 
     Returns:
-        Dict of inputs; embedding (B, width), float32; None or the words, (B, L, features).
+        Dict of inputs; embedding (B, embedding_width), float32; [words (B, L, features)], or []
+        without prompts.
 
     Raises:
         ValueError: labels and prompts.
     """
     if num_classes and text is not None:
         raise ValueError("text: prompts stand in the place of labels; leave num_classes at 0.")
+    width = embedding_width
     inputs = {"x": keras.Input(image_shape, name="x"), "logsnr": keras.Input((), name="logsnr")}
     h = LogSNREmbedding(name="logsnr_waves")(inputs["logsnr"])
     h = layers.Dense(width, activation="silu", dtype="float32", name="logsnr_dense")(h)
-    told, words = None, None
+    told, words = None, []
     if num_classes:
         inputs["label"] = keras.Input((), dtype="int32", name="label")
         told = LabelEmbedding(num_classes, width, dtype="float32", name="label_embedding")(
@@ -41,8 +43,8 @@ def conditioned_inputs(image_shape, num_classes, width, text=None):
         )
     if text is not None:
         inputs["tokens"] = keras.Input((text.length,), dtype="int32", name="tokens")
-        words = text(inputs["tokens"])
-        mean = layers.GlobalAveragePooling1D(dtype="float32", name="text_mean")(words)
+        words = [text(inputs["tokens"])]
+        mean = layers.GlobalAveragePooling1D(dtype="float32", name="text_mean")(*words)
         told = layers.Dense(width, dtype="float32", name="text_dense")(mean)
     if told is not None:
         h = layers.Add(dtype="float32", name="embedding_sum")([h, told])

@@ -78,42 +78,29 @@ def unet(
     )
 
 
-def framed(
-    block,
-    image_shape,
-    *,
-    num_classes,
-    widths,
-    block_depth,
-    attention,
-    embedding_width,
-    remat,
-    text,
-    name,
-):
+def framed(block, image_shape, *, widths, block_depth, attention, remat, name, **condition):
     """Builds a U-Net of blocks of any kind.
 
     Args:
         block: function (x, embedding, *, name, width) -> (B, H, W, width), where
             `embedding` (B, embedding_width) is that of noise level and label.
+        condition: num_classes, embedding_width and text, see `conditioned_inputs`.
 
     The other arguments, what is returned and what is raised: see `unet`.
     """
-    height, width, channels = image_shape
-    check_size((height, width), 2 ** (len(widths) - 1))
+    check_size(image_shape[:2], 2 ** (len(widths) - 1))
     attention = _per_level(attention, len(widths))
-    inputs, embedding, words = conditioned_inputs(image_shape, num_classes, embedding_width, text)
-    attend, read = _attention_block, _reading_block
+    inputs, embedding, words = conditioned_inputs(image_shape, **condition)
+    attend = _attention_block
     if remat:
-        block, attend, read = _recomputed(block), _recomputed(attend), _recomputed(read)
+        block, attend = _recomputed(block), _recomputed(attend)
 
     def blocks(h, level, prefix, depth=block_depth):
         for index in range(depth):
             name = f"{prefix}_{index}"
             h = block(h, embedding, name=name, width=widths[level])
             if attention[level]:
-                h = attend(h, name=f"{name}_attention")
-                h = h if words is None else read(h, words, name=f"{name}_reading")
+                h = attend(h, *words, name=f"{name}_attention")
         return h
 
     last = len(widths) - 1
@@ -131,6 +118,7 @@ def framed(
         h = layers.Concatenate(name=f"skip{level}")([h, skips[level]])
         h = blocks(h, level, f"up{level}")
     h = GroupRMSNorm(activation="silu", name="out_norm")(h)
+    channels = image_shape[-1]
     h = layers.Conv2D(channels, 3, padding="same", kernel_initializer="zeros", name="out")(h)
     output = layers.Activation("linear", dtype="float32", name="out_float32")(h)
     return keras.Model(inputs, output, name=name)
@@ -185,11 +173,11 @@ def _residual_block(x, embedding, *, name, width, dropout):
     return layers.Add(name=f"{name}_add")([x, h])
 
 
-def _attention_block(x, *, name):
+def _attention_block(x, words=None, *, name):
+    """Pixels look at each other and, where there is a prompt, at its words."""
     h = GroupRMSNorm(name=f"{name}_norm")(x)
-    return layers.Add(name=f"{name}_add")([x, SpatialAttention(name=name)(h)])
-
-
-def _reading_block(x, words, *, name):
-    h = GroupRMSNorm(name=f"{name}_norm")(x)
-    return layers.Add(name=f"{name}_add")([x, CrossAttention(name=name)(h, words)])
+    x = layers.Add(name=f"{name}_add")([x, SpatialAttention(name=name)(h)])
+    if words is None:
+        return x
+    h = CrossAttention(name=f"{name}_words")(GroupRMSNorm(name=f"{name}_words_norm")(x), words)
+    return layers.Add(name=f"{name}_words_add")([x, h])
