@@ -60,6 +60,8 @@ def checked(
         raise ValueError("num_images and num_steps must be at least 1.")
     rows = {"indices": np.arange(num_images, dtype="int32")}
     common = {"seed": np.int32(seed), "num_steps": np.int32(num_steps)}
+    if prompts is not None and labels is not None:
+        raise ValueError("prompts: stand in the place of labels; give one of the two.")
     labels = checked_labels(labels, rows["indices"], model.num_classes)
     guidance = (
         np.float32(guidance_scale),

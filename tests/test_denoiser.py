@@ -172,9 +172,75 @@ def test_guidance_scale_one_stays_plain_inside_of_the_interval():
     assert network.batches == [4]
 
 
-def test_an_interval_needs_guidance():
-    with pytest.raises(ValueError, match="guidance_interval: needs a guidance_scale"):
-        make_denoiser(FakeNetwork(), cosine, "v", condition=CONDITION, guidance_interval=(0.1, 0.8))
+@pytest.mark.parametrize("option", [{"guidance_interval": (0.1, 0.8)}, {"guidance_rescale": 0.5}])
+def test_an_interval_and_a_rescale_need_guidance(option):
+    with pytest.raises(ValueError, match=f"{next(iter(option))}: needs a guidance_scale"):
+        make_denoiser(FakeNetwork(), cosine, "v", condition=CONDITION, **option)
+
+
+@pytest.mark.parametrize("given", [{}, {"condition": CONDITION}, {"null": NULLS}])
+def test_guidance_needs_a_condition_and_its_null(given):
+    with pytest.raises(ValueError, match="guidance_scale: needs a condition and its null"):
+        make_denoiser(FakeNetwork(), cosine, "v", guidance_scale=2.0, **given)
+
+
+# Rescaled guidance
+
+
+def rescaled(share, interval=None):
+    return make_denoiser(
+        FakeNetwork(),
+        cosine,
+        "v",
+        condition=CONDITION,
+        null=NULLS,
+        guidance_scale=5.0,
+        guidance_interval=interval,
+        guidance_rescale=share,
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.7, 1.0, tf.constant(0.4)])
+def test_rescaling_gives_back_the_contrast_of_each_image(share):
+    network = FakeNetwork()
+    null, conditional = (np.asarray(network.raw(each)) for each in (np.full(4, NULL), LABELS))
+    guided = null + 5 * (conditional - null)
+    wanted, now = (each.std(axis=(1, 2, 3), keepdims=True) for each in (conditional, guided))
+    output = share * guided * wanted / now + (1 - share) * guided  # equations 15 and 16
+    check_pairs(rescaled(share)(X, TIMES), to_pair(output, X, level(), "v"))
+
+
+def test_rescaling_is_for_guided_images_alone():
+    got, plain = rescaled(0.7, (0.4, 0.7))(X, TIMES), labelled(FakeNetwork(), 1.0)(X, TIMES)
+    full = rescaled(0.7)(X, TIMES)
+    inside = np.array([False, True, True, False])[:, None, None, None]
+    for part, guided, conditional in zip(got, full, plain, strict=True):
+        np.testing.assert_allclose(part, np.where(inside, guided, conditional), atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_rescaling_an_answer_of_zero_is_finite(share):
+    denoiser = make_denoiser(
+        lambda inputs, training: 0 * inputs["x"], cosine, "v", condition=CONDITION, null=NULLS,
+        guidance_scale=2.0, guidance_rescale=share,
+    )  # fmt: skip
+    for part in denoiser(X, TIMES):
+        assert np.isfinite(part).all()
+
+
+def test_a_condition_is_whatever_the_network_takes():
+    seen = []
+
+    def network(inputs, training):
+        seen.append(np.asarray(inputs["tokens"]))
+        return inputs["x"]
+
+    prompts = {"tokens": np.array([[1, 2], [1, 3], [1, 0], [1, 2]])}
+    negative = {"tokens": np.array([[1, 4]] * 4)}
+    make_denoiser(network, cosine, "v", condition=prompts, null=negative, guidance_scale=2.0)(
+        X, 0.5
+    )
+    np.testing.assert_array_equal(*seen, np.concatenate([prompts["tokens"], negative["tokens"]]))
 
 
 NUM_STEPS = 10

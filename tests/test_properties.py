@@ -23,7 +23,15 @@ import train
 from keras_diffusion import config as configuration
 from keras_diffusion.config import Config
 from keras_diffusion.data import splits
-from keras_diffusion.rules import CHOICES, CODEC_OPTIONS, LARGEST_SIDE, NETWORK_OPTIONS, RULES
+from keras_diffusion.rules import (
+    CHOICES,
+    CODEC_OPTIONS,
+    LARGEST_SIDE,
+    NETWORK_OPTIONS,
+    READERS,
+    RULES,
+    TEXT_OPTIONS,
+)
 from keras_diffusion.schedules import FLOOR, SCHEDULES, logsnr, rates, time_of_logsnr
 
 settings.register_profile(
@@ -64,6 +72,9 @@ allowed = {
     "embedding_width": counts,
     "kernel_size": st.integers(0, 49).map(lambda half: 2 * half + 1),
     "expansion": st.integers(1, 100),
+    "text": st.booleans(),
+    "text_width": counts,
+    "text_depth": st.integers(0, 100),
     "latent": st.booleans(),
     "codec": st.none() | words,
     "codec_widths": st.lists(counts, min_size=1, max_size=5).map(tuple),
@@ -92,6 +103,7 @@ allowed = {
     "guidance_interval": st.lists(st.floats(0, 1), min_size=2, max_size=2).map(
         lambda ends: tuple(sorted(ends))
     ),
+    "guidance_rescale": st.floats(0, 1),
 }
 
 
@@ -105,6 +117,10 @@ def fitting(options):
         refused |= set(CODEC_OPTIONS)
     if options.get("latent"):
         refused.add("image")
+    if options.get("network", "unet") not in READERS:
+        refused |= {"text", *TEXT_OPTIONS}
+    elif not options.get("text"):
+        refused |= set(TEXT_OPTIONS)
     return {name: value for name, value in options.items() if name not in refused}
 
 
