@@ -13,6 +13,7 @@ from keras_diffusion.networks import NETWORKS, TextEncoder, decoder, encoder
 from keras_diffusion.networks.layers import Recomputed
 from keras_diffusion.networks.normalisation import AdaptiveNorm
 from keras_diffusion.networks.unet import check_size as check_unet_size
+from keras_diffusion.pretrained import word_vectors
 from keras_diffusion.prompts import Prompts
 from keras_diffusion.registry import lookup
 
@@ -69,9 +70,25 @@ def prompts(config, source):
     if not source.num_classes:
         raise ValueError(f"--text: prompts are made of class names, and {source.name} has none.")
     try:
-        return Prompts(source.class_names)
+        found = Prompts(source.class_names)
     except ValueError as error:
         raise ValueError(f"--text: {error}") from error
+    _text_encoder(config, found)  # what may fail is to fail before anything is written
+    return found
+
+
+def _text_encoder(config, prompts):
+    """The `TextEncoder` of prompts, which may know their words already."""
+    size = {"width": config.text_width, "depth": config.text_depth}
+    text = TextEncoder(prompts.num_tokens, prompts.length, **size, name="text")
+    if config.word_vectors is not None:
+        try:
+            vectors = word_vectors(config.word_vectors, prompts.words, config.text_width)
+        except ValueError as error:
+            raise ValueError(f"--word-vectors: {error}") from error
+        text.build((None, prompts.length))
+        text.begin_with(vectors)
+    return text
 
 
 def autoencoder(config, image_shape):
@@ -102,9 +119,7 @@ def model(config, image_shape, num_classes, codec=None, prompts=None):
     network_builder = lookup(NETWORKS, config.network, "network")
     options = {"num_classes": num_classes, **config.network_options}
     if prompts:
-        size = {"width": config.text_width, "depth": config.text_depth}
-        text = TextEncoder(prompts.num_tokens, prompts.length, **size, name="text")
-        options.update(num_classes=0, text=text)
+        options.update(num_classes=0, text=_text_encoder(config, prompts))
     try:
         network = network_builder(codec.x_shape if codec else image_shape, **options)
     except ValueError as error:

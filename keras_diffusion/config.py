@@ -50,6 +50,7 @@ class Config:
     expansion: int = 2  # of the width, inside of a ConvNeXt block
     text_width: int = 128  # features of a word
     text_depth: int = 2  # transformer blocks that read a prompt
+    word_vectors: str | None = None  # a text model of KerasHub, with whose words training begins
 
     # latents: stage one of a run trains their autoencoder, unless there is one already
     latent: bool = False

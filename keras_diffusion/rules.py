@@ -33,7 +33,7 @@ NETWORK_OPTIONS = {
 }
 OF_NETWORKS = {name for options in NETWORK_OPTIONS.values() for name in options}
 READERS = ("convnext_unet", "unet")  # networks that read prompts
-TEXT_OPTIONS = ("text_width", "text_depth")  # of what reads them
+TEXT_OPTIONS = ("text_width", "text_depth", "word_vectors")  # of what reads them
 # Those of the autoencoder of a run on latents, and of its training.
 CODEC_OPTIONS = (
     "codec_widths",

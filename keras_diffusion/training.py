@@ -60,7 +60,8 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
     data = build.load_data(config)
     print(data.summary, flush=True)
     real.check_scores(config, data.source)
-    build.prompts(config, data.source)  # what it refuses it is to refuse now
+    if not resume:
+        build.prompts(config, data.source)  # what it refuses it is to refuse now
     size = "image_size" if data.picture is None else "crop_size"
     config = dataclasses.replace(
         config,

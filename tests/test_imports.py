@@ -54,6 +54,7 @@ SIDE = {
     "networks": ({"registry"}, 2),
     "distribution": ({"registry"}, 2),
     "precision": (set(), 2),
+    "pretrained": (set(), 5),
     "data": ({"registry"}, 5),
     "rules": (set(), 5),
     "config": ({"registry", "rules"}, 5),

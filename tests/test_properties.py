@@ -75,6 +75,7 @@ allowed = {
     "text": st.booleans(),
     "text_width": counts,
     "text_depth": st.integers(0, 100),
+    "word_vectors": st.none() | words,
     "latent": st.booleans(),
     "codec": st.none() | words,
     "codec_widths": st.lists(counts, min_size=1, max_size=5).map(tuple),

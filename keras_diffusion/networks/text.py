@@ -54,6 +54,12 @@ class TextEncoder(layers.Layer):
             h = block(h, are_words)
         return self.norm(h) * ops.cast(are_words, "float32")[..., None]
 
+    def begin_with(self, vectors):
+        """Sets the embeddings of the last words, (N, width); training goes on from there."""
+        [table] = self.words.get_weights()
+        table[-len(vectors) :] = vectors
+        self.words.set_weights([table])
+
     def compute_output_shape(self, tokens_shape):
         return (*tokens_shape, self.width)
 
