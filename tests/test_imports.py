@@ -76,7 +76,11 @@ SAME_FLOOR = {
 
 PURE = {room for room, floor in FLOORS.items() if floor <= 1} | {"networks"}
 COMPILER = "networks/compiled.py"  # a network's only way to TensorFlow
-ONLY_IN = {"matplotlib": "plotting.py", "tensorflow_datasets": "data/sources.py"}
+ONLY_IN = {
+    "keras_hub": "pretrained.py",
+    "matplotlib": "plotting.py",
+    "tensorflow_datasets": "data/sources.py",
+}
 SLOW_IMPORTS = {"tensorflow", "keras", "matplotlib"}
 MAX_FILE_LINES = 320
 LONGER = {"sample.py": 420}  # one file, so that it can be taken along with an export
