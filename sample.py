@@ -48,7 +48,8 @@ def are_prompts(value):
     """Whether a value says how prompts are read, or is None."""
     if not isinstance(value, dict):
         return value is None
-    named = are_names(value.get("words")) and are_names(value.get("plain"))
+    words, plain = value.get("words"), value.get("plain")
+    named = are_names(words) and are_names(plain) and len(plain) > 0
     return named and is_count(value.get("length"), 1)
 
 
@@ -154,9 +155,13 @@ def read_config(model):
             fail(f"--model: {path} has no {name}; it must be {words}.")
         if not valid(config[name]):
             fail(f"--model: {path}: {name} is {config[name]!r}; it must be {words}.")
-    if len(config["class_names"]) not in (0, config["num_classes"]):
-        names, classes = len(config["class_names"]), config["num_classes"]
-        fail(f"--model: {path}: {names} class_names for {classes} classes; they must be as many.")
+    of_classes = {"class_names": config["class_names"]}
+    if config["prompts"]:
+        of_classes["plain prompts"] = config["prompts"]["plain"]
+    for what, names in of_classes.items():
+        if len(names) not in (0, config["num_classes"]):
+            fail(f"--model: {path}: {len(names)} {what} for {config['num_classes']} classes; they "
+                 "must be as many.")  # fmt: skip
     return config
 
 

@@ -57,7 +57,7 @@ class Trained:
             seed, num_steps: ints.
             labels: int (N,); for labelled models only. They stand for the plain prompts, where
                 the model has prompts.
-            guidance: dict of what is in `self.guidance`.
+            guidance: dict of what is in `self.guidance`, where it is not the default.
 
         Returns:
             uint8 (N, H, W, C).
@@ -67,7 +67,8 @@ class Trained:
             none = np.full_like(labels, self.num_classes)
             values["tokens"] = self.prompts.table[labels, 0]
             values["negative_tokens"] = self.prompts.table[none, 0]
-        values.update(labels=labels, **dict(guidance))
+        usual = {name: self.defaults[name] for name in self.guidance}
+        values.update(labels=labels, **{**usual, **dict(guidance)})
         missing = set(GUIDANCE) - set(self.guidance)
         specs = {n: spec for n, spec in signature(self).items() if n not in missing}
         tensors = {name: tf.constant(values[name], spec.dtype) for name, spec in specs.items()}

@@ -208,6 +208,8 @@ SAMPLE = [
      config(guidance_rescale=2)),
     ("prompts: no words", "", "prompts is .*; it must be null, or words, length and plain",
      config(prompts={"length": 4, "plain": []})),
+    ("prompts: one for three", "", "1 plain prompts for 3 classes; they must be as many",
+     config(prompts={**PROMPTS, "plain": ["a"]})),
     ("prompts: other words", "", "--model: 'an ant' has unknown word 'ant'",
      config(prompts={**PROMPTS, "words": ["a", "an"]})),
     # the SavedModel

@@ -83,7 +83,7 @@ ONLY_IN = {
 }
 SLOW_IMPORTS = {"tensorflow", "keras", "matplotlib"}
 MAX_FILE_LINES = 320
-LONGER = {"sample.py": 420}  # one file, so that it can be taken along with an export
+LONGER = {"sample.py": 430}  # one file, so that it can be taken along with an export
 MAX_FUNCTION_LINES = 45  # without the docstring
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
