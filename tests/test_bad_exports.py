@@ -65,7 +65,8 @@ INSIDE = "saved_models/ant/assets.extra/config.json"
 
 def config(**changes):
     """Other values in the config.json of the model; None takes the key out."""
-    values = {name: value for name, value in {**CONFIG, **changes}.items() if value is not None}
+    gone = {name for name, value in changes.items() if value is None}
+    values = {name: value for name, value in {**CONFIG, **changes}.items() if name not in gone}
     return file(INSIDE, json.dumps(values))
 
 

@@ -1,6 +1,5 @@
 """A model of prompts: trained, drawn from, saved, exported, scored, and the commands around it."""
 
-import csv
 import json
 import pathlib
 import re
@@ -63,7 +62,7 @@ def test_every_label_becomes_one_of_its_prompts():
     none = np.flatnonzero((rows[:, 1:] == 0).all(axis=1))
     assert counts[none] / 4000 == pytest.approx(0.2, abs=0.03), "the null prompt"
     others = np.delete(counts, none)
-    assert (others / others.sum() == pytest.approx(1 / len(PROMPTS.templates), abs=0.03)).all()
+    assert np.ptp(others / others.sum()) < 0.06, "templates in equal shares"
 
 
 def test_prompts_are_a_function_of_seed_and_step_and_evaluation_takes_the_plain_ones():
@@ -147,12 +146,16 @@ def test_models_without_prompts_refuse_them():
 # Saved, exported
 
 
-def test_a_saved_model_keeps_its_prompts(model, tmp_path):
+def test_a_saved_model_goes_on_with_the_same_prompts(model, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.prompts == PROMPTS
-    options = {**OPTIONS, "prompts": "bright"}
-    np.testing.assert_array_equal(loaded.generate(2, **options), model.generate(2, **options))
+    batch = {"image": tf.constant(IMAGES), "label": tf.constant(LABELS, tf.int32)}
+    key = tf.constant([0, int(model.optimizer.iterations)])
+    ours, theirs = (each._noised(batch, key) for each in (model, loaded))
+    np.testing.assert_array_equal(theirs["tokens"], ours["tokens"])
+    errors = [each._errors(each.ema_network, ours)["loss"] for each in (model, loaded)]
+    np.testing.assert_array_equal(*errors)
 
 
 @pytest.fixture(scope="module")
@@ -250,21 +253,6 @@ def test_a_run_of_prompts_leaves_all_that_others_leave(run):
     assert record["text"] is True and record["text_width"] == 16
     config = json.loads((run / "saved_models/tiny/assets.extra/config.json").read_text())
     assert config["prompts"]["plain"][7:9] == ["a photo of a 7", "a photo of an 8"]
-
-
-def test_a_resumed_run_ends_as_the_undisturbed_one(run, monkeypatch):
-    copy = run.parent / "resumed"
-    shutil.copytree(run, copy)
-    (copy / "runs/tiny/checkpoints/step-00000004.keras").unlink()
-    monkeypatch.chdir(copy)
-    monkeypatch.setattr(export, "SAMPLERS", {"dpmpp_2m": export.SAMPLERS["dpmpp_2m"]})
-    assert train.main(["--resume", "runs/tiny"]) == 0
-    rows = []
-    for folder in (run, copy):
-        with open(folder / "runs/tiny/history.csv", newline="") as file:
-            rows.append(list(csv.DictReader(file))[1])
-    for name in ("loss", "val_loss"):
-        assert float(rows[0][name]) == pytest.approx(float(rows[1][name]), rel=1e-4), name
 
 
 def test_unknown_words_are_named_by_the_command(run, monkeypatch, capsys):
