@@ -156,8 +156,11 @@ def _train(config, data, folder, votes):
         used = [Plateau(progress, PATIENCE, "val_reconstruction")]
         if votes.is_chief:
             images = next(iter(data.validation))["image"][:SHOWN]
-            draw = lambda *_: draw_reconstructions(autoencoder, images, folder)  # noqa: E731
-            used.append(keras.callbacks.LambdaCallback(on_epoch_end=draw))
+            used.append(
+                keras.callbacks.LambdaCallback(
+                    on_epoch_end=lambda *_: draw_reconstructions(autoencoder, images, folder)
+                )
+            )
         with fitting.naming_what_is_left(folder):
             fitting.fit(autoencoder, data, stage, folder, progress, votes, used)
     if votes.is_chief:

@@ -120,6 +120,7 @@ def _begin(config, data, run_dir, votes, autoencoder, dry_run):
         codec = None
         if config.latent:
             codec = latent_run.codec(config, data, run_dir, votes, autoencoder, dry_run)
+            keras.utils.set_random_seed(config.seed)  # whatever stage one has drawn, or not
         with votes.strategy.scope():
             new = build.model(config, data.image_shape, data.source.num_classes, codec)
         return new, checkpoints.Progress()

@@ -16,7 +16,7 @@ from PIL import Image
 
 import sample
 import train
-from keras_diffusion import Autoencoder, checkpoints, latent_run
+from keras_diffusion import Autoencoder, checkpoints, latent_run, training
 from keras_diffusion.config import preset, resolve
 
 TINY = (
@@ -81,6 +81,16 @@ def test_the_model_holds_the_codec_that_was_trained(folder):
     exported = json.loads((folder / "saved_models/tiny/assets.extra/config.json").read_text())
     assert exported["codec"] == json.loads(json.dumps(model.codec.describe()))
     assert exported["image_shape"] == [8, 8, 1] and exported["codec"]["x_shape"] == [4, 4, 2]
+
+
+def test_interrupted_or_not_it_ends_the_same(folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, "_finish", lambda *_: None)  # pictures and export
+    assert train.main([*shlex.split(TINY), "--run-dir", "runs/whole"]) == 0
+    _, whole, _ = checkpoints.load(tmp_path / "runs/whole/checkpoints")
+    _, model, _ = checkpoints.load(folder / "runs/tiny/checkpoints")
+    for one, other in zip(whole.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
 def test_it_is_sampled_as_any_other(folder, monkeypatch, capsys):
