@@ -99,13 +99,14 @@ def listed(run_dir):
     return checkpoints.listed(Path(run_dir) / FOLDER / "checkpoints")
 
 
-def second_stage(config, run_dir):
-    """Returns the Config with the minutes that stage one has left over."""
+def second_stage(config, run_dir, votes):
+    """Returns the Config with the minutes that stage one has left over, a tenth at least."""
     quality = Path(run_dir) / FOLDER / QUALITY
-    if not config.minutes or not quality.exists():
+    spent = json.loads(quality.read_text())["minutes"] if quality.exists() else 0.0
+    if not config.minutes:
         return config
-    spent = json.loads(quality.read_text())["minutes"]
-    return dataclasses.replace(config, minutes=max(config.minutes - spent, 0.1 * config.minutes))
+    left = config.minutes - votes.of_chief([spent])[0]
+    return dataclasses.replace(config, minutes=max(left, 0.1 * config.minutes))
 
 
 def encoded(codec, data, config, progress):

@@ -147,7 +147,7 @@ def _train(model, config, data, run_dir, progress, votes):
     if votes.is_chief:
         write_history(progress.history, run_dir / "history.csv")
     if config.latent:
-        config = latent_run.second_stage(config, run_dir)
+        config = latent_run.second_stage(config, run_dir, votes)
     if fitting.is_finished(config, progress):
         print("this run is finished; only its pictures and its export are made again")
         return

@@ -16,7 +16,7 @@ from PIL import Image
 
 import sample
 import train
-from keras_diffusion import Autoencoder, checkpoints, latent_run, training
+from keras_diffusion import Autoencoder, checkpoints, distribution, latent_run, training
 from keras_diffusion.config import preset, resolve
 
 TINY = (
@@ -126,11 +126,12 @@ def test_its_autoencoder_can_be_used_again(folder, monkeypatch, capsys):
 
 def test_minutes_are_shared_by_the_stages(tmp_path):
     config = resolve("digits", {"latent": True, "minutes": 10.0})
-    assert latent_run.second_stage(config, tmp_path).minutes == 10
+    votes = distribution.Votes(distribution.make_strategy("single"))
+    assert latent_run.second_stage(config, tmp_path, votes).minutes == 10
     (tmp_path / "codec").mkdir()
     for spent, left in ((2.5, 7.5), (11.0, 1.0)):
         (tmp_path / "codec/quality.json").write_text(json.dumps({"minutes": spent}))
-        assert latent_run.second_stage(config, tmp_path).minutes == pytest.approx(left)
+        assert latent_run.second_stage(config, tmp_path, votes).minutes == pytest.approx(left)
 
 
 def test_encoding_counts_as_training(monkeypatch, capsys):
