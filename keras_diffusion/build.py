@@ -73,19 +73,26 @@ def prompts(config, source):
         found = Prompts(source.class_names)
     except ValueError as error:
         raise ValueError(f"--text: {error}") from error
-    _text_encoder(config, found)  # what may fail is to fail before anything is written
+    _vectors(config, found)  # what may fail is to fail before anything is written
     return found
+
+
+def _vectors(config, prompts):
+    """What the words of prompts begin as, or None."""
+    if config.word_vectors is None:
+        return None
+    try:
+        return word_vectors(config.word_vectors, prompts.words, config.text_width)
+    except ValueError as error:
+        raise ValueError(f"--word-vectors: {error}") from error
 
 
 def _text_encoder(config, prompts):
     """The `TextEncoder` of prompts, which may know their words already."""
     size = {"width": config.text_width, "depth": config.text_depth}
     text = TextEncoder(prompts.num_tokens, prompts.length, **size, name="text")
-    if config.word_vectors is not None:
-        try:
-            vectors = word_vectors(config.word_vectors, prompts.words, config.text_width)
-        except ValueError as error:
-            raise ValueError(f"--word-vectors: {error}") from error
+    vectors = _vectors(config, prompts)
+    if vectors is not None:
         text.build((None, prompts.length))
         text.begin_with(vectors)
     return text

@@ -117,7 +117,7 @@ class Budget(keras.callbacks.Callback):
         warmup: share of the training that the rise takes.
         total_steps: length of the training in steps; None: given in minutes.
         minutes: length of the training in minutes; None: given in steps.
-        seconds: that a resumed run has trained before.
+        seconds: that were spent before: by a resumed run, or on what a training needs.
         votes: None, or `distribution.Votes`: all workers go by the chief's clock.
     """
 
@@ -141,6 +141,7 @@ class Budget(keras.callbacks.Callback):
         self.votes = votes
         self._before = seconds
         self._started = None
+        self._warm_from = 0.0  # progress at the first step of all
 
     @property
     def seconds(self):
@@ -157,6 +158,8 @@ class Budget(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._started = self._started or time.monotonic()
+        if int(self.model.optimizer.iterations.numpy()) == 0:
+            self._warm_from = self.progress
 
     def on_train_batch_begin(self, batch, logs=None):
         self.model.optimizer.learning_rate = self.learning_rate * self.factor(self.progress)
@@ -167,8 +170,8 @@ class Budget(keras.callbacks.Callback):
 
     def factor(self, progress):
         """Returns the share of the peak learning rate at this progress."""
-        if progress < self.warmup:
-            return max(progress / self.warmup, 0.01)
+        if progress - self._warm_from < self.warmup:
+            return max((progress - self._warm_from) / self.warmup, 0.01)
         falling = (progress - self.warmup) / (1 - self.warmup)
         return 0.01 + 0.99 * (1 + math.cos(math.pi * falling)) / 2
 

@@ -99,13 +99,14 @@ def listed(run_dir):
     return checkpoints.listed(Path(run_dir) / FOLDER / "checkpoints")
 
 
-def second_stage(config, run_dir):
-    """Returns the Config with the minutes that stage one has left over."""
+def second_stage(config, run_dir, votes):
+    """Returns the Config with the minutes that stage one has left over, a tenth at least."""
     quality = Path(run_dir) / FOLDER / QUALITY
-    if not config.minutes or not quality.exists():
+    spent = json.loads(quality.read_text())["minutes"] if quality.exists() else 0.0
+    if not config.minutes:
         return config
-    spent = json.loads(quality.read_text())["minutes"]
-    return dataclasses.replace(config, minutes=max(config.minutes - spent, 0.1 * config.minutes))
+    left = config.minutes - votes.of_chief([spent])[0]
+    return dataclasses.replace(config, minutes=max(left, 0.1 * config.minutes))
 
 
 def encoded(codec, data, config, progress):
@@ -156,8 +157,11 @@ def _train(config, data, folder, votes):
         used = [Plateau(progress, PATIENCE, "val_reconstruction")]
         if votes.is_chief:
             images = next(iter(data.validation))["image"][:SHOWN]
-            draw = lambda *_: draw_reconstructions(autoencoder, images, folder)  # noqa: E731
-            used.append(keras.callbacks.LambdaCallback(on_epoch_end=draw))
+            used.append(
+                keras.callbacks.LambdaCallback(
+                    on_epoch_end=lambda *_: draw_reconstructions(autoencoder, images, folder)
+                )
+            )
         with fitting.naming_what_is_left(folder):
             fitting.fit(autoencoder, data, stage, folder, progress, votes, used)
     if votes.is_chief:

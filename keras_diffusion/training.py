@@ -122,6 +122,7 @@ def _begin(config, data, run_dir, votes, autoencoder, dry_run):
         codec = None
         if config.latent:
             codec = latent_run.codec(config, data, run_dir, votes, autoencoder, dry_run)
+            keras.utils.set_random_seed(config.seed)  # whatever stage one has drawn, or not
         prompts = build.prompts(config, data.source)
         with votes.strategy.scope():
             new = build.model(config, data.image_shape, data.source.num_classes, codec, prompts)
@@ -149,7 +150,7 @@ def _train(model, config, data, run_dir, progress, votes):
     if votes.is_chief:
         write_history(progress.history, run_dir / "history.csv")
     if config.latent:
-        config = latent_run.second_stage(config, run_dir)
+        config = latent_run.second_stage(config, run_dir, votes)
     if fitting.is_finished(config, progress):
         print("this run is finished; only its pictures and its export are made again")
         return

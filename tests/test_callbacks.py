@@ -192,6 +192,16 @@ def test_minutes_are_counted_by_the_clock(clock):
     assert budget.seconds == 600
 
 
+@pytest.mark.parametrize("iterations, rates", [(0, (0.005, 0.25)), (5, (0.5, 0.5))])
+def test_the_warm_up_begins_with_the_first_step_of_all(clock, iterations, rates):
+    budget = budget_of(iterations, minutes=10, seconds=60.0, warmup=0.1)
+    budget.on_train_begin()
+    for rate in rates:
+        budget.on_train_batch_begin(0)
+        assert budget.model.optimizer.learning_rate == pytest.approx(rate, rel=0.01)
+        clock.now += 30
+
+
 def test_minutes_end_a_fit_in_the_middle_of_an_epoch(model, clock):
     ticking = Ticking(clock, seconds=12)
     budget = Budget(1e-3, minutes=1)

@@ -1,6 +1,7 @@
 """A run on latents from the command line: interrupted in stage one, resumed, sampled."""
 
 import csv
+import dataclasses
 import json
 import re
 import shlex
@@ -16,8 +17,17 @@ from PIL import Image
 
 import sample
 import train
-from keras_diffusion import Autoencoder, checkpoints, latent_run
+from keras_diffusion import (
+    Autoencoder,
+    checkpoints,
+    distribution,
+    latent_run,
+    real,
+    trained,
+    training,
+)
 from keras_diffusion.config import preset, resolve
+from keras_diffusion.evaluation import classifier
 
 TINY = (
     "--dataset digits --limit 64 --batch-size 32 --precision float32 --latent --epochs 1 "
@@ -83,6 +93,21 @@ def test_the_model_holds_the_codec_that_was_trained(folder):
     assert exported["image_shape"] == [8, 8, 1] and exported["codec"]["x_shape"] == [4, 4, 2]
 
 
+def test_interrupted_or_not_it_ends_the_same(folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, "_finish", lambda *_: None)  # pictures and export
+    tiny = dataclasses.replace(classifier.SETTINGS["mnist"], **classifier.TINY)
+    monkeypatch.setattr(classifier, "settings_for", lambda *_: tiny)
+    scored = f"{TINY} --score-every 1 --set score_num=20 --run-dir runs/whole"
+    assert train.main(shlex.split(scored)) == 0
+    assert float(rows(tmp_path / "runs/whole/history.csv")[-1]["fid"]) > 0
+    assert "fid" not in rows(tmp_path / "runs/whole/codec/history.csv")[-1]
+    _, whole, _ = checkpoints.load(tmp_path / "runs/whole/checkpoints")
+    _, model, _ = checkpoints.load(folder / "runs/tiny/checkpoints")
+    for one, other in zip(whole.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
 def test_it_is_sampled_as_any_other(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     sample.main(["--num", "4", "--seed", "5", "--separate", "--out", "drawn"])
@@ -91,6 +116,21 @@ def test_it_is_sampled_as_any_other(folder, monkeypatch, capsys):
     for index, image in enumerate(expected):
         drawn = np.asarray(Image.open(folder / f"drawn/{index:05d}.png")).astype(int)
         assert np.abs(drawn - image[..., 0]).max() <= 2
+
+
+def test_it_is_loaded_for_scores_as_any_other(folder):
+    guidance = {"guidance_scale": 2.0, "guidance_interval": (0.0, 1.0)}
+    drawn = []
+    for path in ("runs/tiny", "saved_models/tiny"):
+        model = trained.load(folder / path)
+        assert model.image_shape == (8, 8, 1) and model.config["latent"]
+        options = {"seed": 5, "num_steps": 2, "labels": [0, 1], "guidance": guidance}
+        drawn.append(model.draw("dpmpp_2m", [0, 1], **options).astype(int))
+    assert drawn[0].shape == (2, 8, 8, 1) and np.abs(drawn[0] - drawn[1]).max() <= 2
+    pictures = real.read(model, {})
+    assert pictures.arrays["train_images"].shape == (64, 8, 8, 1)
+    with pytest.raises(ValueError, match="holds a Autoencoder, not a DiffusionModel"):
+        trained.load(folder / "runs/tiny/codec")
 
 
 def test_its_autoencoder_can_be_used_again(folder, monkeypatch, capsys):
@@ -116,11 +156,12 @@ def test_its_autoencoder_can_be_used_again(folder, monkeypatch, capsys):
 
 def test_minutes_are_shared_by_the_stages(tmp_path):
     config = resolve("digits", {"latent": True, "minutes": 10.0})
-    assert latent_run.second_stage(config, tmp_path).minutes == 10
+    votes = distribution.Votes(distribution.make_strategy("single"))
+    assert latent_run.second_stage(config, tmp_path, votes).minutes == 10
     (tmp_path / "codec").mkdir()
     for spent, left in ((2.5, 7.5), (11.0, 1.0)):
         (tmp_path / "codec/quality.json").write_text(json.dumps({"minutes": spent}))
-        assert latent_run.second_stage(config, tmp_path).minutes == pytest.approx(left)
+        assert latent_run.second_stage(config, tmp_path, votes).minutes == pytest.approx(left)
 
 
 def test_encoding_counts_as_training(monkeypatch, capsys):

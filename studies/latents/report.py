@@ -113,7 +113,8 @@ def report(results):
         "class is what it takes for the class that was asked for. The last row is what as many "
         "real, held-out images score.",
         picture("guidance.png", "What guidance does"),
-        picture("classes.png", "Classes, each model at its best scale; the share of right ones"),
+        picture("classes.png", "Classes, each model at its best scale; beneath the name, how often "
+                "pixels and latents were taken for it"),
         picture("scales.png", "The same noise at every guidance scale"),
         "## The trainings",
         _trainings(results),
@@ -122,7 +123,7 @@ def report(results):
         "measures steps alone.",
         picture("losses.png", "Losses; those of pixels and of latents cannot be compared"),
         picture("reconstructions.png", "Held-out images, and what comes back from their latents"),
-    ]
+    ]  # fmt: skip
 
 
 def _scores(results):
