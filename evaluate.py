@@ -10,9 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from keras_diffusion.config import CHOICES
 from keras_diffusion.flags import OneLineParser, folder, listed, within
-from keras_diffusion.rules import LARGEST_INT
+from keras_diffusion.rules import CHOICES, LARGEST_INT
 
 EXTRACTORS = ("classifier", "inception")
 INCEPTION_SIZE = 75  # pixels, the least that it takes
@@ -43,6 +42,7 @@ def parser():
     add("--extractor-size", type=within(INCEPTION_SIZE, 299), help="pixels, for inception (75)")
     add("--guidance-scale", type=within(0, 100, float), help="default: the model's own")
     add("--guidance-interval", nargs=2, type=within(0, 1, float), metavar=("LOW", "HIGH"))
+    add("--guidance-rescale", type=within(0, 1, float), metavar="SHARE")
     add("--seed", type=within(0, LARGEST_INT), default=0)
     add("--batch-size", type=within(1, LARGEST_INT), default=64, help="pictures at once")
     data = flags.add_mutually_exclusive_group()
@@ -101,7 +101,7 @@ def evaluate(given):
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
     names = ("cache", "num", "samplers", "steps", "minutes", "extractor", "seed", "batch_size")
-    guidance = ("guidance_scale", "guidance_interval")
+    guidance = ("guidance_scale", "guidance_interval", "guidance_rescale")
     try:
         evaluating.run(
             model,

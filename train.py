@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from keras_diffusion import config as configuration
-from keras_diffusion.config import CHOICES
 from keras_diffusion.flags import OneLineParser, folder, image_size
+from keras_diffusion.rules import CHOICES
 
 
 def parser():
@@ -70,15 +70,22 @@ def _add_data(flags):
     add("--balance", choices=CHOICES["balance"], help="classes: each equally likely")
     add("--horizontal-flip", action=argparse.BooleanOptionalAction, default=None)
     add("--limit", type=int, metavar="N", help="use only the first N training images")
-    add("--unconditional", action="store_true", default=None, help="leave the labels out")
+    told = flags.add_mutually_exclusive_group()
+    told.add_argument("--unconditional", action="store_true", default=None,
+                      help="leave the labels out")  # fmt: skip
+    told.add_argument("--text", action="store_true", default=None,
+                      help="prompts of the classes' names in their place")  # fmt: skip
+    add("--latent", action="store_true", default=None, help="diffusion on latents")
+    add("--codec", metavar="PATH", help="a run on latents whose autoencoder is used again")
 
 
 def newest_run(root="runs"):
     """Returns the run directory that was written to last."""
-    checkpoints = sorted(Path(root).glob("*/checkpoints"), key=lambda path: path.stat().st_mtime)
-    if not checkpoints:
+    stages = [*Path(root).glob("*/checkpoints"), *Path(root).glob("*/codec/checkpoints")]
+    if not stages:
         raise FileNotFoundError(f"--resume: there is no run with a checkpoint in {root}/.")
-    return checkpoints[-1].parent
+    newest = max(stages, key=lambda path: path.stat().st_mtime)
+    return Path(root) / newest.relative_to(root).parts[0]
 
 
 def name_of(config):

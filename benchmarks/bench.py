@@ -33,6 +33,7 @@ SECTIONS = {
     "quality_mnist": ("quality", {"task": "mnist"}),
     "quality_flowers": ("quality", {"task": "flowers"}),
     "sampling": ("sampling", {}),
+    "latents": ("latents", {}),
     "growth": ("growth", {}),
     "startup": ("startup", {}),
     "roofline": ("roofline", {}),

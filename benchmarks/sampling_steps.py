@@ -28,9 +28,8 @@ def main(path):
     extra = []
     if config["num_classes"]:
         labels = tf.range(NUM_IMAGES) % config["num_classes"]
-        extra = [labels, tf.constant(config["guidance_scale"], tf.float32)]
-        if config["format"] > 1:
-            extra.append(tf.constant(config["guidance_interval"], tf.float32))
+        names = ("guidance_scale", "guidance_interval", "guidance_rescale")[: config["format"]]
+        extra = [labels, *(tf.constant(config[name], tf.float32) for name in names)]
 
     def seconds(num_steps):
         began = time.monotonic()

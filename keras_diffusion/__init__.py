@@ -8,7 +8,13 @@ import sys
 
 __version__ = "0.1.0"
 
-_HOME = {"DiffusionModel": "model", "export_saved_model": "export"}
+_HOME = {
+    "Autoencoder": "autoencoder",
+    "DiffusionModel": "model",
+    "LatentCodec": "codecs",
+    "Prompts": "prompts",
+    "export_saved_model": "export",
+}
 _ROOMS = (
     "callbacks", "data", "distribution", "networks", "plotting", "samplers", "schedules"
 )  # fmt: skip
@@ -28,4 +34,5 @@ def __dir__():
 
 
 if "keras" in sys.modules:  # whoever loads models wants our classes registered; it is quick now
-    importlib.import_module(f"{__name__}.model")
+    for _room in ("autoencoder", "model"):
+        importlib.import_module(f"{__name__}.{_room}")

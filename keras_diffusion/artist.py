@@ -31,7 +31,7 @@ class Artist:
         model: `trained.Trained`.
         labels: int (N,), or None for a model without labels.
         num: how many pictures, N.
-        guidance: dict of guidance_scale and guidance_interval; empty without labels.
+        guidance: dict of what is in `model.guidance`; empty without labels.
         seed: int.
         batch_size: pictures at once.
     """

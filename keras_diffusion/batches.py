@@ -4,15 +4,17 @@ import keras
 import tensorflow as tf
 
 
-def unpack(data, image_shape, num_classes):
-    """Returns a batch as {"image"[, "label"][, "endpoint"]}.
+def unpack(data, image_shape, num_classes, x_shape=None):
+    """Returns a batch as {"image" or "latent"[, "label"][, "endpoint"][, "index"]}.
 
     Args:
         data: images; (images, labels); or a dict with "image" and, where it has them,
             "label", "endpoint" (what sits at t = 1 instead of noise) and "index" (numbers
             that fix time and noise of each image in evaluation; else its place in the batch).
-        image_shape: (H, W, C) that the network takes.
+            "latent" may stand for "image": x as the codec has encoded it before.
+        image_shape: (H, W, C) of the images that the model takes.
         num_classes: classes of the network; 0: labels are left out.
+        x_shape: (H, W, C) of x; None: it must be images.
 
     Raises:
         ValueError: images of another shape, or no labels for a labelled network.
@@ -27,11 +29,11 @@ def unpack(data, image_shape, num_classes):
         if "label" in batch:
             raise ValueError('labels: given twice, in the dict as "label" and beside it.')
         batch["label"] = y
-    if "image" not in batch:
+    if "image" not in batch and (x_shape is None or "latent" not in batch):
         raise ValueError(f'data: no "image" among the keys {sorted(batch)}.')
-    for name, kind in (("image", "images"), ("endpoint", "endpoints")):
-        if name in batch:
-            _check_shape(tf.TensorShape(batch[name].shape), image_shape, kind)
+    for name, shape in (("image", image_shape), ("endpoint", image_shape), ("latent", x_shape)):
+        if name in batch and shape:
+            _check_shape(tf.TensorShape(batch[name].shape), shape, f"{name}s")
     if not num_classes:
         batch.pop("label", None)
     elif "label" not in batch:
@@ -42,6 +44,11 @@ def unpack(data, image_shape, num_classes):
     else:
         batch["label"] = _checked(batch["label"], num_classes)
     return batch
+
+
+def size_of(batch):
+    """Returns how many images a batch stands for, a scalar tensor."""
+    return tf.shape(next(iter(batch.values())))[0]
 
 
 def _check_shape(shape, image_shape, kind):
@@ -72,6 +79,24 @@ def _checked(labels, num_classes):
     message = f"labels: must lie in 0 .. {num_classes - 1} and be whole; found:"
     with tf.control_dependencies([tf.debugging.Assert(valid, [message, given])]):
         return tf.identity(labels)
+
+
+def told(batch, prompts, draws=None):
+    """Returns a batch with prompts in the place of its labels, as "tokens" (B, L) int32.
+
+    Args:
+        batch: dict of tensors (B, ...), with "label" in 0 .. num_classes, the last one for none.
+        prompts: `Prompts`, or None: the batch stays as it is.
+        draws: (B,) uniform numbers in [0, 1) that choose the templates; None: the plain prompts.
+    """
+    if not prompts:
+        return batch
+    template = tf.zeros_like(batch["label"])
+    if draws is not None:
+        template = tf.cast(draws * len(prompts.templates), tf.int32)
+    rows = tf.stack([batch["label"], template], axis=1)
+    rest = {name: values for name, values in batch.items() if name != "label"}
+    return {**rest, "tokens": tf.gather_nd(prompts.table, rows)}
 
 
 def mean_over_parts(function, batch, parts):

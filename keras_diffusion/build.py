@@ -1,30 +1,42 @@
 """From a Config to objects: the only file that knows both."""
 
 import dataclasses
+import math
 
 import keras
 import tensorflow as tf
 
 from keras_diffusion import data
+from keras_diffusion.autoencoder import Autoencoder
 from keras_diffusion.model import DiffusionModel
-from keras_diffusion.networks import NETWORKS
+from keras_diffusion.networks import NETWORKS, TextEncoder, decoder, encoder
 from keras_diffusion.networks.layers import Recomputed
 from keras_diffusion.networks.normalisation import AdaptiveNorm
 from keras_diffusion.networks.unet import check_size as check_unet_size
+from keras_diffusion.pretrained import word_vectors
+from keras_diffusion.prompts import Prompts
 from keras_diffusion.registry import lookup
 
 
-def check_size(config):
-    """Raises ValueError for an image size that the network cannot take, before data is read."""
+def check_size(config, factor=None):
+    """Raises ValueError for an image size that the networks cannot take.
+
+    Args:
+        config: `Config`; without an image size, or with a codec that is not loaded yet, nothing
+            is known.
+        factor: between the sides of images and of x; None: as the Config has it.
+    """
     if config.image and config.network == "cnn":  # it learns a crop and draws the whole picture
         raise ValueError(
             "--network: 'cnn' has weights for each pixel, and one picture needs a network of any "
             "size: unet or convnext_unet."
         )
     size = config.crop_size if config.image else config.image_size
-    if size and config.network != "cnn":
+    if size and (factor or not config.codec):
+        factor = factor or 2 ** (config.latent * len(config.codec_widths))
+        halvings = 0 if config.network == "cnn" else len(config.widths) - 1
         try:
-            check_unet_size(size, 2 ** (len(config.widths) - 1))
+            check_unet_size(size, factor * 2**halvings)
         except ValueError as error:
             raise ValueError(f"{_size_flag(config)}: {error}") from error
 
@@ -52,15 +64,82 @@ def load_data(config):
         raise error_type(f"{where}: {error}") from error
 
 
-def model(config, image_shape, num_classes):
-    """Returns a compiled `DiffusionModel`; its layers take the global dtype policy."""
-    network_builder = lookup(NETWORKS, config.network, "network")
+def prompts(config, source):
+    """Returns the `Prompts` of the classes of a `data.Source`, or None without --text.
+
+    Raises:
+        ValueError: it has no classes, or they have no names that can be told apart.
+    """
+    if not config.text:
+        return None
+    if not source.num_classes:
+        raise ValueError(f"--text: prompts are made of class names, and {source.name} has none.")
     try:
-        network = network_builder(image_shape, num_classes=num_classes, **config.network_options)
+        found = Prompts(source.class_names)
+    except ValueError as error:
+        raise ValueError(f"--text: {error}") from error
+    _vectors(config, found)  # what may fail is to fail before anything is written
+    return found
+
+
+def _vectors(config, prompts):
+    """What the words of prompts begin as, or None."""
+    if config.word_vectors is None:
+        return None
+    try:
+        return word_vectors(config.word_vectors, prompts.words, config.text_width)
+    except ValueError as error:
+        raise ValueError(f"--word-vectors: {error}") from error
+
+
+def _text_encoder(config, prompts):
+    """The `TextEncoder` of prompts, which may know their words already."""
+    size = {"width": config.text_width, "depth": config.text_depth}
+    text = TextEncoder(prompts.num_tokens, prompts.length, **size, name="text")
+    vectors = _vectors(config, prompts)
+    if vectors is not None:
+        text.build((None, prompts.length))
+        text.begin_with(vectors)
+    return text
+
+
+def autoencoder(config, image_shape):
+    """Returns a compiled `Autoencoder`; its layers take the global dtype policy."""
+    options = {"latent_channels": config.latent_channels, "widths": config.codec_widths}
+    built = Autoencoder(
+        encoder(image_shape, **options),
+        decoder(image_shape, **options),
+        edge_weight=config.edge_weight,
+        kl_weight=config.kl_weight,
+        accumulate=config.accumulate,
+        seed=config.seed,
+    )
+    built.compile(optimizer=_optimizer(config))
+    return built
+
+
+def model(config, image_shape, num_classes, codec=None, prompts=None):
+    """Returns a compiled `DiffusionModel`; its layers take the global dtype policy.
+
+    Args:
+        config: `Config`.
+        image_shape: (H, W, C) of the images.
+        num_classes: 0 for no labels.
+        codec: None for pixels, or a `LatentCodec`.
+        prompts: None for labels, or `Prompts`.
+    """
+    network_builder = lookup(NETWORKS, config.network, "network")
+    options = {"num_classes": num_classes, **config.network_options}
+    if prompts:
+        options.update(num_classes=0, text=_text_encoder(config, prompts))
+    try:
+        network = network_builder(codec.x_shape if codec else image_shape, **options)
     except ValueError as error:
         raise ValueError(f"{_size_flag(config)}: {error}") from error
     built = DiffusionModel(
         network,
+        codec=codec,
+        prompts=prompts,
         schedule=config.schedule,
         prediction_type=config.prediction_type,
         loss_weighting=config.loss_weighting,
@@ -69,14 +148,7 @@ def model(config, image_shape, num_classes):
         accumulate=config.accumulate,
         seed=config.seed,
     )
-    built.compile(
-        optimizer=keras.optimizers.AdamW(
-            config.learning_rate,
-            weight_decay=config.weight_decay,
-            beta_2=0.99,
-            global_clipnorm=config.clip_norm,
-        )
-    )
+    built.compile(optimizer=_optimizer(config))
     return built
 
 
@@ -97,6 +169,15 @@ def resized(trained, config, image_shape):
     other.network.set_weights(trained.network.get_weights())
     other.ema_network.set_weights(trained.ema_network.get_weights())
     return other
+
+
+def _optimizer(config):
+    return keras.optimizers.AdamW(
+        config.learning_rate,
+        weight_decay=config.weight_decay,
+        beta_2=0.99,
+        global_clipnorm=config.clip_norm,
+    )
 
 
 def costs(network, batch_size):
@@ -121,8 +202,8 @@ def costs(network, batch_size):
 
 
 def _pixels(layer):
-    shape = layer.output.shape
-    return shape[1] * shape[2] if len(shape) == 4 else 1
+    """Pixels of the output of a layer, or words."""
+    return math.prod(layer.output.shape[1:-1])
 
 
 def _activation(layer):
@@ -133,6 +214,6 @@ def _activation(layer):
 
 
 def _flops(layer):
-    kernels = [w for w in layer.trainable_variables if w.name == "kernel"]
+    kernels = [w for w in layer.weights if w.name == "kernel"]
     times = 1 if isinstance(layer, AdaptiveNorm) else _pixels(layer)  # its dense sees no pixels
     return 2 * times * sum(int(tf.size(kernel)) for kernel in kernels)

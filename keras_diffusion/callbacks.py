@@ -57,8 +57,8 @@ class SampleGrid(keras.callbacks.Callback):
         max_share: None, or the largest share of the time that grids may take; a grid that
             would take more waits for a later epoch.
         log_dir: None, or a TensorBoard folder that gets the grids as well.
-        options: sampler, num_steps, guidance_scale, guidance_interval, seed of
-            `DiffusionModel.generate`.
+        options: sampler, num_steps, guidance_scale, guidance_interval, guidance_rescale,
+            seed of `DiffusionModel.generate`.
     """
 
     def __init__(self, directory, num_images=36, every=1, max_share=None, log_dir=None, **options):
@@ -117,7 +117,7 @@ class Budget(keras.callbacks.Callback):
         warmup: share of the training that the rise takes.
         total_steps: length of the training in steps; None: given in minutes.
         minutes: length of the training in minutes; None: given in steps.
-        seconds: that a resumed run has trained before.
+        seconds: that were spent before: by a resumed run, or on what a training needs.
         votes: None, or `distribution.Votes`: all workers go by the chief's clock.
     """
 
@@ -141,6 +141,7 @@ class Budget(keras.callbacks.Callback):
         self.votes = votes
         self._before = seconds
         self._started = None
+        self._warm_from = 0.0  # progress at the first step of all
 
     @property
     def seconds(self):
@@ -157,6 +158,8 @@ class Budget(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._started = self._started or time.monotonic()
+        if int(self.model.optimizer.iterations.numpy()) == 0:
+            self._warm_from = self.progress
 
     def on_train_batch_begin(self, batch, logs=None):
         self.model.optimizer.learning_rate = self.learning_rate * self.factor(self.progress)
@@ -167,8 +170,8 @@ class Budget(keras.callbacks.Callback):
 
     def factor(self, progress):
         """Returns the share of the peak learning rate at this progress."""
-        if progress < self.warmup:
-            return max(progress / self.warmup, 0.01)
+        if progress - self._warm_from < self.warmup:
+            return max((progress - self._warm_from) / self.warmup, 0.01)
         falling = (progress - self.warmup) / (1 - self.warmup)
         return 0.01 + 0.99 * (1 + math.cos(math.pi * falling)) / 2
 
@@ -212,7 +215,7 @@ class Faults(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        zero_loss = logs["zero_loss"]  # 0, if all steps were skipped
+        zero_loss = logs.get("zero_loss", 0.0)  # 0, if all steps were skipped
         near = abs(logs["loss"] - zero_loss) <= ZERO_LOSS_TOLERANCE * zero_loss
         at_zero = near and zero_loss > 0
         self._epochs_at_zero = self._epochs_at_zero + 1 if at_zero else 0
@@ -223,6 +226,30 @@ class Faults(keras.callbacks.Callback):
                 "low or far too high, or the data may hold no images.",
                 flush=True,
             )
+
+
+class Plateau(keras.callbacks.Callback):
+    """Ends a training whose validation no longer improves; for after the `Recorder`.
+
+    It counts in the run's history, so a resumed run ends where an undisturbed one does.
+
+    Args:
+        progress: the run's `checkpoints.Progress`.
+        patience: epochs without a better value.
+        name: of a column of the history, less is better.
+    """
+
+    def __init__(self, progress, patience=3, name="val_loss"):
+        super().__init__()
+        self.progress = progress
+        self.patience = patience
+        self.name = name
+
+    def on_epoch_end(self, epoch, logs=None):
+        values = [row[self.name] for row in self.progress.history if self.name in row]
+        if values and len(values) - 1 - values.index(min(values)) >= self.patience:
+            print(f"\n{self.name} has not improved for {self.patience} epochs", flush=True)
+            self.model.stop_training = True
 
 
 class ProgressBar(keras.callbacks.ProgbarLogger):
@@ -253,6 +280,6 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
         super().on_epoch_end(epoch, self._shown(logs))
 
     def _shown(self, logs):
-        names = ("loss", "val_loss", "fid")
+        names = ("loss", "val_loss", "val_psnr", "fid")
         shown = {name: logs[name] for name in names if name in (logs or {})}
         return {**shown, "images/s": self._rate}

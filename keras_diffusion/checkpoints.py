@@ -55,7 +55,7 @@ def save(model, progress, directory, batches, keep=2):
     """Writes a checkpoint; then deletes old ones, but for the last few and the best.
 
     Args:
-        model: a compiled `DiffusionModel`.
+        model: a compiled `DiffusionModel` or `Autoencoder`.
         progress: `Progress`.
         directory: folder of the checkpoints.
         batches: int, how many batches the run has seen; the number in the name.
@@ -90,11 +90,12 @@ def listed(directory):
     return sorted(found, key=lambda path: int(NAME.fullmatch(path.name)[1]))
 
 
-def load(directory, warn=print):
+def load(directory, kind=DiffusionModel, warn=print):
     """Loads the newest checkpoint that reads back whole.
 
     Args:
         directory: folder of the checkpoints.
+        kind: class of the model.
         warn: called with a line for each one that does not, and is skipped.
 
     Returns:
@@ -109,7 +110,7 @@ def load(directory, warn=print):
         raise FileNotFoundError(f"--resume: there is no checkpoint in {directory}.")
     for path in reversed(paths):
         try:
-            return path, *_read(path)
+            return path, *_read(path, kind)
         except LaterVersion:
             raise
         except Exception as error:  # noqa: BLE001  a damaged zip file raises anything
@@ -121,7 +122,7 @@ class LaterVersion(ValueError):
     """A checkpoint is whole, but of a version of this program that is still to come."""
 
 
-def _read(path):
+def _read(path, kind):
     """Returns (model, progress) of one checkpoint."""
     with zipfile.ZipFile(path) as file:
         damaged = file.testzip()
@@ -132,7 +133,7 @@ def _read(path):
         raise LaterVersion(f"{path}: was written by a later version of keras_diffusion.")
     progress = Progress(**record)
     model = keras.models.load_model(path)
-    if not isinstance(model, DiffusionModel):
+    if not isinstance(model, kind):
         raise ValueError(f"it holds a {type(model).__name__}")
     for variable, value in zip(_random_state(model), progress.random, strict=True):
         variable.assign(value)
@@ -140,7 +141,9 @@ def _read(path):
 
 
 def _random_state(model):
-    """Variables of the network that are no weights: seeds of dropout."""
+    """Variables of the network that are no weights: seeds of dropout. Autoencoders have none."""
+    if not isinstance(model, DiffusionModel):
+        return []
     weights = {id(variable) for variable in model.network.weights}
     return [variable for variable in model.network.variables if id(variable) not in weights]
 

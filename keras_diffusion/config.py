@@ -9,52 +9,14 @@ import re
 import typing
 from pathlib import Path
 
-from keras_diffusion.rules import RULES
+from keras_diffusion import rules
+from keras_diffusion.rules import CHOICES, CODEC_OPTIONS, NETWORK_OPTIONS, OF_NETWORKS, RULES
 
-# Choices that a command line can check before TensorFlow is imported; the tests hold them
-# against the tables that they name.
-CHOICES = {
-    "balance": ("none", "classes"),
-    "schedule": ("linear", "cosine", "constant", "inverse_linear", "sigmoid"),
-    "prediction_type": ("eps", "x0", "v"),
-    "loss_weighting": ("uniform", "min_snr"),
-    "network": ("unet", "convnext_unet", "cnn"),
-    "sampler": ("ddpm", "ddim", "heun", "dpmpp_2m", "cold"),
-    "precision": ("auto", "float32", "mixed_bfloat16"),
-    "strategy": ("auto", "single", "mirrored", "multiworker", "tpu"),
-}
-# The options that a network takes, with its own values for them. Others are refused, not ignored.
-UNET_OPTIONS = {
-    "widths": (64, 128, 256),
-    "block_depth": 1,
-    "attention": None,
-    "dropout": 0.0,
-    "embedding_width": 256,
-    "remat": False,
-}
-NETWORK_OPTIONS = {
-    "unet": UNET_OPTIONS,
-    "convnext_unet": {
-        **UNET_OPTIONS,
-        "widths": (32, 64, 128),
-        "kernel_size": 3,
-        "expansion": 2,
-    },
-    "cnn": {"widths": (16, 32, 32, 16), "embedding_width": 128},
-}
 # What may be given anew when a run is resumed, as it changes no result: where the data lies,
 # on what hardware the run goes on, and how it is saved.
 MOVABLE = ("data_dir", "folder", "image", "strategy", "accumulate", "checkpoint_minutes",
            "keep_checkpoints", "score_every")  # fmt: skip
-KINDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "True or False",
-    str: "text",
-    tuple: "a tuple such as (64, 64) or (False, True)",
-    type(None): "None",
-}
-EXCLUSIVE = (("dataset", "folder", "image"), ("epochs", "minutes"))
+EXCLUSIVE = (("dataset", "folder", "image"), ("epochs", "minutes"), ("text", "unconditional"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +37,7 @@ class Config:
     horizontal_flip: bool | None = None
     limit: int | None = None  # use only the first N training images
     unconditional: bool = False  # leave the labels out
+    text: bool = False  # prompts, made of the names of the classes, in the place of labels
 
     # network
     network: str = "unet"
@@ -85,6 +48,19 @@ class Config:
     embedding_width: int = 256
     kernel_size: int = 3  # of depthwise convolutions
     expansion: int = 2  # of the width, inside of a ConvNeXt block
+    text_width: int = 128  # features of a word
+    text_depth: int = 2  # transformer blocks that read a prompt
+    word_vectors: str | None = None  # a text model of KerasHub, with whose words training begins
+
+    # latents: stage one of a run trains their autoencoder, unless there is one already
+    latent: bool = False
+    codec: str | None = None  # a run on latents, or the file of its autoencoder, to be used again
+    codec_widths: tuple = (64,)  # channels per level, half resolution first
+    latent_channels: int = 4
+    edge_weight: float = 0.5
+    kl_weight: float = 1e-3
+    codec_epochs: int = 20  # at most
+    codec_share: float = 0.3  # of `minutes`, at most
 
     # diffusion
     schedule: str = "cosine"
@@ -118,6 +94,7 @@ class Config:
     num_steps: int = 20
     guidance_scale: float = 2.0
     guidance_interval: tuple = (0.0, 1.0)  # times between which guidance is on
+    guidance_rescale: float = 0.0  # share of the contrast of guidance that is taken back
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -136,31 +113,42 @@ class Config:
             value = getattr(self, name)
             if value is not None and not valid(value):
                 raise ValueError(f"{flag(name)}: {value} {rule}.")
-        self._check_network_options()
+        self._check_that_nothing_is_ignored()
         if self.attention is not None and len(self.attention) != len(self.widths):
             raise ValueError(f"--attention: {self.attention} must be one for each of the widths.")
-        if self.crop_size is not None and self.image is None:
-            raise ValueError("--crop-size: is for crops of one picture; give it with --image.")
 
-    def _check_network_options(self):
-        taken = NETWORK_OPTIONS[self.network]
+    def _check_that_nothing_is_ignored(self):
+        if self.latent and self.image is not None:
+            raise ValueError("--latent: not allowed with --image; give one of the two.")
+        reasons = self._ignored()
         for field in dataclasses.fields(self):
-            if field.name not in _all_network_options() or field.name in taken:
-                continue
-            if getattr(self, field.name) != field.default:
-                raise ValueError(
-                    f"{flag(field.name)}: the network {self.network!r} has no such option; it "
-                    f"takes {', '.join(taken)}."
-                )
+            if field.name in reasons and getattr(self, field.name) != field.default:
+                raise ValueError(f"{flag(field.name)}: {reasons[field.name]}")
+
+    def _ignored(self):
+        """{option: why it would be ignored}."""
+        taken = NETWORK_OPTIONS[self.network]
+        why = f"the network {self.network!r} has no such option; it takes {', '.join(taken)}."
+        reasons = dict.fromkeys(OF_NETWORKS - set(taken), why)
+        if self.image is None:
+            reasons["crop_size"] = "is for crops of one picture; give it with --image."
+        if self.network not in rules.READERS:
+            reasons["text"] = f"is for {' and '.join(rules.READERS)}, which read prompts."
+        if not self.text:
+            why = "is for prompts; give it with --text."
+            reasons.update(dict.fromkeys(rules.TEXT_OPTIONS, why))
+        if not self.latent:
+            why = "is for latents; give it with --latent."
+            reasons.update(dict.fromkeys(("codec", *CODEC_OPTIONS), why))
+        elif self.codec is not None:
+            why = "is for an autoencoder to be trained; --codec names one that is."
+            reasons.update(dict.fromkeys(CODEC_OPTIONS, why))
+        return reasons
 
     @property
     def network_options(self):
         """{option: value} of what the network's builder takes."""
         return {name: getattr(self, name) for name in NETWORK_OPTIONS[self.network]}
-
-
-def _all_network_options():
-    return {name for taken in NETWORK_OPTIONS.values() for name in taken}
 
 
 def _kinds(name):
@@ -170,7 +158,7 @@ def _kinds(name):
 
 
 def _in_words(kinds):
-    return " or ".join(KINDS[kind] for kind in kinds)
+    return " or ".join(rules.KINDS[kind] for kind in kinds)
 
 
 def flag(name):
@@ -196,9 +184,13 @@ def resolve(dataset=None, overrides=()):
     for name in options:
         if name not in names:
             raise ValueError(f"--set: unknown option {name!r}. Choose from: {', '.join(names)}.")
-    Config(image_size=options.get("image_size"))  # it has to be right to choose a preset by it
-    start = preset(dataset, options.get("image_size"))
-    return dataclasses.replace(with_network(start, options.get("network")), **options)
+    # These have to be right to choose a preset by them.
+    chosen = {name: options[name] for name in ("image_size", "latent") if name in options}
+    Config(**chosen)
+    start = with_network(preset(dataset, **chosen), options.get("network"))
+    if "codec" in options:  # whose options are those of its own run
+        start = dataclasses.replace(start, **_defaults(CODEC_OPTIONS))
+    return dataclasses.replace(start, **options)
 
 
 def with_network(config, network):
@@ -208,23 +200,35 @@ def with_network(config, network):
     """
     if network in (None, config.network):
         return config
-    fields = {field.name: field.default for field in dataclasses.fields(Config)}
-    options = {name: fields[name] for name in _all_network_options()}
-    options.update(NETWORK_OPTIONS[network])
+    options = {**_defaults(OF_NETWORKS), **NETWORK_OPTIONS[network]}
     return dataclasses.replace(config, network=network, **options)
 
 
-def preset(dataset, image_size=None):
+def _defaults(names):
+    return {f.name: f.default for f in dataclasses.fields(Config) if f.name in names}
+
+
+def preset(dataset, image_size=None, latent=False):
     """Returns the preset in `configs/NAME.py`, or the defaults under the data set's name.
 
     A preset file holds CONFIG and, where other sizes want other networks, SIZES, {height:
-    Config}; the smallest one that `image_size` fits into is taken.
+    Config}; the smallest one that `image_size` fits into is taken. For latents it may hold
+    LATENT; else latents of half the size go through the levels below the first.
     """
     dataset = re.split("[:/]", dataset)[0] if dataset else None  # without version or variant
     known = {path.stem for path in (Path(__file__).parent / "configs").glob("[a-z]*.py")}
-    if dataset not in known:
-        return Config()
-    module = importlib.import_module(f"keras_diffusion.configs.{dataset}")
+    found = Config()
+    if dataset in known:
+        module = importlib.import_module(f"keras_diffusion.configs.{dataset}")
+        if latent and hasattr(module, "LATENT"):
+            return module.LATENT
+        found = _of_size(module, image_size)
+    if latent:
+        return dataclasses.replace(found, latent=True, widths=found.widths[1:] or found.widths)
+    return found
+
+
+def _of_size(module, image_size):
     if image_size in (None, module.CONFIG.image_size):
         return module.CONFIG
     fitting = [size for size in getattr(module, "SIZES", {}) if image_size[0] <= size]

@@ -10,10 +10,11 @@ def make_denoiser(
     schedule,
     prediction_type,
     *,
-    labels=None,
-    null_label=None,
+    condition=None,
+    null=None,
     guidance_scale=None,
     guidance_interval=None,
+    guidance_rescale=None,
     clip=None,
 ):
     """Returns a function from noisy images and a time to the pair (x0, eps).
@@ -25,44 +26,49 @@ def make_denoiser(
     arXiv:2404.07724).
 
     Args:
-        network: called with {"x": (B, H, W, C), "logsnr": (B,)} and, if `labels` are given,
-            "label": (B,).
+        network: called with {"x": (B, H, W, C), "logsnr": (B,)} and what is in `condition`.
         schedule: t -> alpha_bar.
         prediction_type: what the network predicts, "eps", "x0" or "v".
-        labels: (B,) int32 in [0, num_classes], or None for a network without labels.
-        null_label: the label that means "no class", num_classes; needed for guidance.
+        condition: None, or dict of what else the network is told: "label" (B,) int32, or "tokens"
+            (B, L) int32 of prompts.
+        null: the same of what guidance leads away from: the null class, or the empty prompts or
+            negative ones; needed for guidance.
         guidance_scale: None (off), or a float or scalar tensor; 1 is plain conditional
             sampling, at half the work per step, 0 unconditional.
         guidance_interval: None (guidance at all times), or (low, high), floats or a tensor (2,):
             images with low <= t <= high are guided, the others plainly conditional. A batch
             without any to guide is half the work.
+        guidance_rescale: None (off), or a float or scalar tensor in [0, 1]: how far the guided
+            output of each image gets back the standard deviation that it has without guidance,
+            which high scales raise (Lin et al. 2023, arXiv:2305.08891, equations 15 and 16).
         clip: None, or the bound for |x0|; 1 for pixels.
 
     Returns:
         denoiser(x_t, t), `t` a scalar or (B,); both parts of its pair are (B, H, W, C).
 
     Raises:
-        ValueError: guidance without labels or without a null label; an interval without
+        ValueError: guidance without condition and null; an interval or a rescale without
             guidance_scale.
     """
-    if guidance_scale is not None and (labels is None or null_label is None):
-        raise ValueError("guidance_scale: needs labels and a null_label.")
-    if guidance_interval is not None and guidance_scale is None:
-        raise ValueError("guidance_interval: needs a guidance_scale.")
+    if guidance_scale is not None and (not condition or not null):
+        raise ValueError("guidance_scale: needs a condition and its null.")
+    for name, given in (("interval", guidance_interval), ("rescale", guidance_rescale)):
+        if given is not None and guidance_scale is None:
+            raise ValueError(f"guidance_{name}: needs a guidance_scale.")
 
     def predict(x_t, times):
-        inputs = {"x": x_t, "logsnr": schedules.logsnr(schedule, times)}
-        if labels is not None:
-            inputs["label"] = labels
+        inputs = {"x": x_t, "logsnr": schedules.logsnr(schedule, times), **(condition or {})}
 
         def plain():
             return network(inputs, training=False)
 
         def guided():
-            both = {name: ops.concatenate([value, value]) for name, value in inputs.items()}
-            both["label"] = ops.concatenate([labels, ops.full_like(labels, null_label)])
-            conditional, null = ops.split(network(both, training=False), 2)
-            mixed = null + guidance_scale * (conditional - null)
+            others = {**inputs, **null}
+            both = {name: ops.concatenate([inputs[name], others[name]]) for name in inputs}
+            conditional, unconditional = ops.split(network(both, training=False), 2)
+            mixed = unconditional + guidance_scale * (conditional - unconditional)
+            if guidance_rescale is not None:
+                mixed = _rescaled(mixed, conditional, guidance_rescale)
             return ops.where(inside[:, None, None, None], mixed, conditional)
 
         if guidance_scale is None:
@@ -77,6 +83,13 @@ def make_denoiser(
         return process.to_pair(predict(x_t, times), x_t, level, prediction_type, clip)
 
     return denoiser
+
+
+def _rescaled(mixed, plain, share):
+    """Brings the standard deviation of each image nearer to that without guidance."""
+    now, wanted = (ops.std(output, axis=(1, 2, 3), keepdims=True) for output in (mixed, plain))
+    ratio = wanted / ops.maximum(now, 1e-6)  # a network that was never trained answers 0
+    return mixed * (1 + share * (ratio - 1))
 
 
 def _are_within(interval, times):

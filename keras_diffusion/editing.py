@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion import generation
+from keras_diffusion import arguments
 from keras_diffusion.process import mix
 from keras_diffusion.randomness import image_noise
 from keras_diffusion.schedules import rates
@@ -35,8 +35,11 @@ def img2img(
     sampler="dpmpp_2m",
     num_steps=20,
     labels=None,
+    prompts=None,
+    negative_prompts=None,
     guidance_scale=1.0,
     guidance_interval=(0.0, 1.0),
+    guidance_rescale=0.0,
     endpoints=None,
     seed=0,
     batch_size=64,
@@ -55,8 +58,8 @@ def img2img(
         endpoints: None for noise, or what is mixed in instead, see `DiffusionModel.generate`.
         num_frames: None, or the number of pictures of the way to return besides the start, the
             first one the noised pictures.
-        sampler, num_steps, guidance_scale, guidance_interval, seed, batch_size: see
-            `DiffusionModel.generate`.
+        sampler, num_steps, prompts, negative_prompts, guidance_scale, guidance_interval,
+            guidance_rescale, seed, batch_size: see `DiffusionModel.generate`.
 
     Returns:
         numpy uint8 (N, H, W, C), or with `num_frames` (num_frames + 1, N, H, W, C).
@@ -69,13 +72,16 @@ def img2img(
     """
     if not 0 < strength <= 1:
         raise ValueError(f"strength: {strength} is not in (0, 1].")
-    rows, common = generation.arguments(
+    rows, common = arguments.checked(
         model,
         len(images),
         num_steps=num_steps,
         labels=labels,
+        prompts=prompts,
+        negative_prompts=negative_prompts,
         guidance_scale=guidance_scale,
         guidance_interval=guidance_interval,
+        guidance_rescale=guidance_rescale,
         seed=seed,
         endpoints=endpoints,
         images=images,

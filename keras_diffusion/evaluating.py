@@ -46,7 +46,7 @@ def run(
         minutes: None, or how long it may take; cells that do not fit are left out. The report on
             copies comes on top.
         extractor, extractor_size: see `reference.prepare`.
-        guidance: dict of guidance_scale and guidance_interval, where given.
+        guidance: dict of guidance_scale, guidance_interval and guidance_rescale, where given.
         seed: int; all cells get the same noise and labels.
         batch_size: pictures at once.
         where: dict of the options in `real.WHERE`, where given.
@@ -95,10 +95,11 @@ def _guidance(drawn, given):
     if given and not drawn.num_classes:
         flag = "--" + next(iter(given)).replace("_", "-")
         raise ValueError(f"{flag}: this model was trained without labels.")
-    if "guidance_interval" in given and not drawn.guides_within:
-        raise ValueError("--guidance-interval: this export has none; export it anew.")
-    names = ("guidance_scale", "guidance_interval") if drawn.num_classes else ()
-    return {name: given.get(name, drawn.defaults[name]) for name in names}
+    for name in given:
+        if name not in drawn.guidance:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag}: this export has none; export it anew.")
+    return {name: given.get(name, drawn.defaults[name]) for name in drawn.guidance}
 
 
 def _cells(drawn, samplers, steps, guidance):

@@ -7,15 +7,15 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from keras_diffusion.arguments import checked_interval, checked_rescale, signature
 from keras_diffusion.denoiser import make_denoiser
 from keras_diffusion.files import whole_folder
-from keras_diffusion.generation import checked_interval, signature
 from keras_diffusion.registry import lookup
 from keras_diffusion.samplers import SAMPLERS
 
-# Of the folder; sample.py refuses a higher one than it knows. 2: endpoints of labelled models
-# take guidance_interval.
-FORMAT = 2
+# Of the folder; sample.py refuses a higher one than it knows. Endpoints of labelled models take as
+# many arguments of guidance: 1, scale; 2, interval; 3, rescale. Prompts came with 3.
+FORMAT = 3
 CONFIG_FILE = os.path.join("assets.extra", "config.json")  # TensorFlow's folder for such files
 
 
@@ -27,30 +27,34 @@ def export_saved_model(
     num_steps=20,
     guidance_scale=1.0,
     guidance_interval=(0.0, 1.0),
+    guidance_rescale=0.0,
     class_names=(),
     training=None,
 ):
-    """Writes the EMA network and all samplers as a SavedModel.
+    """Writes the EMA network, the codec and all samplers as a SavedModel.
 
-    Endpoints, of int32 tensors but guidance_scale and guidance_interval (2,), both float32, in
-    this order:
+    Endpoints, of int32 tensors but those of guidance, which are float32, in this order:
 
-        generate_SAMPLER(seed, indices, num_steps[, labels, guidance_scale, guidance_interval])
-            -> uint8 images (N, H, W, C)
+        generate_SAMPLER(seed, indices, num_steps[, labels, guidance_scale, guidance_interval (2,),
+            guidance_rescale]) -> uint8 images (N, H, W, C)
         trajectory_SAMPLER(the same) -> uint8 (21, N, H, W, C), from noise to picture
-        denoise(x_t, t[, labels]) -> {"x0", "eps"}; x_t float32 (B, H, W, C), t (B,) in [0, 1]
+        denoise(x_t, t[, labels]) -> {"x0", "eps"}; x_t float32 (B, H, W, C), t (B,) in [0, 1];
+            where the codec is one of latents, x_t has their shape
 
     `indices` (N,) are the numbers of the pictures, usually 0 .. N - 1: picture i depends on
-    (seed, i) only. The bracketed arguments are those of labelled models. `assets.extra/
-    config.json` holds image shape, class names, schedule, prediction type and the defaults.
+    (seed, i) only. The bracketed arguments are those of labelled models. Models of prompts have
+    tokens (N, L), negative_tokens (N, L) in the place of labels (denoise: tokens). `assets.extra/
+    config.json` holds image shape, codec, class names, schedule, prediction type, the defaults
+    and, where there are prompts, their words: word i is token i + 2; 1 begins each prompt, and 0
+    fills it up to L.
 
     Args:
         model: a `DiffusionModel`.
         path: folder to write; an export that is there already is replaced once the new one
             is whole.
-        sampler, num_steps, guidance_scale, guidance_interval: defaults for whoever samples it,
-            see `DiffusionModel.generate`.
-        class_names: names of the classes, or empty.
+        sampler, num_steps, guidance_scale, guidance_interval, guidance_rescale: defaults for
+            whoever samples it, see `DiffusionModel.generate`.
+        class_names: names of the classes, or empty; those of prompts are known.
         training: None, or what is worth knowing of the training, as JSON allows.
 
     Returns:
@@ -62,29 +66,26 @@ def export_saved_model(
         OSError: it cannot be written; what was there before is there still.
     """
     path = check_target(path)
+    class_names = class_names or (model.prompts.class_names if model.prompts else ())
     _check_defaults(model, sampler, num_steps, guidance_scale, class_names)
     checked_interval(guidance_interval, model.num_classes)
+    checked_rescale(guidance_rescale, model.num_classes)
     archive = keras.export.ExportArchive()
     archive.track(model.ema_network)
-    specs = list(signature(model.num_classes > 0).values())
+    specs = list(signature(model).values())
     for name in SAMPLERS:
         archive.add_endpoint(f"generate_{name}", _generator(model, name), specs)
         archive.add_endpoint(f"trajectory_{name}", _generator(model, name, num_frames=20), specs)
     archive.add_endpoint("denoise", *_denoise_endpoint(model))
     config = {
-        "format": FORMAT,
-        "image_shape": model.image_shape,
-        "num_classes": model.num_classes,
+        **_described(model),
         "class_names": list(class_names),
-        "schedule": model.schedule,
-        "prediction_type": model.prediction_type,
-        "samplers": sorted(SAMPLERS),
         "sampler": sampler,
         "num_steps": num_steps,
         "guidance_scale": guidance_scale,
         "guidance_interval": [float(end) for end in guidance_interval],
+        "guidance_rescale": float(guidance_rescale),
         "training": training or {},
-        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
     }
     with whole_folder(path) as part:
         try:
@@ -109,9 +110,28 @@ def _check_defaults(model, sampler, num_steps, guidance_scale, class_names):
         )
 
 
+def _described(model):
+    """Returns what others need to know of a model, as JSON allows."""
+    prompts = model.prompts
+    if prompts:
+        words = {"words": prompts.words, "length": prompts.length, "plain": prompts.plain}
+        prompts = {**words, **prompts.get_config()}
+    return {
+        "format": FORMAT,
+        "image_shape": model.image_shape,
+        "codec": model.codec.describe(),
+        "num_classes": model.num_classes,
+        "prompts": prompts,
+        "schedule": model.schedule,
+        "prediction_type": model.prediction_type,
+        "samplers": sorted(SAMPLERS),
+        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
+    }
+
+
 def _generator(model, sampler, num_frames=None):
     """An endpoint with positional arguments in the order of `signature`."""
-    names = list(signature(model.num_classes > 0))
+    names = list(signature(model))
     graph = model.graphs.sampling(sampler, num_frames)
 
     def generate(*tensors):
@@ -121,18 +141,25 @@ def _generator(model, sampler, num_frames=None):
 
 
 def _denoise_endpoint(model):
-    def denoise(x_t, t, labels=None):
+    name = "tokens" if model.prompts else "label"
+
+    def denoise(x_t, t, *told):
         denoiser = make_denoiser(
-            model.graphs.network(), model.noise_schedule, model.prediction_type, labels=labels
+            model.graphs.network(),
+            model.noise_schedule,
+            model.prediction_type,
+            condition={name: told[0]} if told else None,
         )
         x0, eps = denoiser(x_t, t)
         return {"x0": x0, "eps": eps}
 
     specs = [
-        tf.TensorSpec((None, *model.image_shape), tf.float32, "x_t"),
+        tf.TensorSpec((None, *model.x_shape), tf.float32, "x_t"),
         tf.TensorSpec((None,), tf.float32, "t"),
     ]
-    if model.num_classes:
+    if model.prompts:
+        specs.append(tf.TensorSpec((None, model.prompts.length), tf.int32, "tokens"))
+    elif model.num_classes:
         specs.append(tf.TensorSpec((None,), tf.int32, "labels"))
     return denoise, specs
 

@@ -1,23 +1,35 @@
 """`fit` for a run: begun and resumed at any step, interrupted safely, by one process or many."""
 
+import contextlib
+
 import keras
 
-from keras_diffusion import callbacks, distribution, interruption, one_image, real, scoring
+from keras_diffusion import (
+    callbacks,
+    checkpoints,
+    distribution,
+    interruption,
+    one_image,
+    real,
+    scoring,
+)
+from keras_diffusion.model import DiffusionModel
 from keras_diffusion.recording import Recorder
 
 VALIDATION_SHARE = 0.25  # of the training images, at most: an epoch is not to wait for it
 
 
-def fit(model, data, config, run_dir, progress, votes):
+def fit(model, data, config, run_dir, progress, votes, others=()):
     """Trains a model from where `progress` stands to the end that the Config gives.
 
     Args:
-        model: a compiled `DiffusionModel`, made under the strategy of `votes`.
+        model: a compiled `DiffusionModel` or `Autoencoder`, made under the strategy of `votes`.
         data: `data.TrainingData`.
         config: `Config`.
         run_dir: folder of the run.
         progress: `checkpoints.Progress`; kept up to date.
         votes: `distribution.Votes`.
+        others: more callbacks.
 
     Raises:
         interruption.Interrupted: after Ctrl-C or SIGTERM; a checkpoint is written.
@@ -45,7 +57,7 @@ def fit(model, data, config, run_dir, progress, votes):
             keep=config.keep_checkpoints,
             best_by=scoring.BEST_BY if config.score_every else "val_loss",
         )
-        used = [budget, callbacks.Faults(progress), *scores, recorder]
+        used = [budget, callbacks.Faults(progress), *scores, recorder, *others]
         if votes.is_chief:
             if data.picture is not None:  # before the recorder, which writes what it measures
                 used.insert(0, one_image.restoration_callback(model, data.picture, config, budget))
@@ -53,6 +65,18 @@ def fit(model, data, config, run_dir, progress, votes):
         with distribution.noticing_losses(votes.strategy):
             _fit(model, data, config, progress, used, votes.strategy)
             recorder.obey()  # a signal may have come during the last preview
+
+
+@contextlib.contextmanager
+def naming_what_is_left(run_dir):
+    """Has the errors that end a training say which checkpoint is the last good one."""
+    try:
+        yield
+    except (callbacks.TrainingStopped, distribution.WorkerLost, OSError) as error:
+        saved = checkpoints.listed(run_dir / "checkpoints")
+        left = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint"
+        kind = OSError if isinstance(error, OSError) else callbacks.TrainingStopped
+        raise kind(f"{error} Training has stopped; {left}.") from error
 
 
 def is_finished(config, progress):
@@ -125,12 +149,16 @@ def drawing(config, labelled):
     """Returns how pictures of a run are drawn: options of `generate` and `export_saved_model`."""
     names = ["sampler", "num_steps"]
     if labelled:
-        names += ["guidance_scale", "guidance_interval"]
+        names += ["guidance_scale", "guidance_interval", "guidance_rescale"]
     return {name: getattr(config, name) for name in names}
 
 
 def _shown(model, config, run_dir):
     """Callbacks for whoever watches."""
+    curves = keras.callbacks.TensorBoard(run_dir / "logs", write_graph=False)
+    shown = [curves, callbacks.ProgressBar(config.batch_size)]
+    if not isinstance(model, DiffusionModel):
+        return shown
     num_images = 40 if 1 < model.num_classes <= 12 else 36
     preview = callbacks.SampleGrid(
         run_dir / "samples",
@@ -139,8 +167,7 @@ def _shown(model, config, run_dir):
         log_dir=run_dir / "logs" / "samples",
         **drawing(config, model.num_classes > 0),
     )
-    curves = keras.callbacks.TensorBoard(run_dir / "logs", write_graph=False)
-    return [preview, curves, callbacks.ProgressBar(config.batch_size)]
+    return [preview, *shown]
 
 
 def _scores(model, data, config):

@@ -4,126 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_diffusion import distribution, grids, samplers, schedules
+from keras_diffusion.arguments import signature
 from keras_diffusion.denoiser import make_denoiser
 from keras_diffusion.process import mix
 from keras_diffusion.randomness import image_noise
 from keras_diffusion.registry import lookup
-
-
-def signature(labelled, endpoints=None, images=None):
-    """Returns what varies from one call of a sampling graph to the next, {name: TensorSpec}.
-
-    Args:
-        labelled: whether the model has classes.
-        endpoints: None, or the TensorSpec of pictures to start from instead of noise.
-        images: None, or the TensorSpec of pictures to start from at t = strength.
-    """
-    arguments = {"seed": (), "indices": (None,), "num_steps": ()}
-    if labelled:
-        arguments["labels"] = (None,)
-    specs = {name: tf.TensorSpec(shape, tf.int32, name) for name, shape in arguments.items()}
-    if labelled:
-        specs["guidance_scale"] = tf.TensorSpec((), tf.float32, "guidance_scale")
-        specs["guidance_interval"] = tf.TensorSpec((2,), tf.float32, "guidance_interval")
-    if endpoints is not None:
-        specs["endpoints"] = endpoints
-    if images is not None:
-        specs.update(images=images, strength=tf.TensorSpec((), tf.float32, "strength"))
-    return specs
-
-
-def arguments(
-    model,
-    num_images,
-    *,
-    num_steps,
-    labels,
-    guidance_scale,
-    guidance_interval,
-    seed,
-    **pictures,
-):
-    """Returns what `SamplingGraphs.draw` takes, checked: (rows, common).
-
-    Args:
-        pictures: "endpoints" or "images", (N, H, W, C) each; None values are left out.
-
-    The others: see `DiffusionModel.generate`.
-
-    Raises:
-        ValueError: bad numbers; labels, an interval or pictures that do not fit.
-    """
-    if num_images < 1 or num_steps < 1:
-        raise ValueError("num_images and num_steps must be at least 1.")
-    rows = {"indices": np.arange(num_images, dtype="int32")}
-    common = {"seed": np.int32(seed), "num_steps": np.int32(num_steps)}
-    labels = checked_labels(labels, rows["indices"], model.num_classes)
-    interval = checked_interval(guidance_interval, model.num_classes)
-    if labels is not None:
-        rows["labels"] = labels
-        common["guidance_scale"] = np.float32(guidance_scale)
-        common["guidance_interval"] = interval
-    for name, images in pictures.items():
-        if images is not None:
-            rows[name] = checked_pictures(name, images, (num_images, *model.image_shape))
-    return rows, common
-
-
-def checked_labels(labels, indices, num_classes):
-    """Returns the label of each picture, int32 (N,), or None for a model without labels.
-
-    Args:
-        labels: (N,) ints in 0 .. num_classes, the last one "no class"; None: the classes in turn.
-        indices: (N,) array, the numbers of the pictures.
-        num_classes: of the model; 0: without labels.
-
-    Raises:
-        ValueError: labels that do not fit.
-    """
-    if not num_classes:
-        if labels is not None:
-            raise ValueError("labels: this model was trained without labels.")
-        return None
-    if labels is None:
-        return indices % num_classes
-    labels = np.asarray(labels, dtype="int32")
-    if labels.shape != indices.shape:
-        raise ValueError(f"labels: {labels.shape} given for {len(indices)} images.")
-    if labels.min() < 0 or labels.max() > num_classes:
-        raise ValueError(f"labels: must be 0 .. {num_classes - 1}, or {num_classes} for none.")
-    return labels
-
-
-def checked_interval(interval, num_classes):
-    """Returns (low, high), the times between which guidance is on, as float32 (2,).
-
-    Raises:
-        ValueError: it is not 0 <= low <= high <= 1; a part of [0, 1] for a model without labels
-            (`num_classes` 0), which cannot be guided.
-    """
-    ends = np.asarray(interval, dtype="float64")
-    if ends.shape != (2,) or not 0 <= ends[0] <= ends[1] <= 1:
-        raise ValueError(f"guidance_interval: {interval} is not two times, 0 <= low <= high <= 1.")
-    if not num_classes and (ends[0], ends[1]) != (0, 1):
-        raise ValueError("guidance_interval: this model was trained without labels.")
-    return ends.astype("float32")
-
-
-def checked_pictures(name, images, shape):
-    """Returns the pictures to start from, uint8 or float32, of the shape (N, H, W, C).
-
-    Raises:
-        ValueError: another shape, or another dtype than uint8 or a float.
-    """
-    images = np.asarray(images)
-    if images.shape != shape:
-        raise ValueError(f"{name}: shape {images.shape}; it must be {shape}.")
-    if images.dtype.kind == "f":
-        return images.astype("float32")
-    if images.dtype != np.uint8:
-        what = "give uint8 in 0..255 or floats in [0, 1]"
-        raise ValueError(f"{name}: dtype {images.dtype}; {what}.")
-    return images
 
 
 def draw_images(
@@ -137,21 +22,19 @@ def draw_images(
     seed,
     indices,
     num_steps,
-    labels=None,
-    null_label=None,
-    guidance_scale=None,
-    guidance_interval=None,
+    condition=None,
+    null=None,
     endpoints=None,
     images=None,
     strength=None,
     num_frames=None,
+    **guidance,
 ):
     """Draws pictures with a whole sampler, as graph operations.
 
     Args:
         sampler: a name in `samplers.SAMPLERS`.
-        network: see `make_denoiser`, as are labels, null_label, guidance_scale and
-            guidance_interval.
+        network: see `make_denoiser`, as are condition and null.
         schedule: t -> alpha_bar.
         prediction_type: "eps", "x0" or "v".
         codec: decodes x to images.
@@ -165,6 +48,7 @@ def draw_images(
             level of t = strength.
         strength: scalar float32 tensor in (0, 1], with images.
         num_frames: None, or the number of pictures of the way to return besides the start.
+        guidance: guidance_scale, guidance_interval and guidance_rescale of `make_denoiser`.
 
     Returns:
         uint8 images (N, H, W, C), or with `num_frames` (num_frames + 1, N, H, W, C).
@@ -174,11 +58,10 @@ def draw_images(
         network,
         schedule,
         prediction_type,
-        labels=labels,
-        null_label=null_label,
-        guidance_scale=guidance_scale,
-        guidance_interval=guidance_interval,
+        condition=condition,
+        null=null,
         clip=codec.clip,
+        **guidance,
     )
     options = {"num_frames": num_frames}
     if sampler in samplers.STOCHASTIC:
@@ -212,8 +95,8 @@ class SamplingGraphs:
 
         Args:
             sampler, num_frames: see `draw_images`.
-            rows: dict of "indices" and, if there are any, "labels", "endpoints" and "images",
-                arrays (N, ...).
+            rows: dict of "indices" and, if there are any, "labels" or "tokens" and
+                "negative_tokens", "endpoints" and "images", arrays (N, ...).
             common: dict of what else is in `signature`.
             batch_size: how many pictures are drawn at once.
 
@@ -250,7 +133,7 @@ class SamplingGraphs:
         return self._once(
             (sampler, num_frames, *pictures.values(), self._model.schedule),
             lambda: tf.function(self._drawing(sampler, num_frames)).get_concrete_function(
-                **signature(self._model.num_classes > 0, **pictures)
+                **signature(self._model, **pictures)
             ),
         )
 
@@ -289,13 +172,22 @@ class SamplingGraphs:
             schedule=model.noise_schedule,
             prediction_type=model.prediction_type,
             codec=model.codec,
-            shape=model.image_shape,
-            null_label=model.num_classes,
+            shape=model.x_shape,
             num_frames=num_frames,
-            **arguments,
+            **_conditioned(model.num_classes, **arguments),
         )
 
     def _once(self, key, make):
         if key not in self._graphs:
             self._graphs[key] = make()
         return self._graphs[key]
+
+
+def _conditioned(null_label, labels=None, tokens=None, negative_tokens=None, **others):
+    """Returns the arguments of a graph with what pictures are of as condition and null."""
+    if labels is not None:
+        others.update(condition={"label": labels})
+        others.update(null={"label": tf.fill(tf.shape(labels), null_label)})
+    if tokens is not None:
+        others.update(condition={"tokens": tokens}, null={"tokens": negative_tokens})
+    return others

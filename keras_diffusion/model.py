@@ -3,10 +3,11 @@
 import keras
 import tensorflow as tf
 
-from keras_diffusion import distribution, generation, metrics, process, schedules
-from keras_diffusion.batches import mean_over_parts, unpack
+from keras_diffusion import arguments, distribution, generation, metrics, process, schedules
+from keras_diffusion.batches import mean_over_parts, size_of, told, unpack
 from keras_diffusion.codecs import PixelCodec
-from keras_diffusion.networks.layers import LabelEmbedding
+from keras_diffusion.networks.embedding import TOLD, count_classes
+from keras_diffusion.prompts import Prompts
 from keras_diffusion.randomness import image_noise, own_rows, places, step_key
 from keras_diffusion.registry import lookup
 
@@ -19,7 +20,11 @@ class DiffusionModel(keras.Model):
 
     Args:
         network: {"x" (B, H, W, C), "logsnr" (B,)[, "label" (B,)]} -> (B, H, W, C), such as
-            `keras_diffusion.networks.unet(...)`. A labelled one holds a `LabelEmbedding`.
+            `keras_diffusion.networks.unet(...)`. A labelled one holds a `LabelEmbedding`; one
+            of prompts takes "tokens" (B, L) instead.
+        codec: what x is: None for pixels, or a `LatentCodec` for latents.
+        prompts: `Prompts` that such a network is trained with: each label becomes one of its
+            prompts, drawn anew in each step.
         schedule: "cosine", "linear", "constant", "inverse_linear" or "sigmoid".
         prediction_type: what the network predicts: "v", "eps" or "x0".
         loss_weighting: "uniform" or "min_snr", see `process.loss_weights`.
@@ -31,10 +36,12 @@ class DiffusionModel(keras.Model):
         seed: of noise, times and label dropout in training and evaluation.
 
     Attributes:
+        image_shape, x_shape: (H, W, C) of images, and of x.
         skipped_steps: variable, steps left out because their gradient was not finite.
 
     Raises:
-        ValueError: an unknown name, with the choices; a share outside of [0, 1).
+        ValueError: an unknown name, with the choices; a share outside of [0, 1); latents or
+            prompts that do not fit the network.
 
     Example:
 
@@ -50,6 +57,8 @@ class DiffusionModel(keras.Model):
         self,
         network,
         *,
+        codec=None,
+        prompts=None,
         schedule="cosine",
         prediction_type="v",
         loss_weighting="uniform",
@@ -74,12 +83,12 @@ class DiffusionModel(keras.Model):
         self.loss_weighting = loss_weighting
         self.ema_decay = ema_decay
         self.label_dropout = label_dropout
-        self.accumulate = accumulate
-        self.seed = seed
+        self.accumulate, self.seed = accumulate, seed
 
-        self.image_shape = tuple(network.output_shape[1:])
-        self.num_classes = _count_classes(network)
-        self.codec = PixelCodec()
+        self.num_classes = count_classes(network, prompts)
+        self.codec, self.prompts = codec or PixelCodec(), prompts
+        self.x_shape = tuple(network.output_shape[1:])
+        self.image_shape = self.codec.image_shape_of(self.x_shape)
         self.ema_network = keras.models.clone_model(network)
         self.ema_network.set_weights(network.get_weights())
         self.ema_network.trainable = False
@@ -95,7 +104,7 @@ class DiffusionModel(keras.Model):
     def train_step(self, data):
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             raise ValueError("mixed_float16 overflows here; use mixed_bfloat16 or float32.")
-        batch = unpack(data, self.image_shape, self.num_classes)
+        batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
         key = step_key(self.seed, self.optimizer.iterations)
         noised = self._noised(batch, key)
         gradients, errors = mean_over_parts(self._gradients, noised, self.accumulate)
@@ -108,7 +117,7 @@ class DiffusionModel(keras.Model):
         return self._update_metrics(errors, finite, {metrics.GRADIENT_NORM: (norm, 1.0)})
 
     def test_step(self, data):
-        batch = unpack(data, self.image_shape, self.num_classes)
+        batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
         noised = self._noised_fixed(batch)
         errors = self._errors(self.ema_network, noised)
         rows, weights = metrics.some_of(noised["index"])
@@ -119,7 +128,8 @@ class DiffusionModel(keras.Model):
 
     def call(self, data, training=False):
         """Returns the EMA network's guess of x0 for a batch that is noised as in `evaluate`."""
-        noised = self._noised_fixed(unpack(data, self.image_shape, self.num_classes))
+        batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
+        noised = self._noised_fixed(batch)
         output = self._predict(self.ema_network, noised, training)
         level = self._level(noised["t"])
         return process.to_pair(output, noised["x_t"], level, self.prediction_type)[0]
@@ -152,35 +162,38 @@ class DiffusionModel(keras.Model):
     def _noised(self, batch, key):
         """Draws times, noise and label dropout for training, see `_mixed`."""
         time_key, noise_key, label_key = tf.unstack(tf.random.split(key, 3))
-        count = tf.shape(batch["image"])[0]
+        count = size_of(batch)
         t = process.spread_times(tf.random.stateless_uniform((), time_key), places(count))
-        eps = own_rows(
-            lambda n: tf.random.stateless_normal((n, *self.image_shape), noise_key), count
-        )
+        eps = own_rows(lambda n: tf.random.stateless_normal((n, *self.x_shape), noise_key), count)
         if "label" in batch:
             chances = own_rows(lambda n: tf.random.stateless_uniform((n,), label_key), count)
             dropped = chances < self.label_dropout
             batch = {**batch, "label": tf.where(dropped, self.num_classes, batch["label"])}
+        if self.prompts:
+            key = tf.random.fold_in(label_key, 1)
+            draws = own_rows(lambda n: tf.random.stateless_uniform((n,), key), count)
+            batch = told(batch, self.prompts, draws)
         return self._mixed(batch, t, eps)
 
     def _noised_fixed(self, batch):
         """The same for evaluation: time and noise of an image depend on its index alone."""
-        index = tf.cast(batch.get("index", places(tf.shape(batch["image"])[0])), tf.int32)
+        index = tf.cast(batch.get("index", places(size_of(batch))), tf.int32)
         key = step_key(self.seed, VALIDATION_STREAM)
         t = process.spread_times(tf.random.stateless_uniform((), key), index)
         seed = tf.constant(self.seed, tf.int32)
-        eps = image_noise(seed, index, self.image_shape, VALIDATION_STREAM)
-        return {**self._mixed(batch, t, eps), "index": index}
+        eps = image_noise(seed, index, self.x_shape, VALIDATION_STREAM)
+        return {**self._mixed(told(batch, self.prompts), t, eps), "index": index}
 
     def _mixed(self, batch, t, eps):
-        """Returns {"x_t", "target", "t"[, "label"]}; a batch's own endpoint comes before eps."""
-        x0 = self.codec.encode(batch["image"])
+        """Returns {"x_t", "target", "t"} and what is in `TOLD`; a batch's endpoint is its eps."""
+        encoded = "latent" in batch
+        x0 = tf.cast(batch["latent"], tf.float32) if encoded else self.codec.encode(batch["image"])
         if "endpoint" in batch:
             eps = self.codec.encode(batch["endpoint"])
         level = self._level(t)
         noised = {"x_t": process.mix((x0, eps), level), "t": t}
         noised["target"] = process.target((x0, eps), level, self.prediction_type)
-        return {**noised, "label": batch["label"]} if "label" in batch else noised
+        return {**noised, **{name: batch[name] for name in TOLD if name in batch}}
 
     def _level(self, t):
         return [rate[:, None, None, None] for rate in schedules.rates(self.noise_schedule, t)]
@@ -188,8 +201,7 @@ class DiffusionModel(keras.Model):
     def _predict(self, network, noised, training):
         logsnr = schedules.logsnr(self.noise_schedule, noised["t"])
         inputs = {"x": noised["x_t"], "logsnr": logsnr}
-        if "label" in noised:
-            inputs["label"] = noised["label"]
+        inputs.update({name: noised[name] for name in TOLD if name in noised})
         return network(inputs, training=training)
 
     def _errors(self, network, noised, training=False):
@@ -230,8 +242,11 @@ class DiffusionModel(keras.Model):
         sampler="dpmpp_2m",
         num_steps=20,
         labels=None,
+        prompts=None,
+        negative_prompts=None,
         guidance_scale=1.0,
         guidance_interval=(0.0, 1.0),
+        guidance_rescale=0.0,
         endpoints=None,
         seed=0,
         batch_size=64,
@@ -243,11 +258,15 @@ class DiffusionModel(keras.Model):
             num_images: how many.
             sampler: "dpmpp_2m", "ddim", "heun", "ddpm" or "cold", which holds the endpoints.
             num_steps: sampler steps, 1 to about 1000.
-            labels: (num_images,) ints; None: the classes in turn, in equal shares.
+            labels: (num_images,) ints; None: the classes in turn, in equal shares. A model of
+                prompts draws the plain prompts of these classes.
+            prompts: a text for all pictures, or num_images texts; for models of prompts.
+            negative_prompts: likewise, what guidance leads away from; None: from no prompt.
             guidance_scale: 1 is off; above 1 pictures are more typical of their class, less
                 diverse, at twice the work.
             guidance_interval: (low, high), the times t in [0, 1] between which guidance is on;
                 steps outside cost half.
+            guidance_rescale: in [0, 1], the share of contrast gained by it that is taken back.
             endpoints: None for noise, or the pictures to start from, (num_images, H, W, C), uint8
                 or floats in [0, 1], of a model that was trained with such endpoints.
             seed: int.
@@ -259,16 +278,19 @@ class DiffusionModel(keras.Model):
             (num_frames + 1, num_images, H, W, C).
 
         Raises:
-            ValueError: an unknown sampler, bad numbers, labels or endpoints that do not fit, or
-                an interval of guidance for a model without labels.
+            ValueError: an unknown sampler or word, bad numbers, labels, prompts or endpoints that
+                do not fit, or an interval or rescale of guidance for a model without labels.
         """
-        rows, common = generation.arguments(
+        rows, common = arguments.checked(
             self,
             num_images,
             num_steps=num_steps,
             labels=labels,
+            prompts=prompts,
+            negative_prompts=negative_prompts,
             guidance_scale=guidance_scale,
             guidance_interval=guidance_interval,
+            guidance_rescale=guidance_rescale,
             seed=seed,
             endpoints=endpoints,
         )
@@ -277,24 +299,19 @@ class DiffusionModel(keras.Model):
     # Saving -----------------------------------------------------------------------------
 
     def get_config(self):
+        codec = self.codec if isinstance(self.codec, keras.Layer) else None
+        names = ("schedule", "prediction_type", "loss_weighting", "ema_decay", "label_dropout")
+        names += ("accumulate", "seed", "name")
         return {
             "network": keras.saving.serialize_keras_object(self.network),
-            "schedule": self.schedule,
-            "prediction_type": self.prediction_type,
-            "loss_weighting": self.loss_weighting,
-            "ema_decay": self.ema_decay,
-            "label_dropout": self.label_dropout,
-            "accumulate": self.accumulate,
-            "seed": self.seed,
-            "name": self.name,
+            "codec": keras.saving.serialize_keras_object(codec),
+            "prompts": self.prompts and self.prompts.get_config(),
+            **{name: getattr(self, name) for name in names},
         }
 
     @classmethod
     def from_config(cls, config):
-        network = keras.saving.deserialize_keras_object(config["network"])
-        return cls(**{**config, "network": network})
-
-
-def _count_classes(network):
-    embeddings = [layer for layer in network.layers if isinstance(layer, LabelEmbedding)]
-    return embeddings[0].num_classes if embeddings else 0
+        made = keras.saving.deserialize_keras_object
+        parts = {name: made(config.get(name)) for name in ("network", "codec")}
+        prompts = Prompts(**config["prompts"]) if config.get("prompts") else None
+        return cls(**{**config, **parts, "prompts": prompts})

@@ -1,4 +1,58 @@
-"""What the numbers and tuples among the options of a run must fulfil."""
+"""What the options of a run must fulfil."""
+
+# Choices that a command line can check before TensorFlow is imported; the tests hold them
+# against the tables that they name.
+CHOICES = {
+    "balance": ("none", "classes"),
+    "schedule": ("linear", "cosine", "constant", "inverse_linear", "sigmoid"),
+    "prediction_type": ("eps", "x0", "v"),
+    "loss_weighting": ("uniform", "min_snr"),
+    "network": ("unet", "convnext_unet", "cnn"),
+    "sampler": ("ddpm", "ddim", "heun", "dpmpp_2m", "cold"),
+    "precision": ("auto", "float32", "mixed_bfloat16"),
+    "strategy": ("auto", "single", "mirrored", "multiworker", "tpu"),
+}
+# The options that a network takes, with its own values for them. Others are refused, not ignored.
+UNET_OPTIONS = {
+    "widths": (64, 128, 256),
+    "block_depth": 1,
+    "attention": None,
+    "dropout": 0.0,
+    "embedding_width": 256,
+    "remat": False,
+}
+NETWORK_OPTIONS = {
+    "unet": UNET_OPTIONS,
+    "convnext_unet": {
+        **UNET_OPTIONS,
+        "widths": (32, 64, 128),
+        "kernel_size": 3,
+        "expansion": 2,
+    },
+    "cnn": {"widths": (16, 32, 32, 16), "embedding_width": 128},
+}
+OF_NETWORKS = {name for options in NETWORK_OPTIONS.values() for name in options}
+READERS = ("convnext_unet", "unet")  # networks that read prompts
+TEXT_OPTIONS = ("text_width", "text_depth", "word_vectors")  # of what reads them
+# Those of the autoencoder of a run on latents, and of its training.
+CODEC_OPTIONS = (
+    "codec_widths",
+    "latent_channels",
+    "edge_weight",
+    "kl_weight",
+    "codec_epochs",
+    "codec_share",
+)
+
+# Types of options, in words.
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "text",
+    tuple: "a tuple such as (64, 64) or (False, True)",
+    type(None): "None",
+}
 
 LARGEST_SIDE = 4096  # pixels
 WIDEST = 2**14  # channels
@@ -45,6 +99,17 @@ RULES = {
     "embedding_width": _from(1, WIDEST),
     "kernel_size": (lambda side: 0 < side < 100 and side % 2 == 1, "must be odd and below 100"),
     "expansion": _from(1, 100),
+    "text_width": _from(1, WIDEST),
+    "text_depth": _from(0, 100),
+    "codec_widths": (
+        lambda widths: _are_counts(widths, WIDEST),
+        f"must be channels of each level, 1 to {WIDEST}, such as (64, 128)",
+    ),
+    "latent_channels": _from(1, WIDEST),
+    "edge_weight": _from(0, 1_000),
+    "kl_weight": _from(0, 1_000),
+    "codec_epochs": _from(1, LARGEST_INT),
+    "codec_share": _above(0, 0.9),
     "ema_decay": _SHARE,
     "label_dropout": _SHARE,
     "epochs": _from(1, LARGEST_INT),
@@ -66,5 +131,6 @@ RULES = {
         lambda ends: len(ends) == 2 and _are_numbers(ends) and 0 <= ends[0] <= ends[1] <= 1,
         "must be two times, 0 <= low <= high <= 1, such as (0.1, 0.8)",
     ),
+    "guidance_rescale": _from(0, 1),
 }
 RULES["crop_size"] = RULES["image_size"]

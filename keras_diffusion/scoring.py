@@ -23,8 +23,8 @@ class Scores(keras.callbacks.Callback):
         last_epoch: None, or the number of epochs, where it is known.
         max_share: None, or the largest share of the time that scores may take; what would take
             more waits for a later epoch.
-        options: sampler, num_steps, guidance_scale, guidance_interval, seed, batch_size of
-            `DiffusionModel.generate`.
+        options: sampler, num_steps, guidance_scale, guidance_interval, guidance_rescale,
+            seed, batch_size of `DiffusionModel.generate`.
     """
 
     def __init__(

@@ -11,9 +11,10 @@ import tensorflow as tf
 from keras import ops
 
 from keras_diffusion import checkpoints, export
-from keras_diffusion.generation import signature
+from keras_diffusion.arguments import GUIDANCE, signature
 from keras_diffusion.grids import uniform_logsnr
 from keras_diffusion.model import DiffusionModel
+from keras_diffusion.prompts import Prompts
 from keras_diffusion.registry import lookup
 from keras_diffusion.samplers import SAMPLERS, STOCHASTIC
 from keras_diffusion.schedules import SCHEDULES
@@ -30,11 +31,11 @@ class Trained:
         class_names: tuple of names, maybe empty.
         schedule: name in `SCHEDULES`.
         samplers: tuple of the names in `SAMPLERS` that it can draw with.
-        defaults: dict of sampler, num_steps and, for labelled models, guidance_scale and
-            guidance_interval.
+        defaults: dict of sampler, num_steps and, for labelled models, of `guidance`.
         config: dict of the options it was trained with; empty where they are not known.
-        guides_within: bool, whether guidance can be had inside of an interval of times only.
+        guidance: tuple of the arguments in `GUIDANCE` that it takes; older exports lack some.
         graph: function (sampler, {argument: tensor}) -> uint8 (N, H, W, C).
+        prompts: None, or the `Prompts` of a model that takes them; its labels are their classes.
     """
 
     name: str
@@ -45,8 +46,9 @@ class Trained:
     samplers: tuple
     defaults: dict
     config: dict
-    guides_within: bool
+    guidance: tuple
     graph: Callable
+    prompts: Prompts | None = None
 
     def draw(self, sampler, indices, *, seed, num_steps, labels=None, guidance=()):
         """Draws pictures, as one batch; picture i depends on (seed, indices[i]) alone.
@@ -55,18 +57,22 @@ class Trained:
             sampler: one of its samplers.
             indices: int (N,).
             seed, num_steps: ints.
-            labels: int (N,); for labelled models only.
-            guidance: dict of guidance_scale and guidance_interval; for labelled models only.
+            labels: int (N,); for labelled models only. They stand for the plain prompts, where
+                the model has prompts.
+            guidance: dict of what is in `self.guidance`, where it is not the default.
 
         Returns:
             uint8 (N, H, W, C).
         """
         values = {"seed": seed, "indices": indices, "num_steps": num_steps}
-        if self.num_classes:
-            values.update(labels=labels, **dict(guidance))
-        specs = signature(self.num_classes > 0)
-        if not self.guides_within:
-            specs.pop("guidance_interval", None)
+        if self.prompts:
+            none = np.full_like(labels, self.num_classes)
+            values["tokens"] = self.prompts.table[labels, 0]
+            values["negative_tokens"] = self.prompts.table[none, 0]
+        usual = {name: self.defaults[name] for name in self.guidance}
+        values.update(labels=labels, **{**usual, **dict(guidance)})
+        missing = set(GUIDANCE) - set(self.guidance)
+        specs = {n: spec for n, spec in signature(self).items() if n not in missing}
         tensors = {name: tf.constant(values[name], spec.dtype) for name, spec in specs.items()}
         return self.graph(sampler, tensors).numpy()
 
@@ -76,7 +82,9 @@ class Trained:
         guidance = dict(guidance)
         if guidance.get("guidance_scale", 1.0) == 1.0:
             return len(times)
-        low, high = guidance["guidance_interval"] if self.guides_within else (0.0, 1.0)
+        low, high = (0.0, 1.0)
+        if "guidance_interval" in self.guidance:
+            low, high = guidance["guidance_interval"]
         return len(times) + int(((low <= times) & (times <= high)).sum())
 
 
@@ -134,15 +142,17 @@ def _exported(path):
     try:
         config = json.loads((path / export.CONFIG_FILE).read_text(encoding="utf-8"))
         number = config.get("format", 1)
-        guides_within = number > 1
+        guidance = GUIDANCE[:number] if config["num_classes"] else ()
         known = {
             "image_shape": tuple(config["image_shape"]),
             "num_classes": config["num_classes"],
             "class_names": tuple(config["class_names"]),
             "schedule": config["schedule"],
             "samplers": tuple(config["samplers"]),
-            "defaults": _defaults(config, config["num_classes"]),
+            "defaults": _defaults(config, guidance),
             "config": config["training"].get("config", {}),
+            "guidance": guidance,
+            "prompts": _prompts(config.get("prompts")),
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
@@ -158,7 +168,13 @@ def _exported(path):
     def graph(sampler, tensors):
         return getattr(loaded, f"generate_{sampler}")(*tensors.values())
 
-    return Trained(name=path.resolve().name, guides_within=guides_within, graph=graph, **known)
+    return Trained(name=path.resolve().name, graph=graph, **known)
+
+
+def _prompts(described):
+    """The `Prompts` in the config.json of an export, or None."""
+    names = ("class_names", "templates")
+    return Prompts(**{name: described[name] for name in names}) if described else None
 
 
 def _saved(path, run_dir):
@@ -174,6 +190,7 @@ def _saved(path, run_dir):
     if (run_dir / "config.json").exists():
         record = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
     config = record.get("config", {})
+    guidance = GUIDANCE if model.num_classes else ()
     return Trained(
         name=run_dir.name if config else path.stem,
         image_shape=model.image_shape,
@@ -181,19 +198,17 @@ def _saved(path, run_dir):
         class_names=tuple(record.get("data", {}).get("classes", ())),
         schedule=model.schedule,
         samplers=tuple(sorted(SAMPLERS)),
-        defaults=_defaults(config, model.num_classes),
+        defaults=_defaults(config, guidance),
         config=config,
-        guides_within=True,
+        guidance=guidance,
         graph=lambda sampler, tensors: model.graphs.sampling(sampler)(**tensors),
+        prompts=model.prompts,
     )
 
 
-def _defaults(config, num_classes):
-    found = {
-        "sampler": config.get("sampler", "dpmpp_2m"),
-        "num_steps": config.get("num_steps", 20),
-    }
-    if num_classes:
-        found["guidance_scale"] = config.get("guidance_scale", 1.0)
-        found["guidance_interval"] = tuple(config.get("guidance_interval", (0.0, 1.0)))
-    return found
+def _defaults(config, guidance):
+    usual = {"sampler": "dpmpp_2m", "num_steps": 20}
+    usual.update(zip(GUIDANCE, (1.0, (0.0, 1.0), 0.0), strict=True))
+    names = ("sampler", "num_steps", *guidance)
+    found = {name: config.get(name, usual[name]) for name in names}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}

@@ -13,13 +13,13 @@ from keras_diffusion import (
     checkpoints,
     distribution,
     fitting,
+    latent_run,
     one_image,
     plotting,
     precision,
     real,
     records,
 )
-from keras_diffusion.callbacks import TrainingStopped
 from keras_diffusion.editing import noised
 from keras_diffusion.export import check_target, export_saved_model
 from keras_diffusion.recording import write_history
@@ -60,6 +60,8 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
     data = build.load_data(config)
     print(data.summary, flush=True)
     real.check_scores(config, data.source)
+    if not resume:
+        build.prompts(config, data.source)  # what it refuses it is to refuse now
     size = "image_size" if data.picture is None else "crop_size"
     config = dataclasses.replace(
         config,
@@ -68,18 +70,22 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
         horizontal_flip=data.horizontal_flip,
         precision=policy,
     )
+    build.check_size(config)
     _print_sharing(votes.strategy, config, data.source)
     if resume:
         records.check_data(run_dir, config, data.source)
     alone = contextlib.nullcontext()
     if votes.is_chief and not dry_run:
         alone = records.alone_in(run_dir)
+    autoencoder = latent_run.reused(config, run_dir, votes)
     with alone:
         _check_targets(run_dir, export_dir, resume)  # another run may have come and gone
-        with votes.strategy.scope():
-            model, progress = _begin(config, data, run_dir, resume)
+        if votes.is_chief and not dry_run:
+            checkpoints.clear_parts(run_dir)
+            records.write(run_dir, config, data.source)
+        model, progress = _begin(config, data, run_dir, votes, autoencoder, dry_run)
         _check_agreement(model, run_dir, votes)
-        _print_costs(model.network, config)
+        _print_costs(model, config)
         if dry_run:
             print(json.dumps(dataclasses.asdict(config), indent=2))
             print(f"dry run: nothing was trained; the run would be written to {run_dir}")
@@ -99,7 +105,7 @@ def _same_bits_again():
 
 def _check_targets(run_dir, export_dir, resume):
     """Makes sure that there is something to resume, and that nothing of worth is replaced."""
-    there = checkpoints.listed(run_dir / "checkpoints")
+    there = checkpoints.listed(run_dir / "checkpoints") or latent_run.listed(run_dir)
     if there and not resume:
         raise ValueError(f"--run-dir: {run_dir} holds a run already; --resume goes on with it.")
     if resume and not there:
@@ -110,12 +116,19 @@ def _check_targets(run_dir, export_dir, resume):
         raise ValueError(f"--export-dir: {error}") from error
 
 
-def _begin(config, data, run_dir, resume):
+def _begin(config, data, run_dir, votes, autoencoder, dry_run):
     """Returns (model, `Progress`), new or from the newest checkpoint."""
-    if not resume:
-        new = build.model(config, data.image_shape, data.source.num_classes)
+    if not checkpoints.listed(run_dir / "checkpoints"):
+        codec = None
+        if config.latent:
+            codec = latent_run.codec(config, data, run_dir, votes, autoencoder, dry_run)
+            keras.utils.set_random_seed(config.seed)  # whatever stage one has drawn, or not
+        prompts = build.prompts(config, data.source)
+        with votes.strategy.scope():
+            new = build.model(config, data.image_shape, data.source.num_classes, codec, prompts)
         return new, checkpoints.Progress()
-    path, model, progress = checkpoints.load(run_dir / "checkpoints")
+    with votes.strategy.scope():
+        path, model, progress = checkpoints.load(run_dir / "checkpoints")
     model.accumulate = config.accumulate
     optimizer = model.optimizer
     print(
@@ -135,19 +148,16 @@ def _check_agreement(model, run_dir, votes):
 
 def _train(model, config, data, run_dir, progress, votes):
     if votes.is_chief:
-        checkpoints.clear_parts(run_dir)
-        records.write(run_dir, config, data.source)
         write_history(progress.history, run_dir / "history.csv")
+    if config.latent:
+        config = latent_run.second_stage(config, run_dir, votes)
     if fitting.is_finished(config, progress):
         print("this run is finished; only its pictures and its export are made again")
         return
-    try:
+    if config.latent:
+        data = latent_run.encoded(model.codec, data, config, progress)
+    with fitting.naming_what_is_left(run_dir):
         fitting.fit(model, data, config, run_dir, progress, votes)
-    except (TrainingStopped, distribution.WorkerLost, OSError) as error:
-        saved = checkpoints.listed(run_dir / "checkpoints")
-        left = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint"
-        kind = OSError if isinstance(error, OSError) else TrainingStopped
-        raise kind(f"{error} Training has stopped; {left}.") from error
 
 
 def _finish(model, config, data, run_dir, export_dir):
@@ -199,8 +209,16 @@ def _print_sharing(strategy, config, source):
     print(f"strategy: {name}, {replicas} x {share} images{parts} in each batch", flush=True)
 
 
-def _print_costs(network, config):
-    costs = build.costs(network, config.batch_size)
+def _print_costs(model, config):
+    if config.latent:
+        parts = [build.costs(half, 1) for half in (model.codec.encoder, model.codec.decoder)]
+        height, width, channels = model.x_shape
+        print(
+            f"codec: {sum(part['parameters'] for part in parts) / 1e6:.2f} M parameters, "
+            f"latents {height}x{width}x{channels}, {parts[0]['flops'] / 1e9:.3f} GFLOP per image "
+            f"to encode, {parts[1]['flops'] / 1e9:.3f} to decode"
+        )
+    costs = build.costs(model.network, config.batch_size)
     print(
         f"network: {costs['parameters'] / 1e6:.2f} M parameters, "
         f"{costs['flops'] / 1e9:.2f} GFLOP per image forward, "

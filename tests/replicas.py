@@ -19,8 +19,8 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from keras_diffusion import DiffusionModel, distribution  # noqa: E402
-from keras_diffusion.networks import unet  # noqa: E402
+from keras_diffusion import Autoencoder, DiffusionModel, LatentCodec, distribution  # noqa: E402
+from keras_diffusion.networks import decoder, encoder, unet  # noqa: E402
 from keras_diffusion.randomness import own_rows, places, step_key  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -68,6 +68,23 @@ def trained(strategy, kind=DiffusionModel, dropout=0.0, **options):
         verbose=0,
     )
     return model, history.history
+
+
+def latents(strategy):
+    """Returns (weights, pictures) of an autoencoder and a model of its latents, after an epoch."""
+    keras.utils.set_random_seed(1)
+    options = {"widths": (8,), "latent_channels": 2}
+    with strategy.scope():
+        autoencoder = Autoencoder(encoder((8, 8, 1), **options), decoder((8, 8, 1), **options))
+        autoencoder.compile(keras.optimizers.SGD(0.05, global_clipnorm=0.5))
+    fit = {"steps_per_epoch": STEPS, "shuffle": False, "verbose": 0}
+    autoencoder.fit(distribution.share_out(strategy, training()), **fit)
+    codec = LatentCodec.measured(autoencoder, IMAGES)
+    with strategy.scope():
+        model = DiffusionModel(unet(codec.x_shape, num_classes=10, widths=(8,)), codec=codec)
+        model.compile(keras.optimizers.SGD(0.05, global_clipnorm=0.5))
+    model.fit(distribution.share_out(strategy, training()), **fit)
+    return model.get_weights(), model.generate(5, num_steps=2).astype(int)
 
 
 def largest_difference(one, other):
@@ -144,6 +161,11 @@ def main():
         results[f"{name}_copies"] = copies_differ(model.weights)
     results["pictures"] = pictures_differ(one, model)
     results["reloaded"] = reloaded_differ(model, two)
+    (weights, pictures), (others, drawn) = (
+        latents(strategy) for strategy in (distribution.make_strategy("single"), two)
+    )
+    results["latent_weights"] = largest_difference(weights, others)
+    results["latent_pictures"] = int(np.abs(pictures - drawn).max())
     (skipped, alone), (skipped_by_two, both) = (
         trained(strategy, Poisoned) for strategy in (distribution.make_strategy("single"), two)
     )

@@ -4,14 +4,16 @@ import json
 import os
 import pathlib
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from fixtures_input import check, file, thesis
+from PIL import Image
 
 import sample
 
 CONFIG = {
-    "format": 2,
+    "format": 3,
     "image_shape": [4, 4, 1],
     "num_classes": 3,
     "class_names": ["ant", "bee", "cat"],
@@ -20,18 +22,22 @@ CONFIG = {
     "num_steps": 2,
     "guidance_scale": 1.0,
     "guidance_interval": [0.0, 1.0],
+    "guidance_rescale": 0.0,
+    "prompts": None,
 }
+PROMPTS = {"words": ["a", "an", "ant", "bee", "cat"], "length": 4}
+PROMPTS["plain"] = ["an ant", "a bee", "a cat"]
 
 
 class Model(tf.Module):
     """Has the endpoints of an export, in the sizes that rows ask for."""
 
-    def __init__(self, shape=(4, 4, 1), dtype=tf.uint8, arguments=6):
+    def __init__(self, shape=(4, 4, 1), dtype=tf.uint8, arguments=7):
         super().__init__()
         self.weight = tf.Variable(7.0)
         number, numbers = tf.TensorSpec((), "int32"), tf.TensorSpec((None,), "int32")
         signature = [number, numbers, number, numbers]
-        signature += [tf.TensorSpec((), "float32"), tf.TensorSpec((2,), "float32")]
+        signature += [tf.TensorSpec(shape_of, "float32") for shape_of in ((), (2,), ())]
 
         @tf.function(input_signature=signature[:arguments])
         def generate(seed, indices, *others):
@@ -59,7 +65,8 @@ INSIDE = "saved_models/ant/assets.extra/config.json"
 
 def config(**changes):
     """Other values in the config.json of the model; None takes the key out."""
-    values = {name: value for name, value in {**CONFIG, **changes}.items() if value is not None}
+    gone = {name for name, value in changes.items() if value is None}
+    values = {name: value for name, value in {**CONFIG, **changes}.items() if name not in gone}
     return file(INSIDE, json.dumps(values))
 
 
@@ -122,6 +129,32 @@ SAMPLE = [
     ("interval of none", "--guidance-interval 0.1 0.8",
      "--guidance-interval: this model was trained without labels",
      config(num_classes=0, class_names=[])),
+    ("rescale: a word", "--guidance-rescale some", "--guidance-rescale.*'some'", None),
+    ("rescale: 2", "--guidance-rescale 2", "--guidance-rescale: 2.0 must be 0 to 1", None),
+    ("rescale: nan", "--guidance-rescale nan", "--guidance-rescale: nan must be 0 to 1", None),
+    ("rescale of none", "--guidance-rescale 0.5", "--guidance-rescale: this model was trained with",
+     config(num_classes=0, class_names=[])),
+    ("rescale of format 2", "--guidance-rescale 0.5",
+     "--guidance-rescale: this model was exported before .*format 2.* export the model again",
+     config(format=2)),
+    ("scales: the second", "--guidance-scale 1 -1", "--guidance-scale: -1.0 must be 0 to 100",
+     None),
+    ("prompt, of classes", "--prompt cat", "--prompt: this model was trained without prom", None),
+    ("negative, of classes", "--negative-prompt cat", "--negative-prompt: this model was trained w",
+     None),
+    ("prompt and class", "--prompt cat --class-name cat", "--class-name: not allowed with.*prompt",
+     config(prompts=PROMPTS)),
+    ("prompt, unknown words", "--prompt 'a red cta'",
+     "--prompt: 'a red cta' has unknown words 'red', 'cta' .nearest: cat.*.$",
+     config(prompts=PROMPTS)),
+    ("prompt, one of two", "--prompt 'a cat' 'a bea'",
+     "'a bea' has unknown word 'bea' .nearest: bee.*.$", config(prompts=PROMPTS)),
+    ("prompt, long", "--prompt 'a cat a bee'", "has 4 words; the model reads 3",
+     config(prompts=PROMPTS)),
+    ("negative prompt", "--negative-prompt dog --guidance-scale 2", "--negative-prompt: 'dog' has",
+     config(prompts=PROMPTS)),
+    ("negative prompt, no guidance", "--negative-prompt cat",
+     "--negative-prompt: changes nothing at --guidance-scale 1", config(prompts=PROMPTS)),
     ("interval of format 1", "--guidance-interval 0 1",
      "--guidance-interval: this model was exported before .*format 1.* export the model again",
      config(format=1)),
@@ -152,8 +185,8 @@ SAMPLE = [
     ("config, a list", "", "ant is not an export", file(INSIDE, "[]")),
     ("config, not text", "", "ant is not an export .*UnicodeDecodeError", file(INSIDE, b"\xff")),
     ("config, another's", "", "has no image_shape; it must be .height", file(INSIDE, "{}")),
-    ("format 3", "", "was written by a newer keras_diffusion .format 3; .* reads up to 2.; take",
-     config(format=3)),
+    ("format 4", "", "was written by a newer keras_diffusion .format 4; .* reads up to 3.; take",
+     config(format=4)),
     ("format '1'", "", "format is '1'; it must be a whole number", config(format="1")),
     ("no shape", "", "config.json has no image_shape", config(image_shape=None)),
     ("shape", "", r"image_shape is \[4, 4\]; it must be \[height", config(image_shape=[4, 4])),
@@ -172,6 +205,14 @@ SAMPLE = [
      config(guidance_interval=None)),
     ("interval: upside down inside", "", r"guidance_interval is \[0.8, 0.1\]; it must be \[low",
      config(guidance_interval=[0.8, 0.1])),
+    ("rescale: 2 inside", "", "guidance_rescale is 2; it must be a number from 0 to 1",
+     config(guidance_rescale=2)),
+    ("prompts: no words", "", "prompts is .*; it must be null, or words, length and plain",
+     config(prompts={"length": 4, "plain": []})),
+    ("prompts: one for three", "", "1 plain prompts for 3 classes; they must be as many",
+     config(prompts={**PROMPTS, "plain": ["a"]})),
+    ("prompts: other words", "", "--model: 'an ant' has unknown word 'ant'",
+     config(prompts={**PROMPTS, "words": ["a", "an"]})),
     # the SavedModel
     ("no model", "--model saved_models/ant", "ant cannot be loaded; it is damaged",
      gone),
@@ -216,31 +257,65 @@ def test_the_unbroken_model_is_sampled(folder, capsys):
     ]
 
 
-@pytest.mark.parametrize("number", [1, None])
-def test_exports_of_format_1_take_no_interval(number, folder, capsys):
-    another(arguments=5)()
-    config(format=number, guidance_interval=None)()
+@pytest.mark.parametrize(("number", "arguments"), [(1, 5), (None, 5), (2, 6)])
+def test_older_exports_take_less_of_guidance(number, arguments, folder, capsys):
+    another(arguments=arguments)()
+    interval = CONFIG["guidance_interval"] if number == 2 else None
+    config(format=number, guidance_interval=interval, guidance_rescale=None)()
     sample.main([])
     assert "wrote samples/ant.png: 24 pictures" in capsys.readouterr().out
 
 
-def test_the_interval_is_the_last_argument(folder, monkeypatch):
-    given = []
+@pytest.fixture
+def given(folder, monkeypatch):
+    """A list that gets the inputs of every call of the model, as arrays."""
+    calls = []
 
     class Loaded:
         @staticmethod
         def generate_ddim(*inputs):
-            given.append(inputs)
-            return tf.zeros((len(inputs[1]), 4, 4, 1), tf.uint8)
+            calls.append([each.numpy() for each in inputs])
+            shades = tf.cast(50 * len(calls), tf.uint8)
+            return tf.fill((len(inputs[1]), 4, 4, 1), shades)
 
     monkeypatch.setattr(tf.saved_model, "load", lambda path: Loaded())
-    config(guidance_interval=[0.2, 0.7])()
+    return calls
+
+
+def test_guidance_is_the_last_arguments(given):
+    config(guidance_interval=[0.2, 0.7], guidance_rescale=0.3)()
     sample.main(["--num", "2"])
-    sample.main(["--num", "2", "--guidance-interval", "0", "0.5"])
-    assert [len(inputs) for inputs in given] == [6, 6]
-    for inputs, expected in zip(given, ([0.2, 0.7], [0.0, 0.5]), strict=True):
-        assert inputs[-1].dtype == tf.float32
-        assert inputs[-1].numpy().tolist() == pytest.approx(expected)
+    sample.main(["--num", "2", "--guidance-interval", "0", "0.5", "--guidance-rescale", "1"])
+    for inputs, interval, rescale in zip(given, ([0.2, 0.7], [0, 0.5]), (0.3, 1), strict=True):
+        assert len(inputs) == 7 and inputs[3].tolist() == [0, 1]
+        assert inputs[5].dtype == inputs[6].dtype == "float32"
+        assert inputs[5].tolist() == pytest.approx(interval)
+        assert inputs[6] == pytest.approx(rescale)
+
+
+def test_prompts_are_tokens(given):
+    config(prompts=PROMPTS, guidance_scale=2.0)()
+    sample.main(["--prompt", "a CAT!", "bee", "--num", "3", "--negative-prompt", "ant"])
+    sample.main(["--class-name", "bee", "--num", "1"])
+    tokens, negative = given[0][3:5]
+    assert tokens.tolist() == [[1, 2, 6, 0], [1, 5, 0, 0], [1, 2, 6, 0]]
+    assert negative.tolist() == [[1, 4, 0, 0]] * 3
+    assert tokens.dtype == negative.dtype == "int32"
+    assert [each.tolist() for each in given[1][3:5]] == [[[1, 2, 5, 0]], [[1, 0, 0, 0]]]
+
+
+def test_several_scales_are_columns_beside_the_names(given, folder):
+    sample.main(["--guidance-scale", "1", "2", "3.5", "--batch-size", "2"])
+    assert [inputs[1].tolist() for inputs in given] == [[0, 1], [2]] * 3, "one of each class"
+    assert [float(inputs[4]) for inputs in given] == [1, 1, 2, 2, 3.5, 3.5]
+    with Image.open(folder / "samples/ant.png") as page:
+        pixels = np.asarray(page.convert("L"))
+    rows, columns = np.array([50, 100, 150, 200, 250, 44]).reshape(3, 2), []
+    for shade in np.unique(rows):  # where the pictures of each call are, from the left
+        columns.append(np.flatnonzero((pixels == shade).sum(axis=0) > 20).mean())
+    lefts = dict(zip(np.unique(rows), columns, strict=True))
+    assert lefts[50] == lefts[100] < lefts[150] == lefts[200] < lefts[250] == lefts[44]
+    assert (pixels[:, : int(lefts[50]) - 75] < 128).sum() > 50, "names"
 
 
 def test_running_out_of_memory_is_no_traceback(folder, monkeypatch, capsys):

@@ -8,7 +8,18 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks import bench, data, growth, machine, runs, sampling, startup, subjects, training
+from benchmarks import (
+    bench,
+    data,
+    growth,
+    latents,
+    machine,
+    runs,
+    sampling,
+    startup,
+    subjects,
+    training,
+)
 
 PEER_PARAMETERS = 3_434_017  # of denoising-diffusion-pytorch's network for MNIST
 SUBJECTS = {
@@ -225,6 +236,23 @@ def test_sampling_takes_the_steps_that_quality_found(tmp_path):
     assert sampling._fewest_steps("mnist", options) is None
     options.save("quality_mnist", {"fewest_steps": {"mnist": 7}}, 1.0)
     assert sampling._fewest_steps("mnist", options) == 7
+
+
+def test_latents_are_measured_and_told():
+    measured = {kind: latents.training("cifar10", kind, tiny=True) for kind in latents.KINDS}
+    measured["latents"].update(latents.drawing("cifar10", "latents", tiny=True))
+    assert all(found["images_per_second"] > 0 for found in measured.values())
+    assert measured["latents"]["decode"] > 0
+    made_up = {"parameters": 2_000_000, "flops": 5e8, "peak_mib": 900.0}
+    made_up = {**made_up, "encode": 1e-3, "decode": 2e-3}
+    rows = {
+        "pixels": {"runs": [{**made_up, "images_per_second": 100.0, "draw": 0.3}]},
+        "latents": {"runs": [{**made_up, "images_per_second": 400.0, "draw": 0.1}]},
+        "autoencoder": {"failed": "out of memory"},
+    }
+    text = latents.report({"tiny": False, "cifar10": rows})
+    assert "| latents | 2.00 M | 0.50 | **2.50** | 4.00x | 900 | **100** | 3.00x |" in text
+    assert "encoded in 1.00 ms" in text and "out of memory" in text and "Flowers" not in text
 
 
 def test_growth_is_fitted_drawn_and_told(tmp_path):

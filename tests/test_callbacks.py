@@ -192,6 +192,16 @@ def test_minutes_are_counted_by_the_clock(clock):
     assert budget.seconds == 600
 
 
+@pytest.mark.parametrize("iterations, rates", [(0, (0.005, 0.25)), (5, (0.5, 0.5))])
+def test_the_warm_up_begins_with_the_first_step_of_all(clock, iterations, rates):
+    budget = budget_of(iterations, minutes=10, seconds=60.0, warmup=0.1)
+    budget.on_train_begin()
+    for rate in rates:
+        budget.on_train_batch_begin(0)
+        assert budget.model.optimizer.learning_rate == pytest.approx(rate, rel=0.01)
+        clock.now += 30
+
+
 def test_minutes_end_a_fit_in_the_middle_of_an_epoch(model, clock):
     ticking = Ticking(clock, seconds=12)
     budget = Budget(1e-3, minutes=1)
@@ -325,3 +335,16 @@ def test_progress_with_a_coarse_clock(capsys, clock):
     progress.on_epoch_begin(0)
     progress.on_train_batch_end(0, {"loss": 1.0})
     assert "loss" in capsys.readouterr().out
+
+
+def test_a_plateau_ends_the_training():
+    progress = Progress()
+    plateau = callbacks.Plateau(progress, patience=2, name="val_x")
+    plateau.set_model(keras.Sequential())
+    stopped = []
+    for value in (5.0, 4.0, 4.5, 3.0, 3.0, 3.5):
+        progress.history.append({"val_x": value} if value != 4.5 else {})
+        plateau.model.stop_training = False
+        plateau.on_epoch_end(len(stopped))
+        stopped.append(plateau.model.stop_training)
+    assert stopped == [False] * 5 + [True]

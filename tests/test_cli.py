@@ -25,6 +25,7 @@ from keras_diffusion import config as configuration
 from keras_diffusion import records
 from keras_diffusion.networks import NETWORKS
 from keras_diffusion.process import LOSS_WEIGHTINGS, PREDICTION_TYPES
+from keras_diffusion.rules import CHOICES, NETWORK_OPTIONS
 from keras_diffusion.samplers import SAMPLERS
 from keras_diffusion.schedules import SCHEDULES
 
@@ -91,11 +92,11 @@ def test_choices_are_those_of_the_tables():
         "sampler": SAMPLERS,
     }
     for name, table in tables.items():
-        assert set(configuration.CHOICES[name]) == set(table), name
+        assert set(CHOICES[name]) == set(table), name
 
 
 def test_networks_take_what_their_builders_take():
-    for name, options in configuration.NETWORK_OPTIONS.items():
+    for name, options in NETWORK_OPTIONS.items():
         arguments = inspect.signature(NETWORKS[name]).parameters.values()
         defaults = {each.name: each.default for each in arguments}
         for shared in ("image_shape", "num_classes", "name"):
@@ -307,7 +308,10 @@ def test_commands_of_the_readme_are_understood():
 
 
 def test_user_code_of_the_readme_runs(tmp_path):
-    code = next(block for block in fenced("python") if "model.fit" in block)
+    code, latents = (
+        next(block for block in fenced("python") if part in block)
+        for part in ("model.fit", "kd.Autoencoder")
+    )
     small = {
         '"oxford_flowers102", image_size=64, batch_size=64': '"digits", batch_size=64, limit=64',
         "unet((64, 64, 3), num_classes=102)": "unet((8, 8, 1), num_classes=10, widths=(8, 16, 16))",
@@ -318,6 +322,8 @@ def test_user_code_of_the_readme_runs(tmp_path):
         assert large in code, large
         code = code.replace(large, tiny)
     code += "\nassert images.shape == (16, 8, 8, 1) and images.dtype == 'uint8'\n"
+    code += latents.replace("(32, 32, 3)", "(8, 8, 1)").replace("epochs=5", "epochs=1")
+    code += "\nassert model.generate(2, num_steps=1).shape == (2, 8, 8, 1)\n"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True

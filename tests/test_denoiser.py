@@ -10,6 +10,8 @@ from keras_diffusion.schedules import cosine, logsnr, rates
 
 NULL = 3
 LABELS = np.array([0, 1, 2, 1], "int32")
+CONDITION = {"label": LABELS}
+NULLS = {"label": np.full(4, NULL, "int32")}
 X = np.random.default_rng(0).normal(size=(4, 2, 3, 1)).astype("float32")
 TIMES = np.array([0.1, 0.4, 0.6, 0.9], "float32")
 every_type = pytest.mark.parametrize("prediction_type", ["eps", "x0", "v"])
@@ -47,7 +49,7 @@ def check_pairs(got, expected):
 def test_guidance_extrapolates_from_null_to_conditional(prediction_type, scale):
     network = FakeNetwork()
     guided = make_denoiser(
-        network, cosine, prediction_type, labels=LABELS, null_label=NULL, guidance_scale=scale
+        network, cosine, prediction_type, condition=CONDITION, null=NULLS, guidance_scale=scale
     )(X, TIMES)
     assert network.batches == [4 if scale == 1 else 8]
     null, conditional = network.raw(np.full(4, NULL)), network.raw(LABELS)
@@ -59,11 +61,11 @@ def test_guidance_extrapolates_from_null_to_conditional(prediction_type, scale):
 @every_type
 def test_without_guidance_one_call_of_the_batch(prediction_type):
     network = FakeNetwork()
-    got = make_denoiser(network, cosine, prediction_type, labels=LABELS)(X, TIMES)
+    got = make_denoiser(network, cosine, prediction_type, condition=CONDITION)(X, TIMES)
     assert network.batches == [4]
     check_pairs(got, to_pair(network.raw(LABELS), X, level(), prediction_type))
     one = make_denoiser(
-        network, cosine, prediction_type, labels=LABELS, null_label=NULL, guidance_scale=1.0
+        network, cosine, prediction_type, condition=CONDITION, null=NULLS, guidance_scale=1.0
     )
     check_pairs(one(X, TIMES), got)
 
@@ -81,7 +83,7 @@ def test_without_labels_the_network_gets_none():
 
 @every_type
 def test_scalar_time_is_the_time_of_every_image(prediction_type):
-    denoiser = make_denoiser(FakeNetwork(), cosine, prediction_type, labels=LABELS)
+    denoiser = make_denoiser(FakeNetwork(), cosine, prediction_type, condition=CONDITION)
     whole = denoiser(X, np.full(4, 0.3, "float32"))
     for time in (0.3, np.float32(0.3), tf.constant(0.3)):
         check_pairs(denoiser(X, time), whole)
@@ -89,9 +91,9 @@ def test_scalar_time_is_the_time_of_every_image(prediction_type):
 
 @every_type
 def test_clip_bounds_x0_and_keeps_the_pair(prediction_type):
-    denoiser = make_denoiser(FakeNetwork(), cosine, prediction_type, labels=LABELS, clip=0.2)
+    denoiser = make_denoiser(FakeNetwork(), cosine, prediction_type, condition=CONDITION, clip=0.2)
     x0, eps = denoiser(X, TIMES)
-    free, _ = make_denoiser(FakeNetwork(), cosine, prediction_type, labels=LABELS)(X, TIMES)
+    free, _ = make_denoiser(FakeNetwork(), cosine, prediction_type, condition=CONDITION)(X, TIMES)
     assert np.abs(free).max() > 0.2
     np.testing.assert_allclose(x0, np.clip(free, -0.2, 0.2), atol=1e-6)
     np.testing.assert_allclose(mix((x0, eps), level()), X, atol=1e-5)
@@ -104,7 +106,7 @@ def test_guidance_scale_is_an_argument_of_the_graph():
     def guided(scale):
         traces.append(1)
         return make_denoiser(
-            FakeNetwork(), cosine, "v", labels=LABELS, null_label=NULL, guidance_scale=scale
+            FakeNetwork(), cosine, "v", condition=CONDITION, null=NULLS, guidance_scale=scale
         )(tf.constant(X), tf.constant(0.5))[0]
 
     low, middle, high = (guided(scale).numpy() for scale in (0.0, 1.0, 2.0))
@@ -121,8 +123,8 @@ def labelled(network, scale=2.5, interval=None):
         network,
         cosine,
         "v",
-        labels=LABELS,
-        null_label=NULL,
+        condition=CONDITION,
+        null=NULLS,
         guidance_scale=scale,
         guidance_interval=interval,
     )
@@ -170,9 +172,75 @@ def test_guidance_scale_one_stays_plain_inside_of_the_interval():
     assert network.batches == [4]
 
 
-def test_an_interval_needs_guidance():
-    with pytest.raises(ValueError, match="guidance_interval: needs a guidance_scale"):
-        make_denoiser(FakeNetwork(), cosine, "v", labels=LABELS, guidance_interval=(0.1, 0.8))
+@pytest.mark.parametrize("option", [{"guidance_interval": (0.1, 0.8)}, {"guidance_rescale": 0.5}])
+def test_an_interval_and_a_rescale_need_guidance(option):
+    with pytest.raises(ValueError, match=f"{next(iter(option))}: needs a guidance_scale"):
+        make_denoiser(FakeNetwork(), cosine, "v", condition=CONDITION, **option)
+
+
+@pytest.mark.parametrize("given", [{}, {"condition": CONDITION}, {"null": NULLS}])
+def test_guidance_needs_a_condition_and_its_null(given):
+    with pytest.raises(ValueError, match="guidance_scale: needs a condition and its null"):
+        make_denoiser(FakeNetwork(), cosine, "v", guidance_scale=2.0, **given)
+
+
+# Rescaled guidance
+
+
+def rescaled(share, interval=None):
+    return make_denoiser(
+        FakeNetwork(),
+        cosine,
+        "v",
+        condition=CONDITION,
+        null=NULLS,
+        guidance_scale=5.0,
+        guidance_interval=interval,
+        guidance_rescale=share,
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.7, 1.0, tf.constant(0.4)])
+def test_rescaling_gives_back_the_contrast_of_each_image(share):
+    network = FakeNetwork()
+    null, conditional = (np.asarray(network.raw(each)) for each in (np.full(4, NULL), LABELS))
+    guided = null + 5 * (conditional - null)
+    wanted, now = (each.std(axis=(1, 2, 3), keepdims=True) for each in (conditional, guided))
+    output = share * guided * wanted / now + (1 - share) * guided  # equations 15 and 16
+    check_pairs(rescaled(share)(X, TIMES), to_pair(output, X, level(), "v"))
+
+
+def test_rescaling_is_for_guided_images_alone():
+    got, plain = rescaled(0.7, (0.4, 0.7))(X, TIMES), labelled(FakeNetwork(), 1.0)(X, TIMES)
+    full = rescaled(0.7)(X, TIMES)
+    inside = np.array([False, True, True, False])[:, None, None, None]
+    for part, guided, conditional in zip(got, full, plain, strict=True):
+        np.testing.assert_allclose(part, np.where(inside, guided, conditional), atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_rescaling_an_answer_of_zero_is_finite(share):
+    denoiser = make_denoiser(
+        lambda inputs, training: 0 * inputs["x"], cosine, "v", condition=CONDITION, null=NULLS,
+        guidance_scale=2.0, guidance_rescale=share,
+    )  # fmt: skip
+    for part in denoiser(X, TIMES):
+        assert np.isfinite(part).all()
+
+
+def test_a_condition_is_whatever_the_network_takes():
+    seen = []
+
+    def network(inputs, training):
+        seen.append(np.asarray(inputs["tokens"]))
+        return inputs["x"]
+
+    prompts = {"tokens": np.array([[1, 2], [1, 3], [1, 0], [1, 2]])}
+    negative = {"tokens": np.array([[1, 4]] * 4)}
+    make_denoiser(network, cosine, "v", condition=prompts, null=negative, guidance_scale=2.0)(
+        X, 0.5
+    )
+    np.testing.assert_array_equal(*seen, np.concatenate([prompts["tokens"], negative["tokens"]]))
 
 
 NUM_STEPS = 10

@@ -159,6 +159,11 @@ def test_a_bad_gradient_on_one_replica_is_skipped_on_both(compared):
     assert compared["skipped_losses"] < 1e-5
 
 
+def test_latents_are_shared_out_as_images_are(compared):
+    assert compared["latent_weights"] < 1e-4  # their scale, too, is measured on sums
+    assert compared["latent_pictures"] <= 1
+
+
 # Two workers, through train.py
 
 

@@ -25,6 +25,7 @@ from keras_diffusion import (
     trained,
 )
 from keras_diffusion import real as real_pictures
+from keras_diffusion.arguments import GUIDANCE
 from keras_diffusion.config import Config
 from keras_diffusion.evaluation import classifier, extractors
 from keras_diffusion.networks.layers import LabelEmbedding
@@ -108,7 +109,8 @@ def test_every_cell_is_scored_beside_the_floor(folder, record):
     assert record["data"]["held_out_split"] == "20% of every class"
     assert len(record["extractor"]["hash"]) == 12 and record["extractor"]["resize"] == "none"
     assert record["left_out"] == []
-    assert record["guidance"] == {"guidance_scale": 2.0, "guidance_interval": [0.1, 0.8]}
+    guidance = {"guidance_scale": 2.0, "guidance_interval": [0.1, 0.8], "guidance_rescale": 0.0}
+    assert record["guidance"] == guidance
 
 
 def test_all_is_written_down(folder, record):
@@ -246,13 +248,13 @@ def test_an_older_export_is_asked_for_its_own_samplers_only(folder, tmp_path, mo
 
 
 def test_network_calls_are_counted():
-    model = trained.Trained("", (8, 8, 1), 10, (), "cosine", ("ddim",), {}, {}, True, None)
+    model = trained.Trained("", (8, 8, 1), 10, (), "cosine", ("ddim",), {}, {}, GUIDANCE, None)
     guided = {"guidance_scale": 2.0, "guidance_interval": (0.1, 0.8)}
     for sampler, calls, doubled in (("ddim", 20, 8), ("dpmpp_2m", 20, 8), ("heun", 40, 16)):
         assert model.network_calls(sampler, 20) == calls
         assert model.network_calls(sampler, 20, guided) == calls + doubled
         assert model.network_calls(sampler, 20, {**guided, "guidance_scale": 1.0}) == calls
-    older = dataclasses.replace(model, guides_within=False)
+    older = dataclasses.replace(model, guidance=GUIDANCE[:1])
     assert older.network_calls("ddim", 20, guided) == 40
 
 
@@ -336,7 +338,7 @@ def test_a_model_of_unknown_data_needs_to_be_told(folder):
 
 
 def test_guidance_is_for_labelled_models():
-    unlabelled = trained.Trained("", (8, 8, 1), 0, (), "cosine", ("ddim",), {}, {}, True, None)
+    unlabelled = trained.Trained("", (8, 8, 1), 0, (), "cosine", ("ddim",), {}, {}, (), None)
     assert evaluating._guidance(unlabelled, {"guidance_scale": None}) == {}
     with pytest.raises(ValueError, match="--guidance-scale: this model was trained without labels"):
         evaluating._guidance(unlabelled, {"guidance_scale": 2.0})

@@ -68,7 +68,8 @@ results = {}
 for name, path in zip(("labelled", "unlabelled"), sys.argv[1:3]):
     model = tf.saved_model.load(path)
     whole = tf.constant([0.0, 1.0])
-    extra = (ints([2, 0, 1]), tf.constant(2.0), whole) if name == "labelled" else ()
+    guidance = (tf.constant(2.0), whole, tf.constant(0.0))
+    extra = (ints([2, 0, 1]), *guidance) if name == "labelled" else ()
     for sampler in ("dpmpp_2m", "ddpm"):
         endpoint = getattr(model, "generate_" + sampler)
         counts = []
@@ -79,7 +80,8 @@ for name, path in zip(("labelled", "unlabelled"), sys.argv[1:3]):
         part = endpoint(ints(3), ints([1]), ints(5), *(extra and (ints([0]), *extra[1:])))
         results[f"{name} {sampler} part"] = part.numpy()
         if extra:
-            some = endpoint(ints(3), tf.range(3), ints(5), *extra[:2], tf.constant([0.1, 0.8]))
+            own = (tf.constant([0.1, 0.8]), tf.constant(0.7))
+            some = endpoint(ints(3), tf.range(3), ints(5), *extra[:2], *own)
             results[f"{name} {sampler} interval"] = some.numpy()
         counts.append(endpoint.experimental_get_tracing_count())
         results[f"{name} {sampler} traces"] = np.array(counts)
@@ -133,8 +135,9 @@ def test_the_same_pixels_as_generate(models, outside, name, sampler):
 
 
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "ddpm"])
-def test_the_interval_of_guidance_is_an_argument(models, outside, sampler):
+def test_interval_and_rescale_of_guidance_are_arguments(models, outside, sampler):
     options = {"labels": [2, 0, 1], "guidance_scale": 2.0, "guidance_interval": (0.1, 0.8)}
+    options["guidance_rescale"] = 0.7
     expected = models["labelled"].generate(3, sampler=sampler, num_steps=5, seed=3, **options)
     assert difference(outside[f"labelled {sampler} interval"], expected) <= 2
     assert difference(outside[f"labelled {sampler} 5"], expected) > 2
@@ -187,7 +190,8 @@ def test_config_says_what_is_needed_to_sample(exports, name):
     versions = config.pop("versions")
     assert versions == {"keras": keras.__version__, "tensorflow": tf.__version__}
     assert config == {
-        "format": 2,
+        "format": 3,
+        "codec": {"kind": "pixels"},
         "num_classes": 3 if labelled else 0,
         "class_names": ["a", "b", "c"] if labelled else [],
         "schedule": "linear",
@@ -197,6 +201,8 @@ def test_config_says_what_is_needed_to_sample(exports, name):
         "num_steps": 20,
         "guidance_scale": 2.0 if labelled else 1.0,
         "guidance_interval": [0.1, 0.8] if labelled else [0.0, 1.0],
+        "guidance_rescale": 0.0,
+        "prompts": None,
         "training": {},
     }
 
@@ -280,6 +286,7 @@ def test_a_failed_export_leaves_the_old_one(models, old, archive):
         ({"num_steps": 0}, r"num_steps: 0 is not in 1 \.\. 1000"),
         ({"guidance_scale": float("nan")}, r"guidance_scale: nan is not in 0 \.\. 100"),
         ({"guidance_interval": (0.8, 0.1)}, r"guidance_interval: \(0.8, 0.1\) is not two times"),
+        ({"guidance_rescale": 1.5}, r"guidance_rescale: 1.5 is not in \[0, 1\]"),
         ({"class_names": ["a", "b"]}, "class_names: 2 names for 3 classes; give one for each"),
     ],
 )

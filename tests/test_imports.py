@@ -15,11 +15,13 @@ FLOORS = {
     "files": -1,
     "interruption": -1,
     "revision": -1,
+    "prompts": 0,
     "schedules": 0,
     "process": 0,
     "grids": 1,
     "denoiser": 1,
     "samplers": 1,
+    "arguments": 2,
     "batches": 2,
     "codecs": 2,
     "images": 2,
@@ -27,6 +29,7 @@ FLOORS = {
     "randomness": 2,
     "generation": 2,
     "model": 2,
+    "autoencoder": 2,
     "evaluation": 3,
     "export": 3,
     "plotting": 3,
@@ -43,6 +46,7 @@ FLOORS = {
     "one_image": 5,
     "real": 5,
     "records": 5,
+    "latent_run": 5,
     "training": 5,
 }
 # Side rooms: what each may import, and the lowest floor that may import it.
@@ -50,6 +54,7 @@ SIDE = {
     "networks": ({"registry"}, 2),
     "distribution": ({"registry"}, 2),
     "precision": (set(), 2),
+    "pretrained": (set(), 5),
     "data": ({"registry"}, 5),
     "rules": (set(), 5),
     "flags": (set(), 5),
@@ -58,21 +63,28 @@ SIDE = {
 }
 # Importer: neighbours on its own floor that it may use, one way only.
 SAME_FLOOR = {
-    "generation": {"codecs", "randomness"},
-    "model": {"batches", "codecs", "metrics", "randomness", "generation"},
+    "autoencoder": {"batches", "codecs", "metrics", "randomness"},
+    "generation": {"arguments", "codecs", "randomness"},
+    "model": {"arguments", "batches", "codecs", "metrics", "randomness", "generation"},
     "one_image": {"build"},
     "scoring": {"callbacks"},
     "evaluating": {"artist", "real"},
     "fitting": {"one_image", "real"},
     "real": {"build"},
-    "training": {"build", "fitting", "one_image", "real", "records"},
+    "latent_run": {"build", "fitting", "records"},
+    "training": {"build", "fitting", "latent_run", "one_image", "real", "records"},
 }
 
 PURE = {room for room, floor in FLOORS.items() if floor <= 1} | {"networks"}
 COMPILER = "networks/compiled.py"  # a network's only way to TensorFlow
-ONLY_IN = {"matplotlib": "plotting.py", "tensorflow_datasets": "data/sources.py"}
+ONLY_IN = {
+    "keras_hub": "pretrained.py",
+    "matplotlib": "plotting.py",
+    "tensorflow_datasets": "data/sources.py",
+}
 SLOW_IMPORTS = {"tensorflow", "keras", "matplotlib"}
 MAX_FILE_LINES = 320
+LONGER = {"sample.py": 430}  # one file, so that it can be taken along with an export
 MAX_FUNCTION_LINES = 45  # without the docstring
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -225,7 +237,7 @@ def test_sample_needs_no_package():
 @every_file
 def test_files_and_functions_stay_short(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MAX_FILE_LINES, f"{name_of(path)} has {lines} lines"
+    assert lines <= LONGER.get(name_of(path), MAX_FILE_LINES), f"{name_of(path)} has {lines} lines"
     for node in ast.walk(parse(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = node.end_lineno - node.lineno + 1

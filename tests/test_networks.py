@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from keras_diffusion.networks import cnn, convnext_unet, unet
+from keras_diffusion.networks import TextEncoder, cnn, convnext_unet, unet
 from keras_diffusion.networks.layers import (
     DepthToSpace,
     LogSNREmbedding,
@@ -29,6 +29,11 @@ CONFIGURATIONS = {  # name: (image_shape, arguments)
     ),
     "odd widths": ((8, 8, 2), {"widths": (20, 27), "attention": (True, True)}),
     "one level": ((5, 7, 3), {"widths": (16,), "attention": (True,)}),
+    "prompts": ((8, 4, 3), {"attention": (False, True), "text": (9, 4)}),
+    "prompts, odd widths, convnext": (
+        (4, 4, 1),
+        {"widths": (9, 14), "attention": (True, True), "text": (5, 3), "builder": convnext_unet},
+    ),
     "convnext": ((8, 8, 1), {"builder": convnext_unet}),
     "convnext, labels, 5x5, dropout": (
         (8, 4, 3),
@@ -56,6 +61,8 @@ def build(name, awake=True):
     builder = arguments.get("builder", unet)
     small = SMALL if builder is not cnn else {"widths": (8, 4), "embedding_width": 32}
     options = {key: value for key, value in {**small, **arguments}.items() if key != "builder"}
+    if "text" in options:
+        options["text"] = TextEncoder(*options["text"], width=8, depth=1)
     network = builder(image_shape, **options)
     if awake:
         rng = np.random.default_rng(0)
@@ -74,6 +81,8 @@ def inputs_of(name, batch=4):
     }
     if classes := arguments.get("num_classes"):
         inputs["label"] = (np.arange(batch) % (classes + 1)).astype("int32")
+    if text := arguments.get("text"):
+        inputs["tokens"] = rng.integers(1, text[0] - 1, (batch, text[1]), "int32")
     return inputs
 
 

@@ -21,9 +21,17 @@ from hypothesis import strategies as st
 import sample
 import train
 from keras_diffusion import config as configuration
-from keras_diffusion.config import CHOICES, NETWORK_OPTIONS, Config
+from keras_diffusion.config import Config
 from keras_diffusion.data import splits
-from keras_diffusion.rules import LARGEST_SIDE, RULES
+from keras_diffusion.rules import (
+    CHOICES,
+    CODEC_OPTIONS,
+    LARGEST_SIDE,
+    NETWORK_OPTIONS,
+    READERS,
+    RULES,
+    TEXT_OPTIONS,
+)
 from keras_diffusion.schedules import FLOOR, SCHEDULES, logsnr, rates, time_of_logsnr
 
 settings.register_profile(
@@ -64,6 +72,18 @@ allowed = {
     "embedding_width": counts,
     "kernel_size": st.integers(0, 49).map(lambda half: 2 * half + 1),
     "expansion": st.integers(1, 100),
+    "text": st.booleans(),
+    "text_width": counts,
+    "text_depth": st.integers(0, 100),
+    "word_vectors": st.none() | words,
+    "latent": st.booleans(),
+    "codec": st.none() | words,
+    "codec_widths": st.lists(counts, min_size=1, max_size=5).map(tuple),
+    "latent_channels": counts,
+    "edge_weight": st.floats(0, 1000),
+    "kl_weight": st.floats(0, 1000),
+    "codec_epochs": counts,
+    "codec_share": st.floats(0, 0.9, exclude_min=True),
     "ema_decay": shares,
     "label_dropout": shares,
     "epochs": counts,
@@ -84,13 +104,24 @@ allowed = {
     "guidance_interval": st.lists(st.floats(0, 1), min_size=2, max_size=2).map(
         lambda ends: tuple(sorted(ends))
     ),
+    "guidance_rescale": st.floats(0, 1),
 }
 
 
 def fitting(options):
-    """The same without what the network does not take."""
+    """The same without what would be ignored, or does not go together."""
     taken = NETWORK_OPTIONS[options.get("network", "unet")]
     refused = {name for options in NETWORK_OPTIONS.values() for name in options} - set(taken)
+    if not options.get("latent"):
+        refused |= {"codec", *CODEC_OPTIONS}
+    elif options.get("codec") is not None:
+        refused |= set(CODEC_OPTIONS)
+    if options.get("latent"):
+        refused.add("image")
+    if options.get("network", "unet") not in READERS:
+        refused |= {"text", *TEXT_OPTIONS}
+    elif not options.get("text"):
+        refused |= set(TEXT_OPTIONS)
     return {name: value for name, value in options.items() if name not in refused}
 
 
@@ -157,8 +188,10 @@ def test_a_config_comes_back_from_the_json_of_its_run(options):
 @given(st.none() | st.sampled_from(["digits", "mnist", "oxford_flowers102:1.0"]) | words, configs)
 def test_resolve_changes_what_is_given_and_nothing_else(dataset, options):
     config = configuration.resolve(dataset, options)
-    start = configuration.preset(dataset, options.get("image_size"))
+    start = configuration.preset(dataset, options.get("image_size"), options.get("latent", False))
     start = configuration.with_network(start, options.get("network"))
+    if options.get("codec") is not None:  # not those of a preset either
+        start = dataclasses.replace(start, **{n: getattr(Config, n) for n in CODEC_OPTIONS})
     for name, value in vars(config).items():
         given_value = options.get(name)
         assert value == (getattr(start, name) if given_value is None else given_value)
@@ -195,7 +228,9 @@ def test_no_option_takes_a_number_that_is_none(name, value):
 def test_every_number_has_a_rule():
     numbers = {name for name, kinds in KINDS.items() if {int, float} & set(kinds)}
     assert numbers <= set(RULES)
-    assert set(allowed) | {"data_dir", "train_split", "val_split", "attention"} == set(KINDS)
+    assert set(allowed) | {"data_dir", "train_split", "val_split", "attention", "codec"} == set(
+        KINDS
+    )
 
 
 # The command line ----------------------------------------------------------------------------

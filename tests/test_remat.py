@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_diffusion import DiffusionModel, build, export
 from keras_diffusion.config import Config
-from keras_diffusion.networks import unet
+from keras_diffusion.networks import TextEncoder, unet
 from keras_diffusion.networks.layers import Recomputed
 
 SHAPE = (8, 8, 3)
@@ -22,6 +22,7 @@ INPUTS = {
     "x": np.random.default_rng(0).normal(size=(4, *SHAPE)).astype("float32"),
     "logsnr": np.linspace(-6, 6, 4, dtype="float32"),
     "label": np.arange(4, dtype="int32"),
+    "tokens": np.array([[1, 2, 3], [1, 3, 0], [1, 0, 0], [1, 2, 2]], "int32"),
 }
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, *SHAPE), np.uint8)
 LABELS = np.arange(8) % 3
@@ -54,7 +55,7 @@ def seeds_of(network):
 
 def train_pass(network):
     """Output, gradient of x and gradients of all weights, in training."""
-    inputs = {name: tf.constant(value) for name, value in INPUTS.items()}
+    inputs = {name: tf.constant(INPUTS[name]) for name in network.input}
     x = inputs["x"]
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -93,6 +94,12 @@ def test_outputs_and_gradients_are_the_same_with_dropout(mode):
     assert np.abs(run(again)[0] - first[0]).max() > 1e-3  # another mask
 
 
+def test_words_are_looked_at_again():
+    text = TextEncoder(num_tokens=4, length=3, width=8, depth=1)
+    kept, again = pair(num_classes=0, text=text, dropout=0.0)
+    assert_same_pass(train_pass(again), train_pass(kept), rtol=1e-5)
+
+
 def test_blocks_run_twice_in_training_and_once_else(monkeypatch):
     _, network = pair()
     calls = []
@@ -107,7 +114,7 @@ def test_blocks_run_twice_in_training_and_once_else(monkeypatch):
     assert [calls.count(name) for name in ("stem", "middle_1_conv1", "middle_0_conv2")] == [1, 2, 2]
     calls.clear()
     with tf.GradientTape():
-        network(INPUTS, training=False)
+        network({name: INPUTS[name] for name in network.input}, training=False)
     assert calls.count("middle_1_conv1") == 1
 
 
@@ -158,6 +165,7 @@ def test_a_model_trains_samples_saves_and_exports(tmp_path, monkeypatch):
         tf.range(3),
         tf.constant(1.0),
         tf.constant([0.0, 1.0]),
+        tf.constant(0.0),
     )
     np.testing.assert_array_equal(drawn, images)
 
@@ -166,7 +174,8 @@ def test_clones_and_copies_of_weights_compute_the_same():
     _, network = pair()
     clone = keras.models.clone_model(network)
     clone.set_weights(network.get_weights())
-    np.testing.assert_array_equal(clone(INPUTS), network(INPUTS))
+    inputs = {name: INPUTS[name] for name in network.input}
+    np.testing.assert_array_equal(clone(inputs), network(inputs))
     ours = {id(variable) for variable in network.variables}
     assert not any(id(variable) in ours for variable in clone.variables)
 

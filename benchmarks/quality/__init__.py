@@ -23,7 +23,8 @@ from benchmarks.quality import making, plans, tables
 
 report = tables.report
 PLANNED = ("task", "minutes", "num", "seeds", "tiny", "peer_images")
-NO_FIGURES = ("images", "labels", "weights", "guidance_scale", "guidance_interval")
+NO_FIGURES = ("images", "labels", "weights")
+NO_FIGURES += ("guidance_scale", "guidance_interval", "guidance_rescale")
 
 
 def run(options, task):

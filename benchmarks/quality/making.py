@@ -106,6 +106,7 @@ def _set(plan, ours, sampler, num_steps, seed=0, guidance_scale=None, shares="eq
         "seed": seed,
         "guidance_scale": scale,
         "guidance_interval": ours["defaults"]["guidance_interval"],
+        "guidance_rescale": ours["defaults"]["guidance_rescale"],
         "labels": str(_labels(plan, ours, shares)),
         "images": str(ours["path"] / name),
     }

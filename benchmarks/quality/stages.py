@@ -95,7 +95,8 @@ def sample_ours(model, sets):
     Args:
         model: folder of the SavedModel.
         sets: list of dicts: images (.npy to write), labels (.npy, a class for each picture),
-            sampler, num_steps, seed, guidance_scale, guidance_interval. What is there is kept.
+            sampler, num_steps, seed, guidance_scale, guidance_interval, guidance_rescale. What is
+            there is kept.
 
     Returns:
         dict of `parameters`, of the network that draws.
@@ -115,7 +116,8 @@ def _drawing(tf, loaded, each, labels):
     """Returns the function (first, count) -> images of one set."""
     endpoint = getattr(loaded, f"generate_{each['sampler']}")
     numbers = np.int32(each["seed"]), np.int32(each["num_steps"])
-    guidance = np.float32(each["guidance_scale"]), np.float32(each["guidance_interval"])
+    names = ("guidance_scale", "guidance_interval", "guidance_rescale")
+    guidance = [np.float32(each[name]) for name in names]
 
     def draw(first, count):
         indices = np.arange(first, first + count, dtype="int32")

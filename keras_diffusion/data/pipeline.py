@@ -189,7 +189,7 @@ def batches_in_memory(arrays, batch_size, *, seed=0, balance=None, horizontal_fl
         batches = tf.data.Dataset.from_tensor_slices(order).batch(
             batch_size, drop_remainder=num_images >= batch_size
         )
-        batches = batches.map(lambda rows: _gather(arrays, rows), tf.data.AUTOTUNE)
+        batches = batches.map(lambda rows: gather(arrays, rows), tf.data.AUTOTUNE)
         return flipped(batches, num_images, seed, epoch) if horizontal_flip else batches
 
     return epoch_batches
@@ -238,8 +238,8 @@ def validation_batches(data, batch_size):
     if isinstance(data, tf.data.Dataset):
         batches = data.enumerate().map(lambda index, row: {**row, "index": index}).batch(batch_size)
         return _untuned(batches.prefetch(2))
-    rows = tf.data.Dataset.range(len(data["image"])).batch(batch_size)
-    batches = rows.map(lambda batch: {**_gather(data, batch), "index": batch}, tf.data.AUTOTUNE)
+    rows = tf.data.Dataset.range(len(next(iter(data.values())))).batch(batch_size)
+    batches = rows.map(lambda batch: {**gather(data, batch), "index": batch}, tf.data.AUTOTUNE)
     return _untuned(batches.prefetch(2))
 
 
@@ -302,7 +302,7 @@ def drawn(draw, epoch, shape, dtype=tf.int64):
     return tf.ensure_shape(values, shape)
 
 
-def _gather(arrays, rows):
+def gather(arrays, rows):
     """Rows of the arrays, by numpy: captured tensors would be copied for every iterator."""
     batch = {}
     for key, values in arrays.items():

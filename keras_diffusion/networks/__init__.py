@@ -1,9 +1,14 @@
-"""Networks: functional builders, {"x", "logsnr"[, "label"]} -> prediction of the shape of x."""
+"""Networks: functional builders, {"x", "logsnr"[, "label" or "tokens"]} -> prediction like x.
 
+`encoder` and `decoder` are the two halves of an autoencoder.
+"""
+
+from keras_diffusion.networks.autoencoder import decoder, encoder
 from keras_diffusion.networks.cnn import cnn
 from keras_diffusion.networks.convnext_unet import convnext_unet
+from keras_diffusion.networks.text import TextEncoder
 from keras_diffusion.networks.unet import unet
 
 NETWORKS = {"unet": unet, "convnext_unet": convnext_unet, "cnn": cnn}
 
-__all__ = ["NETWORKS", "cnn", "convnext_unet", "unet"]
+__all__ = ["NETWORKS", "TextEncoder", "cnn", "convnext_unet", "decoder", "encoder", "unet"]

@@ -37,7 +37,7 @@ def cnn(
     Reference: Ba et al. 2016, arXiv:1607.06450 (layer norm); the design is that of beginners'
         courses on DDPM.
     """
-    inputs, embedding = conditioned_inputs(image_shape, num_classes, embedding_width)
+    inputs, embedding, _ = conditioned_inputs(image_shape, num_classes, embedding_width)
     h = inputs["x"]
     for index, width in enumerate(widths):
         h = layers.Conv2D(width, 7, padding="same", name=f"conv{index}")(h)

@@ -20,6 +20,7 @@ def convnext_unet(
     kernel_size=3,
     expansion=2,
     remat=False,
+    text=None,
     name="convnext_unet",
 ):
     """Builds a U-Net of ConvNeXt blocks that predicts eps, x0 or v from noisy images.
@@ -50,6 +51,7 @@ def convnext_unet(
         attention=attention,
         embedding_width=embedding_width,
         remat=remat,
+        text=text,
         name=name,
     )
 

@@ -76,14 +76,12 @@ class LabelEmbedding(layers.Embedding):
 class SpatialAttention(layers.Layer):
     """Every pixel looks at every pixel: multi-head self-attention, (B, H, W, C) -> the same.
 
-    Cost grows with (H W)^2: for low resolutions. Queries and keys are normalised, so that
-    the softmax (float32) stays finite in bfloat16.
+    Cost grows with (H W)^2: for low resolutions.
 
     Args:
         head_width: channels per head, at most C.
 
-    Reference: Vaswani et al. 2017, arXiv:1706.03762; Dehghani et al. 2023,
-        arXiv:2302.05442 (normalised queries and keys).
+    Reference: Vaswani et al. 2017, arXiv:1706.03762.
     """
 
     def __init__(self, head_width=32, **kwargs):
@@ -109,11 +107,7 @@ class SpatialAttention(layers.Layer):
             self.project_in(x), (-1, height * width, 3, self.num_heads, self.head_width)
         )
         q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), axis=0)
-        scores = ops.cast(
-            ops.matmul(_unit_rms(q), ops.transpose(_unit_rms(k), (0, 1, 3, 2))), "float32"
-        )
-        weights = ops.softmax(scores / math.sqrt(self.head_width), axis=-1)
-        mixed = ops.transpose(ops.matmul(ops.cast(weights, v.dtype), v), (0, 2, 1, 3))
+        mixed = ops.transpose(attended(q, k, v), (0, 2, 1, 3))
         mixed = ops.reshape(mixed, (-1, height, width, self.num_heads * self.head_width))
         return self.project_out(mixed)
 
@@ -122,6 +116,26 @@ class SpatialAttention(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "head_width": self.head_width}
+
+
+def attended(q, k, v):
+    """Returns the mean of values that each query gives by its likeness to the keys.
+
+    Queries and keys are normalised, so that the softmax (float32) stays finite in bfloat16
+    (Dehghani et al. 2023, arXiv:2302.05442).
+
+    Args:
+        q: (B, heads, Q, head_width).
+        k, v: (B, heads, K, head_width).
+
+    Returns:
+        (B, heads, Q, head_width).
+    """
+    scores = ops.cast(
+        ops.matmul(_unit_rms(q), ops.transpose(_unit_rms(k), (0, 1, 3, 2))), "float32"
+    )
+    weights = ops.softmax(scores / math.sqrt(q.shape[-1]), axis=-1)
+    return ops.matmul(ops.cast(weights, v.dtype), v)
 
 
 def _unit_rms(x):

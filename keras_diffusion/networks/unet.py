@@ -14,6 +14,7 @@ from keras_diffusion.networks.layers import (
     SpatialAttention,
 )
 from keras_diffusion.networks.normalisation import AdaptiveNorm, GroupRMSNorm
+from keras_diffusion.networks.text import CrossAttention
 
 
 def unet(
@@ -26,6 +27,7 @@ def unet(
     dropout=0.0,
     embedding_width=256,
     remat=False,
+    text=None,
     name="unet",
 ):
     """Builds a U-Net that predicts eps, x0 or v from noisy images.
@@ -44,17 +46,23 @@ def unet(
         embedding_width: features of the embedding of noise level and label.
         remat: keep only the inputs of residual and attention blocks for the backward pass, and
             compute the rest again there: less memory, more time, the same function.
+        text: None, or a `TextEncoder`, or any layer with a `length` from tokens (B, length) to
+            (B, length, features): prompts in the place of labels. Where pixels attend to each
+            other they then attend to the words as well.
         name: name of the model.
 
     Returns:
         A functional `keras.Model`; inputs a dict of "x" (B, H, W, C), "logsnr" (B,) and, for
-        labels, "label" (B,) int32; output float32 (B, H, W, C), zero at the start.
+        labels, "label" (B,) int32, or, for prompts, "tokens" (B, L) int32; output float32
+        (B, H, W, C), zero at the start.
 
     Raises:
-        ValueError: a size that the levels do not divide; `attention` of another length.
+        ValueError: a size that the levels do not divide; `attention` of another length; labels
+            and prompts.
 
     Reference: Ronneberger et al. 2015, arXiv:1505.04597; residual blocks and attention as in
-        Ho et al. 2020, arXiv:2006.11239, appendix B.
+        Ho et al. 2020, arXiv:2006.11239, appendix B; attention to words as in Rombach et al.
+        2022, arXiv:2112.10752.
     """
     return framed(
         functools.partial(_residual_block, dropout=dropout),
@@ -65,25 +73,24 @@ def unet(
         attention=attention,
         embedding_width=embedding_width,
         remat=remat,
+        text=text,
         name=name,
     )
 
 
-def framed(
-    block, image_shape, *, num_classes, widths, block_depth, attention, embedding_width, remat, name
-):
+def framed(block, image_shape, *, widths, block_depth, attention, remat, name, **condition):
     """Builds a U-Net of blocks of any kind.
 
     Args:
         block: function (x, embedding, *, name, width) -> (B, H, W, width), where
             `embedding` (B, embedding_width) is that of noise level and label.
+        condition: num_classes, embedding_width and text, see `conditioned_inputs`.
 
     The other arguments, what is returned and what is raised: see `unet`.
     """
-    height, width, channels = image_shape
-    check_size((height, width), 2 ** (len(widths) - 1))
+    check_size(image_shape[:2], 2 ** (len(widths) - 1))
     attention = _per_level(attention, len(widths))
-    inputs, embedding = conditioned_inputs(image_shape, num_classes, embedding_width)
+    inputs, embedding, words = conditioned_inputs(image_shape, **condition)
     attend = _attention_block
     if remat:
         block, attend = _recomputed(block), _recomputed(attend)
@@ -93,7 +100,7 @@ def framed(
             name = f"{prefix}_{index}"
             h = block(h, embedding, name=name, width=widths[level])
             if attention[level]:
-                h = attend(h, name=f"{name}_attention")
+                h = attend(h, *words, name=f"{name}_attention")
         return h
 
     last = len(widths) - 1
@@ -111,6 +118,7 @@ def framed(
         h = layers.Concatenate(name=f"skip{level}")([h, skips[level]])
         h = blocks(h, level, f"up{level}")
     h = GroupRMSNorm(activation="silu", name="out_norm")(h)
+    channels = image_shape[-1]
     h = layers.Conv2D(channels, 3, padding="same", kernel_initializer="zeros", name="out")(h)
     output = layers.Activation("linear", dtype="float32", name="out_float32")(h)
     return keras.Model(inputs, output, name=name)
@@ -165,6 +173,11 @@ def _residual_block(x, embedding, *, name, width, dropout):
     return layers.Add(name=f"{name}_add")([x, h])
 
 
-def _attention_block(x, *, name):
+def _attention_block(x, words=None, *, name):
+    """Pixels look at each other and, where there is a prompt, at its words."""
     h = GroupRMSNorm(name=f"{name}_norm")(x)
-    return layers.Add(name=f"{name}_add")([x, SpatialAttention(name=name)(h)])
+    x = layers.Add(name=f"{name}_add")([x, SpatialAttention(name=name)(h)])
+    if words is None:
+        return x
+    h = CrossAttention(name=f"{name}_words")(GroupRMSNorm(name=f"{name}_words_norm")(x), words)
+    return layers.Add(name=f"{name}_words_add")([x, h])

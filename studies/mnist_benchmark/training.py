@@ -110,7 +110,7 @@ class Training:
         """Options of `generate`: what this configuration's users draw with."""
         names = ["sampler", "num_steps"]
         if self.data.source.num_classes:
-            names += ["guidance_scale", "guidance_interval"]
+            names += ["guidance_scale", "guidance_interval", "guidance_rescale"]
         return {name: getattr(self.config, name) for name in names}
 
     def quick_drawing(self):

@@ -1,0 +1,5 @@
+import sys
+
+from studies import command
+
+sys.exit(command.main("latents"))

@@ -1,0 +1,144 @@
+"""Two trainings of equal length, and what both draw at every guidance scale."""
+
+import json
+
+import keras
+import numpy as np
+
+from keras_diffusion import checkpoints, latent_run, real, trained, training
+from keras_diffusion import config as configuration
+from keras_diffusion.artist import Artist, Cell
+from keras_diffusion.evaluation import reference
+from studies.latents import KINDS
+
+PICTURES = "pictures.npy"  # uint8 (scales, classes, SHOWN, H, W, C)
+SHOWN = 8  # pictures of each class
+SHOWN_CLASSES = 10  # at most
+
+
+def measure(settings, kept, data_dir):
+    """Returns {"pixels": ..., "latents": ...}, each what `train` and `score` find in one dict."""
+    results = {}
+    for kind in KINDS:
+        config = config_of(kind, settings, data_dir)
+        run_dir = run_of(kind, kept)
+        learned = kept.stage(f"{kind}-training", lambda _, run=(config, run_dir): train(*run))
+        scored = kept.stage(
+            f"{kind}-scores",
+            lambda folder, run_dir=run_dir: score(run_dir, settings, kept.shared, data_dir, folder),
+        )
+        results[kind] = {**learned, **scored}
+    return results
+
+
+def run_of(kind, kept):
+    """Path of a training's run; beside the stages, as a run goes on where it was stopped."""
+    return kept.folder / f"{kind}-run"
+
+
+def config_of(kind, settings, data_dir=None):
+    """Returns the `Config` of one of the two trainings."""
+    options = {"seed": settings.seed, "data_dir": data_dir, **settings.options}
+    options.update(minutes=settings.minutes, epochs=settings.epochs)
+    if kind == "latents":
+        options.update(latent=True, **settings.latent_options)
+    return configuration.resolve(settings.dataset, options)
+
+
+def train(config, run_dir):
+    """Trains as train.py does, from the last checkpoint if there is one.
+
+    Returns:
+        dict of `images` (seen by the diffusion model), `minutes` (of all training), `codec`
+        (None, or psnr in dB and ssim of held-out images, minutes and epochs of the
+        autoencoder) and `curve` (loss and val_loss of each epoch).
+    """
+    begun = checkpoints.listed(run_dir / "checkpoints") or latent_run.listed(run_dir)
+    keras.utils.set_random_seed(config.seed)
+    training.run(config, run_dir, run_dir / "export", resume=bool(begun))
+    path, _, progress = checkpoints.load(run_dir / "checkpoints")
+    quality = run_dir / latent_run.FOLDER / latent_run.QUALITY
+    codec = json.loads(quality.read_text(encoding="utf-8")) if config.latent else None
+    batches = int(checkpoints.NAME.fullmatch(path.name)[1])
+    return {
+        "images": batches * config.batch_size,
+        "minutes": progress.seconds / 60 + (codec["minutes"] if codec else 0.0),
+        "codec": codec,
+        "curve": [{name: row[name] for name in ("loss", "val_loss")} for row in progress.history],
+    }
+
+
+def score(run_dir, settings, cache, data_dir, folder):
+    """Draws at every guidance scale, and scores as evaluate.py does.
+
+    Args:
+        run_dir: of the training.
+        settings: `Settings`.
+        cache: folder of the classifier, and of features of real pictures.
+        data_dir: where tfds keeps its data.
+        folder: gets `PICTURES`, of the same noise for every class and scale.
+
+    Returns:
+        dict of `scores` (a row for each scale), `floor` (of real, held-out pictures),
+        `classifier` (its accuracy on all of them), `class_names`, `sampler` and `num_steps`.
+    """
+    model = trained.load(run_dir)
+    pictures = real.read(model, {"data_dir": data_dir})
+    judge = reference.prepare(
+        "classifier",
+        pictures.arrays,
+        cache,
+        data_name=pictures.source.name,
+        flip=pictures.flip,
+    )
+    labels = pictures.labels(settings.pictures, settings.seed)
+    rows, shown = [], []
+    for scale in settings.guidance:
+        guidance = {**_defaults(model, "guidance_interval"), "guidance_scale": scale}
+        rows.append(_row(model, judge, labels, guidance, settings.seed))
+        shown.append(_of_each_class(model, guidance, settings.seed))
+        print(f"guidance {scale:g}: FID {rows[-1]['fid']:.4g}, "
+              f"{rows[-1]['accuracy']:.1%} of the right class", flush=True)  # fmt: skip
+    np.save(folder / PICTURES, np.stack(shown))
+    return {
+        "scores": rows,
+        "floor": judge.floor(settings.pictures),
+        "classifier": judge.held_out_accuracy,
+        "class_names": model.class_names,
+        **_defaults(model, "sampler", "num_steps"),
+    }
+
+
+def _defaults(model, *names):
+    return {name: model.defaults[name] for name in names}
+
+
+def _row(model, judge, labels, guidance, seed):
+    """The scores of one guidance scale, and how often each class was right (None: not asked)."""
+    how = _defaults(model, "sampler", "num_steps")
+    artist = Artist(model, labels, num=len(labels), guidance=guidance, seed=seed, batch_size=64)
+    cell = Cell(**how, calls=model.network_calls(**how, guidance=guidance))
+    drawn, seconds = artist.draw(cell, progress=lambda done: None)
+    features, probabilities = judge.look(drawn)
+    right = probabilities.argmax(axis=-1) == labels
+    asked = [right[labels == label] for label in range(model.num_classes)]
+    return {
+        "guidance_scale": guidance["guidance_scale"],
+        "seconds_per_image": seconds / len(labels),
+        **judge.score(features, probabilities, labels),
+        "by_class": [float(each.mean()) if len(each) else None for each in asked],
+    }
+
+
+def _of_each_class(model, guidance, seed):
+    """Pictures of the first classes, uint8 (classes, SHOWN, H, W, C)."""
+    classes = min(model.num_classes, SHOWN_CLASSES)
+    images = model.draw(
+        model.defaults["sampler"],
+        np.tile(np.arange(SHOWN), classes),
+        seed=seed,
+        num_steps=model.defaults["num_steps"],
+        labels=np.repeat(np.arange(classes), SHOWN),
+        guidance=guidance,
+    )
+    return images.reshape(classes, SHOWN, *images.shape[1:])

@@ -1,0 +1,88 @@
+"""Word vectors of KerasHub, with a stand-in for it: it is not among the requirements."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fixtures_input import refusal
+
+import train
+from keras_diffusion import Prompts, build, pretrained
+from keras_diffusion.config import Config
+
+PIECES = ["[pad]", "a", "an", "photo", "picture", "image", "of", "cat", "tiger", "tru", "##ck"]
+TABLE = np.random.default_rng(0).normal(size=(len(PIECES), 5)).astype("float32")
+TABLE[8] = TABLE[7] + 0.01  # a tiger is nearly a cat
+PROMPTS = Prompts(["cat", "tiger", "truck"])
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """KerasHub as far as it is used, with one preset, "tiny"; the list gets what is loaded."""
+    loaded = []
+
+    def preset(what):
+        def from_preset(name):
+            if name != "tiny":
+                raise FileNotFoundError(f"no preset\n{name}")
+            loaded.append(name)
+            return what
+
+        return SimpleNamespace(from_preset=from_preset)
+
+    def tokenizer(word):
+        return [9, 10] if word == "truck" else [PIECES.index(word)]
+
+    embedding = SimpleNamespace(get_weights=lambda: [TABLE])
+    models = SimpleNamespace(
+        Tokenizer=preset(tokenizer), Backbone=preset(SimpleNamespace(token_embedding=embedding))
+    )
+    monkeypatch.setitem(sys.modules, "keras_hub", SimpleNamespace(models=models))
+    pretrained.word_vectors.cache_clear()
+    yield loaded
+    pretrained.word_vectors.cache_clear()
+
+
+def test_words_lie_as_in_the_pretrained_model(hub):
+    vectors = pretrained.word_vectors("tiny", PROMPTS.words, 16)
+    rows = [TABLE[PIECES.index(w)] if w != "truck" else TABLE[9:].mean(0) for w in PROMPTS.words]
+    assert vectors.shape == (len(PROMPTS.words), 16)
+
+    def distances(points):
+        between = np.linalg.norm(points[:, None] - points[None], axis=-1)
+        return between / between.max()
+
+    np.testing.assert_allclose(distances(vectors), distances(np.array(rows)), atol=1e-4)
+    narrow = pretrained.word_vectors("tiny", PROMPTS.words, 2)
+    cat, tiger, truck = (narrow[PROMPTS.words.index(w)] for w in PROMPTS.class_names)
+    assert np.linalg.norm(cat - tiger) < 0.2 * np.linalg.norm(cat - truck)
+    assert pretrained.word_vectors("tiny", PROMPTS.words, 2) is narrow and len(hub) == 4
+
+
+def test_training_begins_with_them(hub):
+    config = Config(
+        text=True, word_vectors="tiny", text_width=16, widths=(4,), attention=(False,),
+        embedding_width=8,
+    )  # fmt: skip
+    model = build.model(config, (4, 4, 1), 3, prompts=PROMPTS)
+    expected = pretrained.word_vectors("tiny", PROMPTS.words, 16)
+    for network in (model.network, model.ema_network):
+        table = network.get_layer("text").words.get_weights()[0]
+        np.testing.assert_array_equal(table[2:], expected)
+
+
+def test_without_keras_hub_one_line_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "keras_hub", None)  # as good as not installed
+    given = ["--dataset", "digits", "--text", "--set", "word_vectors=bert_tiny_en_uncased"]
+    [*_, line] = refusal(train.main, given, capsys)
+    assert line == "train.py: error: --word-vectors: needs KerasHub: pip install keras-hub."
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_name_is_named(hub):
+    with pytest.raises(
+        ValueError, match=r"^'huge' is no text model of KerasHub \(no preset huge\)"
+    ):
+        pretrained.word_vectors("huge", PROMPTS.words, 8)

@@ -1,0 +1,114 @@
+"""The encoder of prompts, and pixels that look at words."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_diffusion.networks import TextEncoder, unet
+from keras_diffusion.networks.embedding import count_classes
+from keras_diffusion.networks.text import CrossAttention
+from keras_diffusion.prompts import Prompts
+
+TOKENS = np.array([[1, 2, 3, 4], [1, 3, 2, 4], [1, 2, 0, 0], [1, 0, 0, 0]], "int32")
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    keras.utils.set_random_seed(0)
+    layer = TextEncoder(num_tokens=5, length=4, width=8, depth=2)
+    layer(TOKENS)
+    rng = np.random.default_rng(0)
+    layer.set_weights([w + 0.3 * rng.normal(size=w.shape) for w in layer.get_weights()])
+    return layer
+
+
+def test_words_are_read_in_their_order_and_beside_each_other(encoder):
+    words = encoder(TOKENS).numpy()
+    assert words.shape == (4, 4, 8) and words.dtype == "float32"
+    assert np.abs(words[0, 1] - words[1, 2]).max() > 0.1, "another place"
+    assert np.abs(words[0, 1] - words[2, 1]).max() > 0.1, "other words around"
+    assert np.abs(words[0, 0] - words[3, 0]).max() > 0.1, "the start has seen the words"
+
+
+def test_padding_is_silent_and_unseen(encoder):
+    words = encoder(TOKENS).numpy()
+    np.testing.assert_array_equal(words[2, 2:], 0)
+    np.testing.assert_array_equal(words[3, 1:], 0)
+    before = encoder.get_weights()
+    changed = [w.copy() for w in before]
+    for weights, variable in zip(changed, encoder.weights, strict=True):
+        if "words" in variable.path:
+            weights[0] += 5  # what a place of padding would be embedded as
+    encoder.set_weights(changed)
+    np.testing.assert_array_equal(encoder(TOKENS), words)
+    encoder.set_weights(before)
+
+
+def test_an_encoder_is_float32_under_mixed_precision_and_comes_back():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    layer = TextEncoder(num_tokens=5, length=4, width=8, depth=1)
+    assert layer(TOKENS).dtype == "float32"
+    again = TextEncoder.from_config(layer.get_config())
+    again(TOKENS)
+    again.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(again(TOKENS), layer(TOKENS))
+
+
+@pytest.mark.parametrize(("channels", "head_width"), [(8, 4), (3, 4)])
+def test_cross_attention_against_numpy(channels, head_width):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 3, 2, channels)).astype("float32")
+    text = rng.normal(size=(2, 5, 6)).astype("float32")
+    text[1, 3:] = 0  # padding
+    layer = CrossAttention(head_width=head_width)
+    np.testing.assert_array_equal(layer(x, text), 0)
+    layer.set_weights([rng.normal(size=w.shape) for w in layer.get_weights()])
+    of_x, of_text, out, bias = layer.get_weights()
+
+    def unit(heads):
+        return heads / np.sqrt((heads**2).mean(axis=-1, keepdims=True) + 1e-6)
+
+    q = unit((x.reshape(2, 6, channels) @ of_x).reshape(2, 6, -1, head_width))
+    k, v = np.moveaxis((text @ of_text).reshape(2, 5, 2, -1, head_width), 2, 0)
+    likeness = np.exp(np.einsum("bphc,bwhc->bhpw", q, unit(k)) / np.sqrt(head_width))
+    weights = likeness / likeness.sum(axis=-1, keepdims=True)
+    mixed = np.einsum("bhpw,bwhc->bphc", weights, v).reshape(2, 6, -1)
+    expected = (mixed @ out + bias).reshape(2, 3, 2, channels)
+    np.testing.assert_allclose(layer(x, text), expected, atol=1e-4)
+
+
+def test_without_prompts_a_network_is_what_it_was():
+    names = [w.path for w in unet((4, 4, 1), num_classes=2, widths=(8,), name="n").weights]
+    assert not [name for name in names if "text" in name or "words" in name]
+    assert count_classes(unet((4, 4, 1), widths=(8,))) == 0
+
+
+def test_networks_and_prompts_must_fit():
+    prompts = Prompts(["cat", "dog"])
+    options = {"widths": (8,), "attention": (False,), "embedding_width": 8}
+
+    def network(num_tokens, length):
+        return unet((4, 4, 1), text=TextEncoder(num_tokens, length, 8, 0), **options)
+
+    fitting = network(prompts.num_tokens, prompts.length)
+    assert count_classes(fitting, prompts) == 2
+    for wrong in (network(prompts.num_tokens, 3), network(3, prompts.length)):
+        with pytest.raises(ValueError, match=r"prompts: need a TextEncoder\(\d+, \d+\)"):
+            count_classes(wrong, prompts)
+    for one, other in ((fitting, None), (unet((4, 4, 1), num_classes=2, **options), prompts)):
+        with pytest.raises(ValueError, match="prompts: are for networks that take tokens"):
+            count_classes(one, other)
+    with pytest.raises(ValueError, match="leave num_classes at 0"):
+        unet((4, 4, 1), num_classes=2, text=TextEncoder(3, 3), **options)
+
+
+def test_words_reach_every_pixel_through_attention_alone():
+    keras.utils.set_random_seed(0)
+    network = unet((4, 4, 1), text=TextEncoder(5, 4, 8, 1), widths=(8,), embedding_width=8)
+    rng = np.random.default_rng(1)
+    network.set_weights([w + 0.3 * rng.normal(size=w.shape) for w in network.get_weights()])
+    muted = network.get_layer("text_dense")
+    muted.set_weights([np.zeros_like(w) for w in muted.get_weights()])
+    still = {"x": np.zeros((4, 4, 4, 1), "float32"), "logsnr": np.zeros(4, "float32")}
+    output = network({**still, "tokens": TOKENS}).numpy()
+    assert np.abs(output[1:] - output[0]).max(axis=(1, 2, 3)).min() > 1e-3
