@@ -114,6 +114,13 @@ def test_bad_flags_are_one_line(wrong, told, capsys):
     assert told in line and len(line) < 200
 
 
+def test_a_pace_is_measured_by_training():
+    settings = study.settings(SimpleNamespace(**flags(tiny=True, schedules=["cosine"])))
+    data = training.Data(scoring.real_images("digits"), settings)
+    pace = training._pace(data, settings)
+    assert 0 < pace["step"] < 60 and 0 < pace["picture"] < 10
+
+
 def test_minutes_become_the_same_steps_for_every_schedule():
     pace = SimpleNamespace(stage=lambda name, make: {"step": 0.3, "picture": 0.001})
     data = SimpleNamespace(steps_per_epoch=468)
