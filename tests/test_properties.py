@@ -99,6 +99,9 @@ allowed = {
     "seed": st.integers(0, 2**31 - 1),
     "checkpoint_minutes": st.floats(0, 1e6),
     "keep_checkpoints": counts,
+    "score_every": st.none() | counts,
+    "score_num": st.integers(20, 10**6),
+    "score_extractor": words,
     "num_steps": st.integers(1, 1000),
     "guidance_scale": st.floats(0, 100),
     "guidance_interval": st.lists(st.floats(0, 1), min_size=2, max_size=2).map(
@@ -228,9 +231,8 @@ def test_no_option_takes_a_number_that_is_none(name, value):
 def test_every_number_has_a_rule():
     numbers = {name for name, kinds in KINDS.items() if {int, float} & set(kinds)}
     assert numbers <= set(RULES)
-    assert set(allowed) | {"data_dir", "train_split", "val_split", "attention", "codec"} == set(
-        KINDS
-    )
+    others = {"data_dir", "train_split", "val_split", "attention", "crop_size"}
+    assert set(allowed) | others == set(KINDS)
 
 
 # The command line ----------------------------------------------------------------------------
