@@ -25,7 +25,8 @@ def word_vectors(name, words, width):
     try:
         import keras_hub
     except ImportError as error:
-        raise ValueError("needs KerasHub: pip install keras-hub.") from error
+        what = " ".join(str(error).split())[:160]
+        raise ValueError(f"needs KerasHub: pip install keras-hub ({what}).") from error
     try:
         tokenizer = keras_hub.models.Tokenizer.from_preset(name)
         table = keras_hub.models.Backbone.from_preset(name).token_embedding.get_weights()[0]
