@@ -84,16 +84,17 @@ def _picture(plan, table):
 def main(arguments=None):
     """Runs one section with settings of its own, as bench.py does; returns the exit code."""
     from benchmarks import bench
+    from keras_diffusion.flags import OneLineParser, within
 
-    flags = bench.OneLineParser(
-        prog="python -m benchmarks.quality", description=__doc__.split("\n")[0]
-    )
+    title = __doc__.split("\n")[0]
+    flags = OneLineParser(prog="python -m benchmarks.quality", description=title)
+    count = within(1, 1_000_000_000)
     add = flags.add_argument
     add("task", choices=list(plans.PEERS))
     add("--minutes", type=_above_zero, help="of training, for each (20; of flowers 60)")
-    add("--seeds", type=bench.positive, help="how often each number of steps is drawn (3; 2)")
-    add("--num", type=bench.positive, help="pictures in each set (1000)")
-    add("--peer-images", type=bench.positive, help="end the peer's training after so many images")
+    add("--seeds", type=count, help="how often each number of steps is drawn (3; 2)")
+    add("--num", type=count, help="pictures in each set (1000)")
+    add("--peer-images", type=count, help="end the peer's training after so many images")
     add("--autocast", action="store_true", help="train the peer in bfloat16 too")
     add("--fresh", action="store_true", help="make anew what is in the cache, but the classifier")
     add("--tiny", action="store_true", help="toy sizes, to see that all works")
