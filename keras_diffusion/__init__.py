@@ -10,7 +10,8 @@ __version__ = "0.1.0"
 
 _HOME = {"DiffusionModel": "model", "export_saved_model": "export"}
 _ROOMS = (
-    "callbacks", "data", "distribution", "networks", "plotting", "samplers", "schedules"
+    "callbacks", "data", "distribution", "editing", "networks", "plotting", "precision",
+    "samplers", "schedules",
 )  # fmt: skip
 __all__ = [*_HOME, *_ROOMS]
 
