@@ -15,6 +15,7 @@ from keras_diffusion.flags import OneLineParser, folder, listed, within
 from keras_diffusion.rules import LARGEST_INT
 
 EXTRACTORS = ("classifier", "inception")
+INCEPTION_SIZE = 75  # pixels, the least that it takes
 
 
 def sampler(text):
@@ -37,9 +38,9 @@ def parser():
     add("--num", type=within(20, LARGEST_INT), help="pictures; default: 5000, or all held-out ones")
     add("--samplers", type=listed(sampler), metavar="A,B", help="default: the model's own")
     add("--steps", type=listed(within(1, 1000)), metavar="N,M", help="of the samplers")
-    add("--minutes", type=within(0, 1_000_000, float), help="leave out what does not fit")
+    add("--minutes", type=within(0, 1_000_000, float), help="leave out cells that do not fit")
     add("--extractor", default="classifier", help="classifier, inception, or a Keras model's path")
-    add("--extractor-size", type=within(75, 299), default=75, help="pixels, for inception")
+    add("--extractor-size", type=within(INCEPTION_SIZE, 299), help="pixels, for inception (75)")
     add("--guidance-scale", type=within(0, 100, float), help="default: the model's own")
     add("--guidance-interval", nargs=2, type=within(0, 1, float), metavar=("LOW", "HIGH"))
     add("--seed", type=within(0, LARGEST_INT), default=0)
@@ -64,14 +65,17 @@ def main(arguments=None):
         return evaluate(given)
     except (ValueError, OSError) as error:
         flags.error(" ".join(str(error).split()))
-    except KeyboardInterrupt:
-        print("\ninterrupted; the scores of what was finished are written", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        done = str(error) or "no scores are written"
+        print(f"\ninterrupted; {done}", file=sys.stderr)
         return 130
 
 
 def _check(given):
     """Raises ValueError for what can be told before TensorFlow is imported."""
     for flag, path in (("--model", given.model), ("--folder", given.folder)):
+        if path == "":
+            raise ValueError(f"{flag}: is empty; give a value or leave the flag out.")
         if path is not None and not Path(path).exists():
             raise ValueError(f"{flag}: {path} does not exist.")
     if given.extractor not in EXTRACTORS and not Path(given.extractor).is_file():
@@ -79,6 +83,8 @@ def _check(given):
             f"--extractor: unknown {given.extractor!r}. Choose from: {', '.join(EXTRACTORS)}, or "
             "the path of a Keras model."
         )
+    if given.extractor_size is not None and given.extractor != "inception":
+        raise ValueError("--extractor-size: is for --extractor inception.")
     if given.guidance_interval and given.guidance_interval[0] > given.guidance_interval[1]:
         raise ValueError("--guidance-interval: LOW is above HIGH.")
 
@@ -94,7 +100,7 @@ def evaluate(given):
         model = Path(given.model or trained.newest())
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
-    names = ("cache", "num", "samplers", "steps", "minutes", "extractor", "extractor_size", "seed")
+    names = ("cache", "num", "samplers", "steps", "minutes", "extractor", "seed", "batch_size")
     guidance = ("guidance_scale", "guidance_interval")
     try:
         evaluating.run(
@@ -102,7 +108,8 @@ def evaluate(given):
             out=given.out or Path("evaluations") / model.resolve().name.removesuffix(".keras"),
             guidance={name: getattr(given, name) for name in guidance},
             where={name: getattr(given, name) for name in real.WHERE},
-            **{name: getattr(given, name) for name in (*names, "batch_size")},
+            extractor_size=given.extractor_size or INCEPTION_SIZE,
+            **{name: getattr(given, name) for name in names},
         )
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise ValueError("out of memory: choose a smaller --batch-size or --num.") from error

@@ -16,6 +16,11 @@ from keras_diffusion.registry import lookup
 
 def check_size(config):
     """Raises ValueError for an image size that the network cannot take, before data is read."""
+    if config.image and config.network == "cnn":  # it learns a crop and draws the whole picture
+        raise ValueError(
+            "--network: 'cnn' has weights for each pixel, and one picture needs a network of any "
+            "size: unet or convnext_unet."
+        )
     size = config.crop_size if config.image else config.image_size
     if size and config.network != "cnn":
         try:

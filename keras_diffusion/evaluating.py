@@ -12,12 +12,11 @@ from keras_diffusion import images, plotting, real, trained
 from keras_diffusion.artist import Artist, Cell
 from keras_diffusion.evaluation import memorisation, reference, tables
 from keras_diffusion.files import whole_file
-from keras_diffusion.registry import lookup
-from keras_diffusion.samplers import SAMPLERS
 
 MOST_IMAGES = 5000  # of a cell, unless more are asked for
 MOST_TO_COMPARE = 2000  # pictures whose nearest training picture is looked for
 PAIRS = 10  # of the closest ones, that are shown
+PICTURES = ("samplers.png", "samples.png", "memorisation.png", "closest.png")
 
 
 def run(
@@ -44,7 +43,8 @@ def run(
         cache: folder for what is made once: the classifier, features of real pictures.
         num: pictures of each cell; None: 5000, or all held-out ones if these are fewer.
         samplers, steps: lists; None: the model's own.
-        minutes: None, or how long it may take; cells that do not fit are left out.
+        minutes: None, or how long it may take; cells that do not fit are left out. The report on
+            copies comes on top.
         extractor, extractor_size: see `reference.prepare`.
         guidance: dict of guidance_scale and guidance_interval, where given.
         seed: int; all cells get the same noise and labels.
@@ -56,6 +56,7 @@ def run(
 
     Raises:
         ValueError, OSError: what cannot be used or written, on one line.
+        KeyboardInterrupt: Ctrl-C; says where the scores are, if there are any.
     """
     end = None if minutes is None else time.monotonic() + 60 * minutes
     try:
@@ -65,7 +66,7 @@ def run(
     guidance = _guidance(drawn, dict(guidance))
     cells = _cells(drawn, samplers, steps, guidance)
     pictures = real.read(drawn, dict(where))
-    print(_in_lines(pictures.facts), flush=True)
+    print(tables.in_words({"data": pictures.facts}), flush=True)
     judge = _judge(extractor, pictures, cache, extractor_size, drawn.num_classes > 0)
     num = num or min(MOST_IMAGES, len(judge.held_out))
     if num > len(judge.held_out):
@@ -78,8 +79,13 @@ def run(
     options = {"guidance": guidance, "seed": seed, "batch_size": batch_size}
     artist = Artist(drawn, labels, num=num, **options)
     Path(out).mkdir(parents=True, exist_ok=True)
-    kept = _score(cells, artist, judge, end, record, Path(out))
-    _report(kept, judge, pictures, record, Path(out))
+    try:
+        kept = _score(cells, artist, judge, end, record, Path(out))
+        _report(kept, judge, pictures, record, Path(out))
+    except KeyboardInterrupt as error:
+        if record["cells"]:
+            raise KeyboardInterrupt(f"the scores so far are in {out}/") from error
+        raise
     return record
 
 
@@ -99,10 +105,9 @@ def _cells(drawn, samplers, steps, guidance):
     """All cells, the cheapest first."""
     samplers = samplers or [drawn.defaults["sampler"]]
     for sampler in samplers:
-        try:
-            lookup(SAMPLERS, sampler, "sampler")
-        except ValueError as error:
-            raise ValueError(f"--samplers: {error}") from error
+        if sampler not in drawn.samplers:
+            choices = ", ".join(drawn.samplers)
+            raise ValueError(f"--samplers: the model has no {sampler!r}. Choose from: {choices}.")
     cells = [
         Cell(sampler, num_steps, drawn.network_calls(sampler, num_steps, guidance))
         for sampler in dict.fromkeys(samplers)
@@ -134,6 +139,11 @@ def _score(cells, artist, judge, end, record, out):
     Returns:
         dict of the cell's `row`, `images` and `features`.
     """
+    if end is not None and time.monotonic() >= end:
+        raise ValueError(
+            "--minutes: over before the first picture, by looking at the real ones; what was seen "
+            "is kept in --cache, so the same command has more time for the cells now."
+        )
     own = artist.model.defaults
     kept, overhead = None, 0.0  # seconds of scoring
     for number, cell in enumerate(cells):
@@ -154,6 +164,9 @@ def _score(cells, artist, judge, end, record, out):
         is_own = (cell.sampler, cell.num_steps) == (own["sampler"], own["num_steps"])
         if kept is None or is_own or (not kept["own"] and row["fid"] < kept["row"]["fid"]):
             kept = {"own": is_own, "row": row, "images": drawn, "features": features}
+        if number == 0:
+            for name in PICTURES:  # of an evaluation before
+                (out / name).unlink(missing_ok=True)
         _write(record, out)
     if kept is None:
         raise ValueError(
@@ -172,8 +185,7 @@ def _report(kept, judge, pictures, record, out):
     record["memorisation"] = _memorisation(kept, judge, pictures, out)
     _write(record, out)
     print(f"\n{tables.aligned(*tables.rows(record))}\n")
-    print(_in_lines(record["data"]))
-    print(_in_lines({f"extractor {name}": v for name, v in record["extractor"].items()}))
+    print(tables.in_words(record))
     for space, found in record["memorisation"]["spaces"].items():
         print(memorisation.in_words(space, found))
     if record["left_out"]:
@@ -216,7 +228,8 @@ def _write(record, out):
     with whole_file(out / "scores.csv") as part:
         tables.write_csv(record, part)
     with whole_file(out / "scores.md") as part:
-        Path(part).write_text(tables.markdown(*tables.rows(record)), encoding="utf-8")
+        lines = f"{tables.markdown(*tables.rows(record))}\n{tables.in_words(record)}\n"
+        Path(part).write_text(lines, encoding="utf-8")
 
 
 def bar(total):
@@ -230,7 +243,3 @@ def in_words(seconds):
     if seconds < 90:
         return f"about {max(1, seconds):.0f} s"
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
-
-
-def _in_lines(facts):
-    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items())

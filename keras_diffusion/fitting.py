@@ -115,7 +115,7 @@ def _validate_begun_epoch(model, options, progress, used):
         )
         logs.update({f"val_{name}": value for name, value in results.items()})
     for callback in used:
-        if isinstance(callback, scoring.Scores):
+        if isinstance(callback, scoring.Scores | one_image.Restoration):
             callback.set_model(model)
             callback.on_epoch_end(progress.epoch, logs)
     recorder.end_epoch(logs)

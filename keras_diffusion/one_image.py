@@ -41,7 +41,7 @@ def reconstruct(model, picture, t, **options):
 
 
 class Restoration(keras.callbacks.Callback):
-    """Adds to the results of each epoch how well the picture comes back from t = 0.5.
+    """Adds to the results of each epoch how well the picture comes back from `WATCHED`.
 
     "minutes" trained so far, "psnr" (dB) and "ssim"; put it before the `Recorder`, which writes
     them to history.csv.
@@ -140,7 +140,7 @@ def draw(model, picture, config, run_dir, strips):
         column_titles=[f"noise {number + 1}" for number in range(VARIATIONS)],
     )
     images.save_png(run_dir / "other_size.png", images.grid(found["wide"], columns=1))
-    plotting.restoration_curves(run_dir / "history.csv", run_dir / "quality.png")
+    plotting.restoration_curves(run_dir / "history.csv", run_dir / "quality.png", WATCHED)
 
 
 def note(row, name):

@@ -232,7 +232,7 @@ def picture_table(rows, path, *, row_titles, column_titles, notes=None):
             place.set(xticks=[], yticks=[])
             place.spines[:].set_visible(False)
             if image is not None:
-                place.imshow(image if image.shape[-1] > 1 else image.repeat(3, axis=-1))
+                place.imshow(_shown(image))
             if notes and note:
                 place.set_xlabel(note, fontsize=8)
         axes[i, 0].set_ylabel(row_titles[i], fontsize=9)
@@ -241,12 +241,13 @@ def picture_table(rows, path, *, row_titles, column_titles, notes=None):
     _save(figure, path)
 
 
-def restoration_curves(history_csv, path):
+def restoration_curves(history_csv, path, t):
     """Draws against minutes of training how well a picture comes back from noise.
 
     Args:
         history_csv: file with columns minutes, psnr and ssim.
         path: PNG to write.
+        t: time that it was noised to.
     """
     with open(history_csv, newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("minutes")]
@@ -257,7 +258,7 @@ def restoration_curves(history_csv, path):
         axes.plot(minutes, [float(row[name]) for row in rows], marker="o", ms=3)
         axes.set(xlabel="minutes of training", ylabel=label, xlim=(0, None))
         axes.grid(alpha=0.3)
-    figure.suptitle("The picture, reconstructed from t = 0.5", fontsize=10)
+    figure.suptitle(f"The picture, reconstructed from t = {t:g}", fontsize=10)
     _save(figure, path)
 
 

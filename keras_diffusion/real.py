@@ -68,10 +68,11 @@ def read(model, given):
     Args:
         model: `trained.Trained`.
         given: dict of options in `WHERE`, instead of those of the training; None is not given.
+            Data of another name than the training's has its own splits.
 
     Raises:
-        ValueError, FileNotFoundError: as `build.load_data`; nothing says where they are; another
-            number of classes than the model's.
+        ValueError, FileNotFoundError: as `build.load_data`; nothing says where they are; a model
+            of one picture; another number of classes than the model's.
     """
     given = {name: value for name, value in given.items() if value is not None}
     options = _options(model, given)
@@ -91,17 +92,30 @@ def read(model, given):
 def _options(model, given):
     """Options of `Config` that say which pictures: those of the training, changed by `given`."""
     names = (*WHERE, "limit", "horizontal_flip")
-    options = {name: model.config[name] for name in names if name in model.config}
-    other = {name for name in ("dataset", "folder") if name in given}
-    if not options and not other:
+    saved = {name: model.config[name] for name in names if name in model.config}
+    if "dataset" in given or "folder" in given:
+        if _name(given) == _name(saved):
+            return {**saved, **given}
+        if saved:
+            print(f"{_name(given)} is not what the model was trained on: its splits are its own")
+        kept = {name: saved[name] for name in saved if name == "data_dir"}
+        return {"dataset": Config.dataset, **kept, **given}
+    if model.config.get("image"):
+        raise ValueError(
+            "--dataset: the model was trained on one picture, which is no data set to score "
+            "against; give --dataset or --folder."
+        )
+    if not saved:
         raise ValueError(
             "--dataset: the model does not say what it was trained on; give --dataset or --folder."
         )
-    if other:  # another data set, with splits of its own
-        options = {name: options[name] for name in options if name == "data_dir"}
-        if "dataset" not in given:
-            options["dataset"] = Config.dataset
-    return {**options, **given}
+    return {**saved, **given}
+
+
+def _name(options):
+    """What tells data sets apart: a folder keeps its own name when it is moved."""
+    folder = options.get("folder")
+    return f"folder {Path(folder).resolve().name}" if folder else options.get("dataset")
 
 
 def check_scores(config, source):
@@ -114,6 +128,11 @@ def check_scores(config, source):
     name = config.score_extractor
     if config.score_every is None:
         return
+    if config.image:
+        raise ValueError(
+            "--score-every: one picture is no data set to score against; every epoch of such a run "
+            "has its psnr and ssim."
+        )
     if name not in extractors.NAMES and not Path(name).is_file():
         choices = ", ".join(extractors.NAMES)
         raise ValueError(

@@ -11,6 +11,8 @@ import keras
 import tensorflow as tf
 
 from keras_diffusion import __version__
+from keras_diffusion.data import one_image
+from keras_diffusion.evaluation.reference import fingerprint
 from keras_diffusion.files import whole_file
 from keras_diffusion.revision import git_revision
 
@@ -52,16 +54,16 @@ def write(run_dir, config, source):
     """Writes config.json."""
     record = describe(config)
     record["splits"] = {"train": source.train_split, "validation": source.val_split}
-    record["data"] = _facts(source)
+    record["data"] = _facts(config, source)
     with whole_file(Path(run_dir) / "config.json") as part:
         Path(part).write_text(json.dumps(record, indent=2) + "\n")
 
 
-def check_data(run_dir, source):
+def check_data(run_dir, config, source):
     """Raises ValueError, if the data is not that which the run began with."""
     path = Path(run_dir) / "config.json"
     before = json.loads(path.read_text()).get("data", {})
-    for name, now in _facts(source).items():
+    for name, now in _facts(config, source).items():
         if before.get(name, now) != now:
             raise ValueError(
                 f"--resume: the data has changed: {name} is {_brief(now)}, "
@@ -69,12 +71,16 @@ def check_data(run_dir, source):
             )
 
 
-def _facts(source):
-    return {
+def _facts(config, source):
+    found = {
         "training images": source.num_train,
         "validation images": source.num_val,
         "classes": list(source.class_names),
     }
+    if config.image:  # before it is reduced: another machine may round otherwise
+        picture = one_image.read(config.image)
+        found["picture"] = f"{picture.shape[0]}x{picture.shape[1]}, hash {fingerprint(picture)}"
+    return found
 
 
 def _brief(value):

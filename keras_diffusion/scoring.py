@@ -5,6 +5,7 @@ import keras
 from keras_diffusion.callbacks import CostLimit
 
 BEST_BY = "fid"  # the score that says which checkpoint is the best
+BATCH = 64  # pictures, as `DiffusionModel.generate` draws them at once
 
 
 class Scores(keras.callbacks.Callback):
@@ -12,7 +13,7 @@ class Scores(keras.callbacks.Callback):
 
     Whoever comes after it in the list of callbacks finds them there: fid, kid, precision, recall
     and, where a classifier knows the labels, accuracy; see docs/evaluation.md. Noise and labels
-    are the same every time. The last epoch is always scored.
+    are the same every time. The first time, and the last epoch, are always scored.
 
     Args:
         reference: `evaluation.reference.Reference`, of the real pictures.
@@ -38,6 +39,7 @@ class Scores(keras.callbacks.Callback):
         self.last_epoch = last_epoch
         self.options = options
         self._cost = CostLimit(max_share)
+        self._traced = False
 
     def on_train_begin(self, logs=None):
         self._cost.begin()
@@ -49,6 +51,11 @@ class Scores(keras.callbacks.Callback):
 
     def score(self):
         """Returns the scores of this moment, {name: float}."""
+        if not self._traced:
+            with self._cost.spending():  # `CostLimit` does not count its first time: tracing alone
+                once = {**self.options, "num_steps": 1}
+                self.model.generate(min(self.num_images, BATCH), **once)
+            self._traced = True
         with self._cost.spending():
             images = self.model.generate(self.num_images, labels=self.labels, **self.options)
             found = self.reference.score(*self.reference.look(images), self.labels)

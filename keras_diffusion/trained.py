@@ -29,6 +29,7 @@ class Trained:
         num_classes: int; 0: without labels.
         class_names: tuple of names, maybe empty.
         schedule: name in `SCHEDULES`.
+        samplers: tuple of the names in `SAMPLERS` that it can draw with.
         defaults: dict of sampler, num_steps and, for labelled models, guidance_scale and
             guidance_interval.
         config: dict of the options it was trained with; empty where they are not known.
@@ -41,6 +42,7 @@ class Trained:
     num_classes: int
     class_names: tuple
     schedule: str
+    samplers: tuple
     defaults: dict
     config: dict
     guides_within: bool
@@ -50,7 +52,7 @@ class Trained:
         """Draws pictures, as one batch; picture i depends on (seed, indices[i]) alone.
 
         Args:
-            sampler: a name in `SAMPLERS`.
+            sampler: one of its samplers.
             indices: int (N,).
             seed, num_steps: ints.
             labels: int (N,); for labelled models only.
@@ -138,6 +140,7 @@ def _exported(path):
             "num_classes": config["num_classes"],
             "class_names": tuple(config["class_names"]),
             "schedule": config["schedule"],
+            "samplers": tuple(config["samplers"]),
             "defaults": _defaults(config, config["num_classes"]),
             "config": config["training"].get("config", {}),
         }
@@ -177,6 +180,7 @@ def _saved(path, run_dir):
         num_classes=model.num_classes,
         class_names=tuple(record.get("data", {}).get("classes", ())),
         schedule=model.schedule,
+        samplers=tuple(sorted(SAMPLERS)),
         defaults=_defaults(config, model.num_classes),
         config=config,
         guides_within=True,

@@ -70,7 +70,7 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
     )
     _print_sharing(votes.strategy, config, data.source)
     if resume:
-        records.check_data(run_dir, data.source)
+        records.check_data(run_dir, config, data.source)
     alone = contextlib.nullcontext()
     if votes.is_chief and not dry_run:
         alone = records.alone_in(run_dir)

@@ -1,6 +1,5 @@
 """The command line of every study, and its way from settings to README.md."""
 
-import argparse
 import dataclasses
 import importlib
 import json
@@ -8,30 +7,18 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 from pathlib import Path
 
-from keras_diffusion.flags import OneLineParser
+from keras_diffusion.flags import OneLineParser, folder, within
+from keras_diffusion.interruption import Interrupted
+from keras_diffusion.rules import LARGEST_INT
 from studies.kept import Kept, key
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "results.json"
-
-
-def positive(kind):
-    """Returns a parser of numbers above 0, `kind` int or float."""
-
-    def parse(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = 0
-        if not 0 < value < 1e6:
-            what = "whole number" if kind is int else "number"
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {what} above 0")
-        return value
-
-    return parse
+MINUTES = 0.001, 1_000_000  # at least, at most
 
 
 def parser(name, study):
@@ -39,13 +26,13 @@ def parser(name, study):
     flags = OneLineParser(prog=f"python -m studies.{name}", description=study.TITLE)
     add = flags.add_argument
     length = flags.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=positive(int), help="of each training")
+    length.add_argument("--epochs", type=within(1, LARGEST_INT), help="of each training")
     minutes_help = getattr(study, "MINUTES_HELP", "for the whole study instead")
-    length.add_argument("--minutes", type=positive(float), help=minutes_help)
-    add("--seed", type=int, default=0)
+    length.add_argument("--minutes", type=within(*MINUTES, float), help=minutes_help)
+    add("--seed", type=within(0, LARGEST_INT), default=0)
     add("--data-dir", help="where tfds keeps its data")
-    add("--out", type=Path, help=f"folder of page and figures (studies/results/{name})")
-    add("--work", type=Path, help="folder of what is kept between runs (runs/studies)")
+    add("--out", type=folder, help=f"folder of page and figures (studies/results/{name})")
+    add("--work", type=folder, help="folder of what is kept between runs (runs/studies)")
     add("--fresh", action="store_true", help="make anew what earlier runs have kept")
     add("--report", action="store_true", help="only draw and write again, from results.json")
     add("--tiny", action="store_true", help="toy sizes, to see that all works")
@@ -60,6 +47,7 @@ def main(name, arguments=None):
         name: of its folder in studies/.
         arguments: list of text; None: those of the command line.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     study = importlib.import_module(f"studies.{name}")
     flags = parser(name, study)
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -75,18 +63,20 @@ def main(name, arguments=None):
         write(name, record, work, out)
     except (ValueError, OSError) as error:
         flags.error(" ".join(str(error).split()))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted) as stopped:
         print("\ninterrupted; the same command goes on with the first stage that is missing",
               file=sys.stderr)  # fmt: skip
-        return 130
+        return 128 + getattr(stopped, "signum", signal.SIGINT)
     print(f"written: {out / 'README.md'}")
     return 0
 
 
 def measure(name, settings, given, work, out):
     """Measures, and writes results.json; returns what it holds."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    kept = Kept(work / key(settings))
+    from benchmarks import machine
+
+    here = machine.describe()
+    kept = Kept(work / key(settings), here={name: here[name] for name in ("cpu", "git_revision")})
     if given.fresh:
         shutil.rmtree(kept.folder, ignore_errors=True)
     measuring = importlib.import_module(f"studies.{name}.measure")
@@ -94,7 +84,6 @@ def measure(name, settings, given, work, out):
 
     import tensorflow as tf
 
-    from benchmarks import machine
     from keras_diffusion.files import whole_file
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -103,7 +92,8 @@ def measure(name, settings, given, work, out):
         "study": name,
         "command": _command(name, given),
         "tiny": given.tiny,
-        "machine": machine.describe(),
+        "machine": here,
+        "elsewhere": kept.elsewhere,
         "accelerators": [each.get("device_name", "GPU") for each in details],
         "seconds": round(kept.seconds),
         "settings": dataclasses.asdict(settings),
@@ -153,5 +143,7 @@ def _command(name, given):
             continue
         if flag == "seed" and value == 0:
             continue
-        words += [f"--{flag.replace('_', '-')}", *([] if value is True else [str(value)])]
+        values = value if isinstance(value, list) else [value]
+        words.append(f"--{flag.replace('_', '-')}")
+        words += [str(each) for each in values if each is not True]
     return shlex.join(words)

@@ -19,16 +19,18 @@ class Kept:
     Args:
         folder: of all stages; one for each setting, see `key`.
         tell: takes lines of progress.
+        here: dict as JSON allows of what is noted with each stage: machine, revision of the code.
 
     Attributes:
         shared: folder of what studies and settings have in common, such as classifiers.
     """
 
-    def __init__(self, folder, tell=print):
+    def __init__(self, folder, tell=print, here=None):
         self.folder = Path(folder)
         self.shared = self.folder.parents[1] / "shared"
         self.tell = tell
-        self._seconds = {}
+        self.here = here or {}
+        self._stages = {}  # name: what its figures.json holds
 
     def stage(self, name, make):
         """Returns what a stage has found, from its folder if it was made before.
@@ -46,12 +48,12 @@ class Kept:
             began = time.monotonic()
             with whole_folder(self.folder / name) as part:
                 part.mkdir()
-                found = {"figures": make(part)}
+                found = {"figures": make(part), "made": self.here}
                 found["seconds"] = round(time.monotonic() - began, 1)
                 (part / FIGURES).write_text(json.dumps(found) + "\n", encoding="utf-8")
             self.tell(f"{name}: done in {found['seconds']:.0f} s")
         record = json.loads((self.folder / name / FIGURES).read_text(encoding="utf-8"))
-        self._seconds[name] = record["seconds"]
+        self._stages[name] = record
         return record["figures"]
 
     def has(self, name):
@@ -70,7 +72,18 @@ class Kept:
     @property
     def seconds(self):
         """float: that all stages asked for so far took to make, whenever that was."""
-        return sum(self._seconds.values())
+        return sum(record["seconds"] for record in self._stages.values())
+
+    @property
+    def elsewhere(self):
+        """list of {"made", "stages"}: names of stages that were not made `here`, but so."""
+        found = {}
+        for name, record in self._stages.items():
+            made = record.get("made", {})  # stages of old have none
+            if made != self.here:
+                found.setdefault(json.dumps(made), {"made": made, "stages": []})
+                found[json.dumps(made)]["stages"].append(name)
+        return list(found.values())
 
 
 def key(settings):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from keras_diffusion.files import whole_file
 
+CHANCE = 2.0  # standard deviations: distances that differ by less are not told apart
 VERDICTS = {True: "**holds**", False: "**does not hold**", None: "not decided"}
 SHOWN_VERSIONS = ("tensorflow", "keras", "numpy")
 
@@ -23,6 +24,26 @@ class Claim:
     text: str
     measured: str
     holds: bool | None
+
+
+def lower(text, scores, equal=None, reason=None):
+    """Returns a claim that the first distance is lower than the second.
+
+    Args:
+        text: of the claim.
+        scores: {name: dict of `distance` and its `error`, a standard deviation}; the first two
+            are compared, others are listed.
+        equal: the verdict on distances that differ by less than chance.
+        reason: None, or why they cannot be told apart at all.
+    """
+    first, second, *_ = scores.values()
+    gap = second["distance"] - first["distance"]
+    chance = CHANCE * (first["error"] ** 2 + second["error"] ** 2) ** 0.5
+    listed = ", ".join(f"{name} {number(score['distance'])}" for name, score in scores.items())
+    if reason:
+        return Claim(text, f"distance: {listed}; {reason}", None)
+    measured = f"distance: {listed}; {number(chance, 2)} is chance"
+    return Claim(text, measured, equal if abs(gap) <= chance else gap > 0)
 
 
 def table(header, rows):
@@ -102,8 +123,18 @@ def measured_on(record):
             f"- Versions: Python {machine['python']}, {', '.join(shown)}.",
             f"- {machine['date']}, revision {revision}, {record['seconds'] / 60:.0f} minutes of "
             "work in all.",
+            *map(_elsewhere, record.get("elsewhere", [])),
             "- Every figure is in `results.json`; `--report` makes this page from it again.",
         ]
+    )
+
+
+def _elsewhere(found):
+    made, count = found["made"], len(found["stages"])
+    return (
+        f"- But {count} {'stage' if count == 1 else 'stages'} kept from before, by revision "
+        f"{made.get('git_revision') or 'unknown'} on {made.get('cpu', 'an unknown machine')}; "
+        "`results.json` has their names under `elsewhere`."
     )
 
 

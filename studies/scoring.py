@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from keras_diffusion.data import pipeline, sources
+from keras_diffusion import real
+from keras_diffusion.data import sources
 from keras_diffusion.evaluation import classifier, scores
 
 RESAMPLED = 20  # times, for the error of a distance
@@ -19,33 +20,26 @@ def real_images(dataset, data_dir=None):
         dict of train_images, test_images (uint8 NHWC), train_labels, test_labels (int64).
     """
     source = sources.digits() if dataset == "digits" else sources.tfds(dataset, data_dir)
-    found = {}
-    for part, images, count in (
-        ("train", source.train, source.num_train),
-        ("test", source.validation, source.num_val),
-    ):
-        arrays = pipeline.read(pipeline.prepared(images, *source.image_shape), count)
-        found[f"{part}_images"], found[f"{part}_labels"] = arrays["image"], arrays["label"]
-    return found
+    return real.of(source, source.image_shape, flip=False).arrays
 
 
 class Judge:
     """A classifier of the real pictures, and distances to what it saw in them.
 
     Args:
-        real: as from `real_images`.
+        pictures: as from `real_images`.
         cache: folder of trained classifiers.
         tiny: bool, a toy classifier.
         task: whose settings the classifier is made with, see `classifier.SETTINGS`.
         tell: takes lines of progress.
 
     Attributes:
-        facts: dict, see `classifier.Extractor`.
+        facts: dict, see `classifier.TrainedClassifier`.
         shares: (K,), what the classifier takes the real pictures for.
     """
 
-    def __init__(self, real, cache, tiny=False, task="mnist", tell=print):
-        self._eyes = classifier.prepared(task, real, cache, tiny, tell)
+    def __init__(self, pictures, cache, tiny=False, task="mnist", tell=print):
+        self._eyes = classifier.prepared(task, pictures, cache, tiny, tell)
         self.facts, self.shares = self._eyes.facts, self._eyes.shares
 
     def score(self, images):

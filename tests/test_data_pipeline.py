@@ -270,6 +270,12 @@ def test_load_shapes_types_and_options():
     assert train.element_spec["image"].shape == (64, 12, 10, 3)
 
 
+def test_a_data_set_that_ends_early_leaves_no_memory_unwritten():
+    data = tf.data.Dataset.from_tensors({"image": np.zeros((2, 2, 1), "uint8")})
+    with pytest.raises(ValueError, match="ended after 1 of 3 images"):
+        pipeline.read(data, 3)
+
+
 def test_big_folders_are_streamed(tmp_path, monkeypatch):
     class_folder(tmp_path, [10, 10])
     expected = load_source(folder=tmp_path, batch_size=4)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -120,13 +121,17 @@ def test_all_is_written_down(folder, record):
             assert picture.width > 400
         assert (out / name).stat().st_size < 300_000
     assert len((out / "scores.csv").read_text().splitlines()) == 5
-    assert "| real, held out |" in (out / "scores.md").read_text()
+    told = (out / "scores.md").read_text()
+    assert "| real, held out |" in told and "data reference split: 80% of every class" in told
+    assert f"extractor hash: {record['extractor']['hash']}" in told
     found = record["memorisation"]
     assert (found["sampler"], found["num_steps"], found["images"]) == ("ddim", 2, 40)
     assert found["spaces"]["pixels"]["closer"] < 0.5, "noise is far from everything"
 
 
 def test_a_run_is_drawn_from_as_its_export_is(folder, record, capsys):
+    for name in ("samplers.png", "mine.png"):
+        file(folder / "other" / name, "of before")()
     again = run(folder, "--model runs/tiny --num 40 --out other --batch-size 7")
     told = capsys.readouterr().out
     [cell] = again["cells"]
@@ -138,6 +143,7 @@ def test_a_run_is_drawn_from_as_its_export_is(folder, record, capsys):
         assert cell[name] == pytest.approx(same[name], rel=1e-2), name
     assert re.search(r"ddim +2 +3 +\S+ +40 ", told) and "real, held out" in told
     assert not (folder / "other/samplers.png").exists(), "one cell is no curve"
+    assert (folder / "other/mine.png").read_text() == "of before"
 
 
 def test_labels_come_in_the_shares_of_the_training_pictures():
@@ -206,8 +212,41 @@ def test_minutes_for_not_even_one_cell_are_refused(tmp_path, monkeypatch):
         evaluating._score([artist.Cell("ddim", 1, 1)], Slow(), None, 30, {}, tmp_path)
 
 
+def test_minutes_that_the_real_pictures_took_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluating.time, "monotonic", lambda: 31.0)
+    with pytest.raises(ValueError, match="--minutes: over before the first picture"):
+        evaluating._score([artist.Cell("ddim", 1, 1)], None, None, 30, {}, tmp_path)
+
+
+@pytest.mark.parametrize(("cells", "told"), [([], "no scores are"), ([1], "the scores so far are")])
+def test_an_interruption_says_what_is_written(folder, monkeypatch, capsys, cells, told):
+    monkeypatch.chdir(folder)
+    extractor = SimpleNamespace(facts={})
+    judge = SimpleNamespace(held_out=[0] * 20, extractor=extractor, floor=lambda num: {})
+    monkeypatch.setattr(evaluating, "_judge", lambda *_: judge)
+
+    def interrupted(_cells, _artist, _judge, _end, record, _out):
+        record["cells"] += cells
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluating, "_score", interrupted)
+    assert evaluate.main(["--out", "other"]) == 130
+    assert f"interrupted; {told}" in capsys.readouterr().err
+
+
+def test_an_older_export_is_asked_for_its_own_samplers_only(folder, tmp_path, monkeypatch, capsys):
+    shutil.copytree(folder / "saved_models/tiny", tmp_path / "old")
+    path = tmp_path / "old/assets.extra/config.json"
+    config = json.loads(path.read_text())
+    config["samplers"].remove("cold")
+    path.write_text(json.dumps(config))
+    monkeypatch.chdir(tmp_path)
+    errors = refusal(evaluate.main, ["--model", "old", "--samplers", "cold"], capsys)
+    assert "--samplers: the model has no 'cold'. Choose from: ddim, ddpm, " in errors[-1]
+
+
 def test_network_calls_are_counted():
-    model = trained.Trained("", (8, 8, 1), 10, (), "cosine", {}, {}, True, None)
+    model = trained.Trained("", (8, 8, 1), 10, (), "cosine", ("ddim",), {}, {}, True, None)
     guided = {"guidance_scale": 2.0, "guidance_interval": (0.1, 0.8)}
     for sampler, calls, doubled in (("ddim", 20, 8), ("dpmpp_2m", 20, 8), ("heun", 40, 16)):
         assert model.network_calls(sampler, 20) == calls
@@ -227,6 +266,7 @@ def neither():
 REFUSALS = [
     ("", None, "--model: there is no model in saved_models/"),
     ("--model nowhere", None, "--model: nowhere does not exist"),
+    ("--model ''", None, "--model: is empty; give a value"),
     ("--model runs/empty", neither, "--model: runs/empty is neither an export nor a run"),
     ("--model m.keras", file("m.keras", "no"), "--model: m.keras cannot be loaded"),
     ("--model m", file("m/saved_model.pb", "no"), "--model: m is not an export of keras_diffusion"),
@@ -240,6 +280,7 @@ REFUSALS = [
     ("--minutes nan", None, "--minutes: 'nan' is not"),
     ("--extractor incepton", None, "--extractor: unknown 'incepton'. Choose from: classifier, inc"),
     ("--extractor inception --extractor-size 74", None, "--extractor-size: '74' is not a number"),
+    ("--extractor-size 75", None, "--extractor-size: is for --extractor inception"),
     ("--guidance-interval 0.8 0.1", None, "--guidance-interval: LOW is above HIGH"),
     ("--dataset a --folder b", None, "not allowed with"),
     ("--out f/x", file("f"), "--out: 'f/x' is not a folder to write to"),
@@ -271,9 +312,14 @@ def test_other_data_than_the_models_is_refused(folder, monkeypatch, capsys):
         ({"dataset": "mnist"}, {"data_dir": "d"}, {"dataset": "mnist", "data_dir": "d"}),
         ({"folder": "old", "dataset": "digits"}, {"folder": "new"}, {"folder": "new"}),
         ({"folder": "old", "limit": 5}, {"dataset": "cifar10"}, {"dataset": "cifar10"}),
+        ({"folder": "old", "limit": 5}, {"folder": "new"}, {"folder": "new"}),
+        ({"folder": "old", "dataset": "digits", "limit": 5}, {"folder": "moved/old/"},
+         {"folder": "moved/old/", "limit": 5}),
+        ({"dataset": "mnist", "train_split": "train[:50%]", "limit": 5}, {"dataset": "mnist"},
+         {"dataset": "mnist", "train_split": "train[:50%]", "limit": 5}),
         ({}, {"dataset": "mnist"}, {"dataset": "mnist"}),
     ],
-)
+)  # fmt: skip
 def test_where_the_real_pictures_are(config, given, wanted):
     found = real_pictures._options(SimpleNamespace(config=config), given)
     assert {name: found.get(name) for name in wanted} == wanted
@@ -284,10 +330,13 @@ def test_where_the_real_pictures_are(config, given, wanted):
 def test_a_model_of_unknown_data_needs_to_be_told(folder):
     with pytest.raises(ValueError, match="--dataset: the model does not say what"):
         real_pictures._options(SimpleNamespace(config={}), {"data_dir": "d"})
+    of_one_picture = SimpleNamespace(config={"dataset": "one_image", "image": "flower"})
+    with pytest.raises(ValueError, match="--dataset: the model was trained on one picture"):
+        real_pictures._options(of_one_picture, {})
 
 
 def test_guidance_is_for_labelled_models():
-    unlabelled = trained.Trained("", (8, 8, 1), 0, (), "cosine", {}, {}, True, None)
+    unlabelled = trained.Trained("", (8, 8, 1), 0, (), "cosine", ("ddim",), {}, {}, True, None)
     assert evaluating._guidance(unlabelled, {"guidance_scale": None}) == {}
     with pytest.raises(ValueError, match="--guidance-scale: this model was trained without labels"):
         evaluating._guidance(unlabelled, {"guidance_scale": 2.0})

@@ -1,5 +1,6 @@
 """evaluation/: scores, extractors, the real pictures, copies and tables."""
 
+import csv
 import dataclasses
 import hashlib
 
@@ -342,6 +343,8 @@ RECORD = {
          "kid": 0.001, "kid_error": 0.004},
     ],
     "floor": {"num_images": 100, "fid": 0.5, "kid": 0.0, "kid_error": 0.003, "precision": 0.9},
+    "data": {"name": "pets", "reference_split": "train[:80%]"},
+    "extractor": {"name": "inception", "resize": "75x75, bilinear", "hash": "abc"},
 }  # fmt: skip
 
 
@@ -356,3 +359,8 @@ def test_tables_have_the_floor_beside_every_score(tmp_path):
     tables.write_csv(RECORD, tmp_path / "scores.csv")
     lines = (tmp_path / "scores.csv").read_text().splitlines()
     assert len(lines) == 3 and "floor_fid" in lines[0]
+    with open(tmp_path / "scores.csv", newline="") as file:
+        row = next(csv.DictReader(file))
+    found = [row[name] for name in ("data_name", "data_reference_split", "extractor_resize")]
+    assert found == ["pets", "train[:80%]", "75x75, bilinear"]
+    assert "extractor name: inception" in tables.in_words(RECORD)

@@ -1,8 +1,10 @@
 """Runs on one picture and their study, at toy size."""
 
 import csv
+import dataclasses
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ from PIL import Image
 import train
 from keras_diffusion import build, checkpoints
 from keras_diffusion import config as configuration
+from keras_diffusion.callbacks import TrainingStopped
 from keras_diffusion.config import Config
 from studies import command
-from studies.one_image import IDENTIFIABLE, report
+from studies.kept import key
+from studies.one_image import IDENTIFIABLE, measure, report, settings
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,40 @@ def test_the_export_draws_whole_pictures(run_dir):
     assert drawn.shape == (2, 32, 48, 3)
     config = json.loads((run_dir.parent / "export/assets.extra/config.json").read_text())
     assert config["image_shape"] == [32, 48, 3]
+
+
+def test_a_training_that_fails_is_one_line(monkeypatch, capsys, tmp_path):
+    def fail(*_):
+        cause = TrainingStopped("the loss is nan.")
+        raise TrainingStopped("the last good checkpoint is in a folder that goes") from cause
+
+    monkeypatch.setattr(measure.training, "run", fail)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        command.main("one_image", ["--tiny"])
+    assert stopped.value.code == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert line.endswith("the training has failed: the loss is nan.")
+
+
+def test_another_picture_of_the_same_name_is_kept_elsewhere(tmp_path):
+    def made(image):
+        return settings(SimpleNamespace(image=image, seed=0, tiny=True, epochs=None, minutes=None))
+
+    path = tmp_path / "photo.png"
+    keys = []
+    for grey in (100, 100, 200):
+        Image.fromarray(np.full((20, 20, 3), grey, "uint8")).save(path)
+        keys.append(key(made(str(path))))
+    assert keys[0] == keys[1] != keys[2]
+    assert "sha256" not in dataclasses.asdict(made(None))  # what is bundled stays what it is
+
+
+def test_the_best_blur_is_among_those_that_are_tried():
+    ramp = np.linspace(90, 160, 64).astype("uint8")
+    wide = np.broadcast_to(ramp[None, :, None], (48, 64, 3))
+    sigmas = [row["sigma"] for row in measure.blurred(wide, seed=0)]
+    assert sigmas == sorted(sigmas) and 12 < sigmas[-1] < 64
 
 
 def test_a_run_is_resumed_with_its_picture(run_dir, monkeypatch, capsys, tmp_path):

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from keras_diffusion import records
 from keras_diffusion.config import Config
@@ -33,7 +35,7 @@ def test_what_is_written_down(tmp_path):
     }
     assert sorted(record["versions"]) == ["keras", "keras_diffusion", "python", "tensorflow"]
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
-    records.check_data(tmp_path, source_of())
+    records.check_data(tmp_path, Config(), source_of())
 
 
 NAMES = tuple(f"class {number}" for number in range(9))
@@ -51,7 +53,19 @@ NAMES = tuple(f"class {number}" for number in range(9))
 def test_a_run_is_not_resumed_with_other_data(tmp_path, change, message):
     records.write(tmp_path, Config(), source_of())
     with pytest.raises(ValueError, match=f"--resume: .*{message}"):
-        records.check_data(tmp_path, source_of(**change))
+        records.check_data(tmp_path, Config(), source_of(**change))
+
+
+def test_a_run_is_not_resumed_with_another_picture(tmp_path):
+    for name, light in (("one", 7), ("moved", 7), ("other", 8)):
+        Image.fromarray(np.full((16, 24, 3), light, "uint8")).save(tmp_path / f"{name}.png")
+    one, moved, other = (
+        Config(image=str(tmp_path / f"{name}.png")) for name in ("one", "moved", "other")
+    )
+    records.write(tmp_path, one, source_of())
+    records.check_data(tmp_path, moved, source_of())
+    with pytest.raises(ValueError, match="picture is 16x24, hash .*, and was 16x24, hash"):
+        records.check_data(tmp_path, other, source_of())
 
 
 HOLD = """

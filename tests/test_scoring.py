@@ -1,6 +1,7 @@
 """Scores during the training, the best checkpoint by them, and the health report."""
 
 import csv
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,16 @@ import pytest
 from fixtures_runs import STEPS, tiny_config, tiny_data, tiny_images, tiny_model
 from PIL import Image
 
-from keras_diffusion import checkpoints, distribution, fitting, metrics, plotting, real, scoring
+from keras_diffusion import (
+    checkpoints,
+    distribution,
+    fitting,
+    metrics,
+    one_image,
+    plotting,
+    real,
+    scoring,
+)
 from keras_diffusion.checkpoints import Progress
 from keras_diffusion.recording import write_history
 
@@ -97,6 +107,22 @@ def test_an_epoch_that_was_left_at_its_end_is_scored(data, tmp_path, judged):
     assert "gradient_norm" not in row and "val_raw_excess" in row
 
 
+def test_an_epoch_of_one_picture_that_was_left_at_its_end_has_its_restoration(
+    data, tmp_path, monkeypatch
+):
+    class Told(one_image.Restoration):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["psnr"] = float(epoch + self.model.num_classes)
+
+    monkeypatch.setattr(fitting, "_shown", lambda *_: [])
+    monkeypatch.setattr(one_image, "restoration_callback", lambda *_: Told(None, None, None))
+    progress = Progress(step=STEPS, means=[1.0] * 2 * len(metrics.METRICS))
+    picture = dataclasses.replace(data, picture=np.zeros((4, 4, 1), "uint8"))
+    fitting.fit(tiny_model(), picture, tiny_config(epochs=1), tmp_path, progress, VOTES)
+    [row] = rows_of(tmp_path)
+    assert row["psnr"] == "2.0"
+
+
 def test_scores_take_no_more_than_their_share(monkeypatch):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr("time.monotonic", lambda: clock.now)
@@ -104,11 +130,14 @@ def test_scores_take_no_more_than_their_share(monkeypatch):
     class Model:
         stop_training = False
 
-        def generate(self, num_images, labels, **options):
-            clock.now += 10
+        def generate(self, num_images, num_steps, labels=None):
+            clock.now += num_steps + (0 if traced else 60)
+            traced.append(num_images)
             return np.zeros((num_images, 2, 2, 1), "uint8")
 
-    scores = scoring.Scores(Judge(*range(99)), 5, np.zeros(5, int), max_share=0.1)
+    traced = []
+    judge = Judge(*range(99))
+    scores = scoring.Scores(judge, 5, np.zeros(5, int), max_share=0.1, num_steps=10)
     scores.set_model(Model())
     scores.on_train_begin()
     scored = []
@@ -117,7 +146,8 @@ def test_scores_take_no_more_than_their_share(monkeypatch):
         scored.append({})
         scores.on_epoch_end(epoch, scored[-1])
     count = sum(map(bool, scored))
-    assert 4 <= count <= 6  # of the 400 seconds 40, and the first two are not counted
+    assert scored[0], "the first one always"
+    assert 30 <= 10 * count <= 0.1 * clock.now, "only tracing is not counted"
     Model.stop_training = True
     scores.on_epoch_end(40, last := {})
     assert "fid" in last, "the last epoch always"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import signal
 import sys
 import types
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_diffusion.interruption import Interrupted
 from studies import command, figures, page
 from studies.kept import Kept, key
 
@@ -35,6 +37,25 @@ def test_a_stage_is_made_once_whole_or_not_at_all(tmp_path):
 
 def made_up(line):
     assert "done in" in line
+
+
+def test_stages_know_who_made_them(tmp_path):
+    def sitting(revision, *names):
+        here = {"cpu": "a chip", "git_revision": revision} if revision else None
+        kept = Kept(tmp_path / "kept", tell=made_up, here=here)
+        for name in names:
+            kept.stage(name, lambda folder: {})
+        return kept.elsewhere
+
+    assert sitting("abc", "a", "b") == []
+    path = tmp_path / "kept" / "old" / "figures.json"  # of a time when none of this was noted
+    path.parent.mkdir()
+    path.write_text('{"figures": {}, "seconds": 1}')
+    found = sitting("def", "a", "b", "c", "old")
+    assert [each["stages"] for each in found] == [["a", "b"], ["old"]]
+    lines = [page._elsewhere(each) for each in found]
+    assert lines[0].startswith("- But 2 stages kept from before, by revision abc on a chip;")
+    assert lines[1].startswith("- But 1 stage kept from before, by revision unknown on an unknown")
 
 
 def test_other_settings_are_kept_elsewhere():
@@ -98,6 +119,19 @@ def test_numbers_are_short():
     assert shown == ["0.0123", "1.23", "123", "12,300", "0", "-"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "equal", "holds"),
+    [(1.0, 2.0, None, True), (2.0, 1.0, None, False), (1.0, 1.1, None, None), (1.1, 1, True, True)],
+)
+def test_a_distance_is_lower_only_beyond_chance(first, second, equal, holds):
+    scores = {"a": {"distance": first, "error": 0.06}, "b": {"distance": second, "error": 0.08}}
+    claim = page.lower("a is better", scores, equal)
+    assert claim.holds is holds
+    assert claim.measured.endswith("0.2 is chance")
+    unsure = page.lower("a is better", scores, equal, reason="two pictures")
+    assert unsure.holds is None and unsure.measured.endswith("; two pictures")
+
+
 # A study of nothing, run by the command line --------------------------------------------------
 
 
@@ -126,8 +160,8 @@ def nothing(tmp_path, monkeypatch):
         "": {
             "TITLE": "Nothing",
             "QUESTION": "What is it?",
-            "add_flags": lambda flags: flags.add_argument("--colour", default="red"),
-            "settings": lambda given: Settings(given.epochs or 2, given.colour),
+            "add_flags": lambda flags: flags.add_argument("--colour", nargs="+", default=["red"]),
+            "settings": lambda given: Settings(given.epochs or 2, " ".join(given.colour)),
         },
         ".measure": {"measure": measure},
         ".draw": {"draw": draw},
@@ -150,14 +184,15 @@ def nothing(tmp_path, monkeypatch):
 
 def test_a_study_is_measured_once_and_written_again(nothing, tmp_path, capsys):
     out = tmp_path / "out"
-    arguments = ["--epochs", "3", "--out", str(out), "--colour", "blue", "--data-dir", "there"]
+    arguments = ["--epochs", "3", "--out", str(out), "--data-dir", "there"]
+    arguments += ["--colour", "blue", "dark green"]
     assert command.main("nothing", arguments) == 0
     assert nothing == ["there"]
     text = (out / "README.md").read_text()
     assert "| it is 42 | 42 | **holds** |" in text and "| it is new | nobody knows |" in text
     assert "| it is odd | 42 | **does not hold** |" in text
-    assert "\n    python -m studies.nothing --epochs 3 --colour blue\n" in text
-    assert "keras" in text and "toy" not in text and "tmp" not in text
+    assert "\n    python -m studies.nothing --epochs 3 --colour blue 'dark green'\n" in text
+    assert "keras" in text and "toy" not in text and "tmp" not in text and "But" not in text
     record = json.loads((out / "results.json").read_text())
     assert record["results"] == {"answer": 42, "epochs": 3}
     (out / "README.md").unlink()
@@ -177,8 +212,11 @@ def test_a_toy_run_says_so_and_is_written_elsewhere(nothing, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "pattern"),
     [
-        (["--epochs", "0"], "--epochs: '0' is not a whole number above 0"),
-        (["--minutes", "nan"], "--minutes: 'nan' is not a number above 0"),
+        (["--epochs", "0"], "--epochs: '0' is not a number from 1 to 2147483647"),
+        (["--minutes", "nan"], "--minutes: 'nan' is not a number from 0.001 to 1000000"),
+        (["--minutes", "0"], "--minutes: '0' is not a number from"),
+        (["--seed", "-1"], "--seed: '-1' is not a number from 0 to"),
+        (["--work", __file__], "--work: .* is not a folder to write to: .* is a file"),
         (["--epochs", "1", "--minutes", "1"], "not allowed with"),
         (["--report"], "--report: there is no .*results.json; run the study first"),
     ],
@@ -192,6 +230,16 @@ def test_bad_input_is_one_line(nothing, arguments, pattern, capsys, tmp_path):
     assert line.startswith("python -m studies.nothing: error: ")
     assert re.search(pattern, line), line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_was_interrupted_ends_the_study(nothing, monkeypatch, capsys, signum):
+    def measure(*_):
+        raise Interrupted(signum)  # as `training.run` does
+
+    monkeypatch.setattr(sys.modules["studies.nothing.measure"], "measure", measure)
+    assert command.main("nothing", []) == 128 + signum
+    assert "the same command goes on with the first stage" in capsys.readouterr().err
 
 
 def test_a_page_never_shows_a_figure_that_is_not_there(nothing, tmp_path, monkeypatch, capsys):

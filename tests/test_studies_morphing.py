@@ -19,6 +19,7 @@ from studies.morphing import (
     TINY,
     Settings,
     limits,
+    measure,
     pace,
     pictures,
     report,
@@ -176,6 +177,7 @@ def test_a_mixture_makes_up_new_garments_of_the_same_kinds():
     found = drawn.mean(axis=(1, 2, 3))
     assert np.abs(np.abs(found) - 0.5).max() < 0.2
     assert (found < 0).mean() == pytest.approx(0.25, abs=0.06)
+    assert 0 < (found[:24] < 0).sum() < 24  # the first ones, which are shown, are of both kinds
     assert len(np.unique(drawn.reshape(1000, -1), axis=0)) == 1000
     assert 0.9 < mixture.kept < 1
     np.testing.assert_allclose(mixture.projected(x), x, atol=0.3)
@@ -194,15 +196,11 @@ def test_pictures_that_are_alike_count_as_one():
 # Claims ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "equal", "holds"),
-    [(1.0, 2.0, None, True), (2.0, 1.0, None, False), (1.0, 1.1, None, None), (1.1, 1, True, True)],
-)
-def test_a_distance_is_lower_only_beyond_chance(first, second, equal, holds):
-    scores = {"a": {"distance": first, "error": 0.06}, "b": {"distance": second, "error": 0.08}}
-    claim = report._better("a is better", scores, equal)
-    assert claim.holds is holds
-    assert claim.measured.endswith("0.2 is chance")
+@pytest.mark.parametrize(("different", "holds"), [(90, True), (89, False)])
+def test_garments_may_give_the_same_digit(different, holds):
+    sizes = [{"drawn": 10, "different": 10}, {"drawn": 100, "different": different}]
+    claim = report._sets(sizes)
+    assert claim.holds is holds and f"{different} of 100" in claim.measured
 
 
 def noise_row(strength, different, sure):
@@ -223,6 +221,17 @@ def test_noise_is_of_use_only_while_digits_stay_digits(rows, holds, measured):
 
 
 # Trainings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("morphing", [True, False], ids=["garments", "noise"])
+def test_what_was_chosen_is_scored_from_other_starting_points(toys, morphing):
+    batches, garments = pictures.Batches(*toys, SETTINGS), toys[1]["test_images"][:6]
+    each = training.Training("cosine", morphing, batches, garments, None, SETTINGS, None, (1,))
+    morpher = types.SimpleNamespace(encode=np.array)
+    x = [each.starts(morpher), each.starts(morpher, chosen=True)]
+    assert len(np.unique(np.concatenate(x).reshape(6, -1), axis=0)) == 6
+    if morphing:
+        np.testing.assert_array_equal(x, [garments[3:], garments[:3]])
 
 
 class Blind:
@@ -331,6 +340,14 @@ def test_the_results_have_all_that_was_asked(study):
     names = {"morphing-linear", "morphing-cosine", results["noise"]}
     assert set(results["trainings"]) == names
     assert results["noise"].split("-")[1] == results["morphing"].split("-")[1]
+    # The best way is scored from other starting points than those it was chosen with: a garment's
+    # are those that limits are drawn from.
+    score, again = results["best"][results["morphing"]], results["limits"]["sets"]
+    assert all(score[name] == again[name] for name in ("distance", "error", "sure", "images"))
+    for name, best in results["best"].items():
+        chosen = measure.best_way(results["ways"][name])
+        assert all(best[part] == chosen[part] for part in ("num_steps", "grid", "update"))
+        assert best["distance"] != chosen["distance"]
     for name, found in results["trainings"].items():
         assert len(found["loss"]) == len(found["scores"]) == 2
         assert len(results["ways"][name]) == (9 if name.startswith("morphing") else 5)

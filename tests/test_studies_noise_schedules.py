@@ -68,6 +68,25 @@ def test_a_training_goes_on_exactly_where_it_was(ran, tmp_path):
     )
 
 
+def test_a_model_is_kept_until_the_next_one_is(tmp_path, monkeypatch):
+    found = iter([{}, {"loss": object()}, {}])  # the second cannot be written down
+
+    def train(self, part, folder):
+        (folder / training.MODEL).write_text("weights")
+        return next(found)
+
+    monkeypatch.setattr(training.Training, "_train", train)
+    kept = Kept(tmp_path / "study" / "key")
+    each = training.Training("cosine", None, None, kept, steps=1)
+    models = [kept.path(f"cosine-part{part}", training.MODEL) for part in (1, 2)]
+    each.part(1)
+    with pytest.raises(TypeError):
+        each.part(2)
+    assert [model.exists() for model in models] == [True, False]
+    each.part(2)
+    assert [model.exists() for model in models] == [False, True]
+
+
 def flags(**given):
     names = ("tiny", "schedules", "pictures", "epochs", "minutes")
     return {"seed": 0, **dict.fromkeys(names), **given}
@@ -80,12 +99,19 @@ def test_settings_are_those_asked_for():
     assert study.settings(SimpleNamespace(**flags())).epochs == 40
 
 
-@pytest.mark.parametrize("wrong", ["--pictures 3", "--schedules cubic"])
-def test_bad_flags_are_one_line(wrong, capsys):
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("--pictures 3", "--pictures: '3' is not a number from 4 to 10000"),
+        ("--schedules cubic", "--schedules: invalid choice: 'cubic'"),
+    ],
+)
+def test_bad_flags_are_one_line(wrong, told, capsys):
     with pytest.raises(SystemExit) as stopped:
         command.main("noise_schedules", wrong.split())
     assert stopped.value.code == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert told in line and len(line) < 200
 
 
 def test_minutes_become_the_same_steps_for_every_schedule():
@@ -136,8 +162,11 @@ def published():
     distances = {"cosine": 1.0, "linear": 2.0, "constant": 3.0, "inverse_linear": 4.0}
     frames = {"cosine": 1.0, "linear": 1.5, "constant": 20.0, "inverse_linear": 30.0}
     score = {
-        name: {"distance": distances[name], "error": 0.2, "frame": frames[name]} for name in firsts
-    }
+        name: {
+            "distance": distances[name], "error": 0.2, "frame": frames[name], "images": 128
+        }
+        for name in firsts
+    }  # fmt: skip
     return {
         "plan": {"schedules": list(firsts)},
         "normality": {
@@ -149,6 +178,7 @@ def published():
             name: {"chain": dict(each), "final": dict(each)} for name, each in score.items()
         },
         "real_frame": 0.1,
+        "classifier": {"feature_width": 64},
     }
 
 
@@ -172,8 +202,10 @@ def changed(value, *keys):
         ([None, 800, None], ("normality", "linear", "study_firsts"), 1, False),
         (None, ("normality", "constant", "first"), 2, False),
         (0.9, ("scores", "linear", "chain", "distance"), 3, None),
-        (0.5, ("scores", "linear", "chain", "distance"), 3, False),
-        (0.5, ("scores", "constant", "final", "distance"), 4, False),
+        (1.5, ("scores", "linear", "chain", "distance"), 3, None),  # 0.5; sqrt(2) 0.4 is chance
+        (127, ("scores", "cosine", "chain", "images"), 3, None),
+        (0.4, ("scores", "linear", "chain", "distance"), 3, False),
+        (0.4, ("scores", "constant", "final", "distance"), 4, False),
         (2.0, ("scores", "constant", "chain", "frame"), 5, False),
         (11.0, ("scores", "linear", "final", "frame"), 6, False),
         (0.06, ("trainings", "constant", "final_val_loss"), 7, False),
@@ -184,6 +216,16 @@ def test_verdicts_follow_the_figures(value, keys, number, verdict):
     expected = [True] * 8
     expected[number] = verdict
     assert verdicts(changed(value, *keys)) == expected
+
+
+def test_a_step_that_never_came_is_called_never():
+    results = changed([None, 800, None], "normality", "linear", "study_firsts")
+    results["normality"]["cosine"]["study_firsts"] = [906, 1000, None]
+    results["normality"]["constant"]["first"] = None
+    measured = [claim.measured for claim in report.claims(results)]
+    assert measured[0] == "step 1,000 (median of 3 tests, 906 - never)"
+    assert measured[1].startswith("linear never, constant 350")
+    assert "constant never" in measured[2]
 
 
 def test_what_was_not_trained_is_not_decided():

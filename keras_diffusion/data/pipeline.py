@@ -47,8 +47,7 @@ def centre_crop(image, height, width):
 
     Args:
         image: tensor (H, W, C).
-        height: int, only its ratio to width counts.
-        width: int.
+        height, width: ints, of which only the ratio counts.
 
     Returns:
         Tensor (h, w, C) with h == H or w == W.
@@ -65,8 +64,7 @@ def resize(image, height, width):
 
     Args:
         image: uint8 tensor (H, W, C) with a static C.
-        height: int, pixels.
-        width: int, pixels.
+        height, width: ints, pixels.
 
     Returns:
         uint8 tensor (height, width, C).
@@ -141,17 +139,18 @@ def read(dataset, num_images):
     """Reads a whole data set into memory.
 
     Args:
-        dataset: tf.data.Dataset of {"image": uint8 (H, W, C), "label": int64 if there are
-            any}, as from `prepared`.
+        dataset: of {"image": uint8 (H, W, C), "label": int64 if any}, as from `prepared`.
         num_images: int, how many there are.
 
     Returns:
         The same dict, of arrays with a leading axis of num_images.
+
+    Raises:
+        ValueError: there are fewer.
     """
-    spec = dataset.element_spec
     arrays = {
-        key: np.empty((num_images, *spec[key].shape), spec[key].dtype.as_numpy_dtype)
-        for key in spec
+        key: np.empty((num_images, *spec.shape), spec.dtype.as_numpy_dtype)
+        for key, spec in dataset.element_spec.items()
     }
     start = 0
     for batch in dataset.batch(256).prefetch(2).as_numpy_iterator():
@@ -159,6 +158,8 @@ def read(dataset, num_images):
         for key, values in batch.items():
             arrays[key][start:stop] = values
         start = stop
+    if start < num_images:
+        raise ValueError(f"the data set ended after {start:,} of {num_images:,} images")
     return arrays
 
 

@@ -118,8 +118,8 @@ def from_file(path, image_shape):
     except Exception as error:  # whatever Keras makes of the file
         reason = " ".join(str(error).split())[:160]
         raise ValueError(f"{path} cannot be used as an extractor ({reason}).") from error
-    name = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return _extractor(path.name, model, name, network.input_shape[1:3], image_shape)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return _extractor(path.name, model, found, network.input_shape[1:3], image_shape)
 
 
 def looking(network, image_shape, preprocess=None):

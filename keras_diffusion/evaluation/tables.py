@@ -16,6 +16,7 @@ COLUMNS = {  # of scores.json: heading, format
     "accuracy": ("right class", "{:.1%}"),
 }
 FLOOR = "real, held out"
+FACTS = ("data", "extractor")  # of scores.json: without them a score says nothing
 
 
 def rows(record):
@@ -56,11 +57,22 @@ def markdown(headings, table):
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+def in_words(record):
+    """Returns on one line what is to stand beside the scores: `FACTS`, as far as they are there."""
+    return ", ".join(f"{name.replace('_', ' ')}: {fact}" for name, fact in _facts(record).items())
+
+
 def write_csv(record, path):
-    """Writes all figures of all cells, each with its floor, one line for each cell."""
+    """Writes all figures of all cells, with floor and facts, one line for each cell."""
     floors = {f"floor_{name}": value for name, value in record["floor"].items()}
-    lines = [{**cell, **floors} for cell in record["cells"]]
+    lines = [{**cell, **floors, **_facts(record)} for cell in record["cells"]]
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, fieldnames=list(dict.fromkeys(k for r in lines for k in r)))
         table.writeheader()
         table.writerows(lines)
+
+
+def _facts(record):
+    """Returns {name: value} of `FACTS`, such as data_name, data_reference_split, extractor_hash."""
+    parts = {part: record[part] for part in FACTS if part in record}
+    return {f"{part}_{name}": fact for part, facts in parts.items() for name, fact in facts.items()}

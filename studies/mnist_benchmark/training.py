@@ -98,6 +98,8 @@ class Training:
             self._rows += self.kept.stage(
                 f"{self.name}-part{part}", lambda folder, part=part: self._train(part, folder)
             )["rows"]
+            before = self.kept.path(f"{self.name}-part{part - 1}", MODEL)
+            before.unlink(missing_ok=True)  # it has a successor
         return self._rows
 
     def model(self):
@@ -139,7 +141,6 @@ class Training:
         np.save(folder / "pictures.npy", images)
         model.save(folder / MODEL)
         self._model = part, model
-        self.kept.path(f"{self.name}-part{part - 1}", MODEL).unlink(missing_ok=True)
         return {"rows": clock.rows}
 
     def _show(self, model, part, logs):

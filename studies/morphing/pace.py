@@ -38,7 +38,7 @@ def calls(settings):
     """Returns how often the networks look at a picture after the trainings."""
     pictures, num_steps = settings.pictures, settings.num_steps
     ways = len(GRIDS) * (len(UPDATES) * len(SCHEDULES) + 1)
-    shared = pictures * (ways * (settings.few_steps + num_steps) + TRAININGS)
+    shared = pictures * (ways * (settings.few_steps + num_steps) + TRAININGS * (1 + num_steps))
     each = 1 + len(UPDATES) * settings.restore_steps
     restored = len(SCHEDULES) * settings.restored * len(restoration.TIMES) * each
     noisy = len(limits.STRENGTHS) * (settings.noisy + settings.noisy // limits.COPIES)
@@ -50,7 +50,7 @@ def _pace(batches, settings):
     """Returns {"step", "call"}: seconds of a training step, and of a call for one picture."""
     model, stamps = new_model("cosine", batches.shape, settings), []
     told = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda *_: stamps.append(time.monotonic())
+        on_train_batch_end=lambda batch, logs=None: stamps.append(time.monotonic())
     )
     data = batches.training(True, 0)
     model.fit(data, steps_per_epoch=WARM + TIMED, verbose=0, shuffle=False, callbacks=[told])

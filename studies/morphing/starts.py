@@ -34,14 +34,15 @@ class Mixture:
     def __init__(self, x, components, dimensions, seed):
         self._shape = x.shape[1:]
         self._pca = PCA(dimensions, svd_solver="randomized", random_state=seed)
+        self._seed = seed
         codes = self._pca.fit_transform(x.reshape(len(x), -1))
         self._mixture = GaussianMixture(components, reg_covar=1e-4, random_state=seed).fit(codes)
         self.kept = float(self._pca.explained_variance_ratio_.sum())
 
     def draw(self, count):
-        """Returns new starting points."""
-        codes, _ = self._mixture.sample(count)
-        return self._pictures(codes)
+        """Returns new starting points, in no order."""
+        codes, _ = self._mixture.sample(count)  # one Gaussian after the other
+        return self._pictures(np.random.default_rng(self._seed).permutation(codes))
 
     def projected(self, x):
         """Returns x as the principal components have it: what the mixture can be at best."""

@@ -45,7 +45,8 @@ class Training:
         schedule: its name.
         morphing: bool; False: with Gaussian noise instead of garments.
         batches: `pictures.Batches`.
-        starts: uint8 garments that sampling begins with; noise is of the same number.
+        starts: uint8 garments that sampling begins with, or noise of the same number: from the
+            second half all is chosen, and from the first scored that was chosen.
         judge: `scoring.Judge`.
         settings: `Settings`.
         kept: `kept.Kept`.
@@ -85,12 +86,19 @@ class Training:
         """Returns the trained model as a `Morpher`."""
         return self._as_morpher(self._after(len(self._ends) - 1))
 
-    def starts(self, morpher):
-        """Returns x at t = 1, as many as pictures are scored: garments, or noise."""
+    def starts(self, morpher, chosen=False):
+        """Returns x at t = 1, as many as pictures are scored: garments, or noise.
+
+        Args:
+            morpher: `Morpher`.
+            chosen: bool; True: others, for what was chosen by its score.
+        """
+        half = len(self._garments) // 2
+        rows = slice(half) if chosen else slice(half, None)
         if self.morphing:
-            return morpher.encode(self._garments)
+            return morpher.encode(self._garments[rows])
         seed, indices = tf.constant(self.settings.seed), tf.range(len(self._garments))
-        return image_noise(seed, indices, self.batches.shape, 0).numpy()
+        return image_noise(seed, indices[rows], self.batches.shape, 0).numpy()
 
     def _part(self, part, folder):
         settings, model = self.settings, self._after(part - 1)

@@ -9,6 +9,8 @@ weights, on the same images, with Adam 2e-4, eps-prediction and no averaging of 
 
 import dataclasses
 
+from keras_diffusion.flags import within
+
 TITLE = "Noise schedules on MNIST"
 QUESTION = (
     "Does it matter how noise is added? A published study trained a small CNN on MNIST with four "
@@ -95,7 +97,7 @@ def add_flags(flags):
     """Adds the flags of this study."""
     flags.add_argument("--schedules", nargs="+", choices=SCHEDULES, help="default: all of them")
     flags.add_argument(
-        "--pictures", type=int, choices=range(4, 10_001), metavar="N",
+        "--pictures", type=within(4, 10_000), metavar="N",
         help="how many are drawn as the study drew, in 1000 steps (64)",
     )  # fmt: skip
 

@@ -1,10 +1,11 @@
 """What the study says, from what was measured."""
 
 from studies.noise_schedules import NUM_TIMESTEPS, PUBLISHED, PUBLISHED_STEP
-from studies.page import Claim, number, picture, table
+from studies.page import Claim, lower, number, picture, table
 
 NEAR = 20  # steps that a published step may be missed by
 FAR = 200  # steps that are "far earlier"
+ENOUGH = 2  # times as many pictures as features: of fewer a covariance says little
 NOISIER = 2.0  # times as much in the frame: "noisy"
 OTHERS = PUBLISHED[1:]
 WAYS = {"chain": "in the study's chain", "final": "by our sampler"}
@@ -19,7 +20,7 @@ def claims(results):
     scores, losses = results["scores"], results["trainings"]
     return [
         *_normality_claims(results["normality"]),
-        *(_best(scores, kind, way) for kind, way in WAYS.items()),
+        *(_best(scores, kind, way, results["classifier"]) for kind, way in WAYS.items()),
         *(_noisy(scores, kind, way, results["real_frame"]) for kind, way in WAYS.items()),
         _lower_loss({name: losses[name]["final_val_loss"] for name in PUBLISHED}),
     ]
@@ -29,22 +30,22 @@ def _normality_claims(found):
     median = {name: _median(found[name]["study_firsts"]) for name in PUBLISHED}
     first = {name: found[name]["first"] for name in PUBLISHED}
     tests = found["cosine"]["study_firsts"]
-    spread = f"{min(map(_late, tests))} - {max(map(_late, tests))}"
+    spread = f"{_step(min(map(_late, tests)))} - {_step(max(map(_late, tests)))}"
     return [
         Claim(
             f"with cosine p > 0.05 comes at step {PUBLISHED_STEP} of {NUM_TIMESTEPS} (within "
             f"{NEAR}), by the study's own test",
-            f"step {median['cosine']} (median of {len(tests)} tests, {spread})",
+            f"step {_step(median['cosine'])} (median of {len(tests)} tests, {spread})",
             abs(median["cosine"] - PUBLISHED_STEP) <= NEAR,
         ),
         Claim(
             f"with the other three far earlier ({FAR} steps), by the same test",
-            _listed({name: median[name] for name in OTHERS}),
+            _steps({name: median[name] for name in OTHERS}),
             all(median["cosine"] - median[name] >= FAR for name in OTHERS),
         ),
         Claim(
             "the same for the forward process as it is defined, 1000 pixels in a test",
-            _listed(first),
+            _steps(first),
             all(_late(first["cosine"]) - _late(first[name]) >= FAR for name in OTHERS),
         ),
     ]
@@ -55,6 +56,14 @@ def _late(step):
     return NUM_TIMESTEPS + 1 if step is None else step
 
 
+def _step(step):
+    return number(step, 4) if _late(step) <= NUM_TIMESTEPS else "never"
+
+
+def _steps(found):
+    return ", ".join(f"{name} {_step(step)}" for name, step in found.items())
+
+
 def _median(steps):
     return sorted(map(_late, steps))[len(steps) // 2]
 
@@ -63,18 +72,16 @@ def _listed(values):
     return ", ".join(f"{name} {number(value)}" for name, value in values.items())
 
 
-def _best(scores, kind, way):
-    """Cosine's distance is lowest, by more than both vary."""
+def _best(scores, kind, way, classifier):
+    """Cosine's distance is lowest, by more than chance."""
     found = {name: scores[name][kind] for name in PUBLISHED}
-    ours = found.pop("cosine")
-    rival = min(found, key=lambda name: found[name]["distance"])
-    gap = found[rival]["distance"] - ours["distance"]
-    noise = (ours["error"] ** 2 + found[rival]["error"] ** 2) ** 0.5
-    shown = {name: scores[name][kind]["distance"] for name in PUBLISHED}
-    return Claim(
+    rivals = sorted(OTHERS, key=lambda name: found[name]["distance"])
+    count, features = found["cosine"]["images"], classifier["feature_width"]
+    few = count < ENOUGH * features
+    return lower(
         f"cosine draws the best digits, {way}",
-        f"distance: {_listed(shown)}; {number(noise)} is chance",
-        None if abs(gap) <= noise else gap > 0,
+        {name: found[name] for name in ("cosine", *rivals)},
+        reason=f"{count} pictures are too few for {features} features" if few else None,
     )
 
 
@@ -151,9 +158,9 @@ def _forward(results):
     rows = [
         [
             name,
-            number(found[name]["first"]),
-            *(number(found[name]["by_size"][size]) for size in sizes),
-            ", ".join(number(step) for step in found[name]["study_firsts"]),
+            _step(found[name]["first"]),
+            *(_step(found[name]["by_size"][size]) for size in sizes),
+            ", ".join(_step(step) for step in found[name]["study_firsts"]),
         ]
         for name in names
     ]
@@ -165,8 +172,8 @@ def _forward(results):
         "## When is it noise?",
         "First step whose p-value is above 0.05 (Kolmogorov-Smirnov, against a standard "
         f"Gaussian): of the median of {results['plan']['tests']} tests at each step with 1000 "
-        "pixels, then with other numbers of pixels at every tenth step (- : none), and of each "
-        "test as the study made it.",
+        "pixels, then with other numbers of pixels at every tenth step, and of each test as the "
+        "study made it.",
         table(["schedule", "1000 pixels, every step", *sized, "the study's test"], rows),
         picture("normality.png", "p-values of x_t; below 1e-12 they are drawn there"),
         "The step is not a property of a schedule alone: the more pixels are tested, the later it "

@@ -80,7 +80,9 @@ def steps_of_a_round(data, settings, kept):
 def _pace(data, settings):
     """Returns {"step", "picture"}: seconds of a training step, of one call for one picture."""
     model, ends = new_model(settings.schedules[0], data.shape, settings), []
-    told = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(_now()))
+    told = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs=None: ends.append(_now())
+    )
     steps = {"steps_per_epoch": WARM + TIMED, "shuffle": False, "verbose": 0}
     model.fit(data.training(0), callbacks=[told], **steps)
     network, count = model.graphs.network(), settings.chain_pictures
@@ -135,7 +137,9 @@ class Training:
 
     def part(self, number):
         """Trains a part, the ones before it being there; returns its losses and seconds."""
-        return self.kept.stage(self.name(number), lambda folder: self._train(number, folder))
+        found = self.kept.stage(self.name(number), lambda folder: self._train(number, folder))
+        self.kept.path(self.name(number - 1), MODEL).unlink(missing_ok=True)  # it has a successor
+        return found
 
     def _train(self, part, folder):
         model, rounds = self._after(part - 1), self.settings.rounds
@@ -153,7 +157,6 @@ class Training:
         np.save(folder / "pictures.npy", self._draw(model, self.settings.curve_pictures))
         model.save(folder / MODEL)
         self._model = part, model
-        self.kept.path(self.name(part - 1), MODEL).unlink(missing_ok=True)
         return {"loss": history["loss"], "val_loss": history["val_loss"], "seconds": seconds}
 
     def _finish(self, folder):

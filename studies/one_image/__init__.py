@@ -8,6 +8,7 @@ The trainings are those of `python train.py --image`, with its preset.
 """
 
 import dataclasses
+import hashlib
 
 TITLE = "One picture"
 QUESTION = (
@@ -41,6 +42,17 @@ class Settings:
     options: dict = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True)
+class FileSettings(Settings):
+    """The same for a picture of the user's: its name may come to stand for another picture.
+
+    Attributes:
+        sha256: of the pixels.
+    """
+
+    sha256: str = ""
+
+
 TINY = {
     "image_size": (32, 48),
     "crop_size": (16, 16),
@@ -60,6 +72,8 @@ def add_flags(flags):
 
 def settings(given):
     """Returns the `Settings` that the command line asks for."""
+    from keras_diffusion.data import one_image
+
     options = {"image": given.image or "flower", "seed": given.seed}
     if given.tiny:
         options.update(options=TINY, minutes=(), epochs=2)
@@ -68,4 +82,7 @@ def settings(given):
     if given.minutes:
         shares = [minutes / sum(MINUTES) for minutes in MINUTES]
         options.update(minutes=tuple(given.minutes * share for share in shares), epochs=None)
-    return Settings(**options)
+    if options["image"] in one_image.BUNDLED:
+        return Settings(**options)
+    pixels = one_image.read(options["image"])
+    return FileSettings(**options, sha256=hashlib.sha256(pixels.tobytes()).hexdigest())

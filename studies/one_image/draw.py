@@ -68,5 +68,5 @@ def _quality(trainings, path):
         axes.set_xlim(left=0)
     figures.level(left, IDENTIFIABLE, f"identifiable: {IDENTIFIABLE:g} dB")
     figures.level(right, CLEAR, f"clear: {CLEAR:g}")
-    figure.suptitle("The picture, reconstructed from t = 0.5", fontsize=10)
+    figure.suptitle(f"The picture, reconstructed from t = {one_image.WATCHED:g}", fontsize=10)
     figures.save(figure, path)

@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from keras_diffusion import checkpoints, one_image, training
 from keras_diffusion import config as configuration
+from keras_diffusion.callbacks import TrainingStopped
 from keras_diffusion.codecs import PixelCodec
 from keras_diffusion.data.one_image import CROPS
 from keras_diffusion.evaluation import restoration
@@ -17,7 +18,7 @@ from keras_diffusion.randomness import image_noise
 from keras_diffusion.schedules import SCHEDULES, rates
 
 PICTURES = "pictures.npz"  # of a run: all that it draws
-SIGMAS = np.arange(0.5, 12.01, 0.25)  # of the blurs that are tried, in pixels
+BLURS = 40  # that are tried, from a sigma of half a pixel to the longer side: little but the mean
 
 
 def measure(settings, kept, data_dir):
@@ -46,7 +47,10 @@ def trained(folder, config):
     """
     run_dir = folder / "run"
     keras.utils.set_random_seed(config.seed)
-    training.run(config, run_dir, folder / "export")
+    try:
+        training.run(config, run_dir, folder / "export")
+    except TrainingStopped as error:  # what it says is left goes with the stage
+        raise ValueError(f"the training has failed: {error.__cause__ or error}") from error
     config = configuration.resumed(run_dir, {})  # with what the data decided
     pictures = np.load(run_dir / PICTURES)
     picture, from_noise = pictures["picture"], pictures["variations"][-1]
@@ -82,15 +86,16 @@ def blurred(picture, seed):
         For each of `one_image.LEVELS` a dict of t, sigma (pixels), psnr (dB) and ssim.
     """
     codec, rows = PixelCodec(), []
+    sigmas = np.geomspace(0.5, max(picture.shape[:2]), BLURS)
     x0 = codec.encode(tf.constant(picture[None]))
     eps = image_noise(tf.constant(seed), tf.range(1), picture.shape, 0)
     schedule = SCHEDULES[configuration.resolve("one_image").schedule]
     for t in one_image.LEVELS:
         level = rates(schedule, t)
         unscaled = (mix((x0, eps), level) / level[0])[0].numpy()
-        tried = [gaussian_filter(unscaled, (sigma, sigma, 0)) for sigma in SIGMAS]
+        tried = [gaussian_filter(unscaled, (sigma, sigma, 0)) for sigma in sigmas]
         scores = restoration.compare(codec.decode(tf.stack(tried)), picture)
         best = int(np.argmax(scores["psnr"]))
-        rows.append({"t": t, "sigma": float(SIGMAS[best])})
+        rows.append({"t": t, "sigma": float(sigmas[best])})
         rows[-1].update({name: float(values[best]) for name, values in scores.items()})
     return rows
