@@ -13,6 +13,16 @@ from notebooks import execute
 NOTEBOOKS = {path.stem: path for path in execute.FOLDER.glob("*.ipynb")}
 MOST_BYTES = 400_000
 TINY = {
+    "cifar10_latent": {
+        "CODEC_WIDTHS": (8,),
+        "LATENT_CHANNELS": 2,
+        "LATENT_WIDTHS": (8,),
+        "PIXEL_WIDTHS": (8,),
+        "CODEC_MINUTES": 0.02,
+        "MINUTES": 0.02,
+        "STEPS": 5,
+        "LIMIT": 500,
+    },
     "flowers": {"WIDTHS": (8, 16), "MINUTES": 0.03},
 }
 every_notebook = pytest.mark.parametrize("name", sorted(NOTEBOOKS))
