@@ -10,7 +10,7 @@ DEMO_TRAIN_FLAGS ?= --dataset digits --minutes 1 --run-dir runs/demo --export-di
 DEMO_SAMPLE_FLAGS ?= --model $(DEMO_MODEL) --out $(DEMO_PICTURE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long bench lint clean
+.PHONY: help demo test test-long bench notebooks lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1: /p' Makefile
@@ -50,6 +50,9 @@ test-long: .venv/.requirements-dev  ## kill a training 20 times, resume, compare
 
 bench: .venv-bench/.requirements  ## measure beside the peers for some hours, write benchmarks/RESULTS.md
 	$(BENCH_PY) benchmarks/bench.py $(BENCH_FLAGS)
+
+notebooks: .venv/.requirements-dev  ## run the notebooks for their minutes, keep what they show in them
+	$(PY) -m notebooks.execute $(NOTEBOOKS)
 
 lint: .venv/.requirements-dev  ## check style and format, changing nothing
 	$(PY) -m ruff check .

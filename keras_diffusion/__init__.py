@@ -16,7 +16,8 @@ _HOME = {
     "export_saved_model": "export",
 }
 _ROOMS = (
-    "callbacks", "data", "distribution", "networks", "plotting", "samplers", "schedules"
+    "callbacks", "data", "distribution", "editing", "networks", "plotting", "precision",
+    "samplers", "schedules",
 )  # fmt: skip
 __all__ = [*_HOME, *_ROOMS]
 
