@@ -185,7 +185,7 @@ def _saved(path, run_dir):
         what = " ".join(str(error).split())[:160]
         raise ValueError(f"{path} cannot be loaded ({what}).") from error
     if not isinstance(model, DiffusionModel):
-        raise ValueError(f"{path} holds a {type(model).__name__}, not a DiffusionModel.")
+        raise ValueError(f"{path} is of type {type(model).__name__}, not DiffusionModel.")
     record = {}
     if (run_dir / "config.json").exists():
         record = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))

@@ -129,7 +129,7 @@ def test_it_is_loaded_for_scores_as_any_other(folder):
     assert drawn[0].shape == (2, 8, 8, 1) and np.abs(drawn[0] - drawn[1]).max() <= 2
     pictures = real.read(model, {})
     assert pictures.arrays["train_images"].shape == (64, 8, 8, 1)
-    with pytest.raises(ValueError, match="holds a Autoencoder, not a DiffusionModel"):
+    with pytest.raises(ValueError, match="is of type Autoencoder, not DiffusionModel"):
         trained.load(folder / "runs/tiny/codec")
 
 

@@ -10,6 +10,8 @@ their presets; the scores are those of `evaluate.py`.
 
 import dataclasses
 
+from keras_diffusion.flags import within
+
 TITLE = "Latents beside pixels"
 QUESTION = (
     "Diffusion on latents: an autoencoder makes images small first, and diffusion happens there "
@@ -72,7 +74,7 @@ def add_flags(flags):
     """Adds the flags of this study."""
     flags.add_argument("--dataset", help="another one that train.py takes, with classes")
     flags.add_argument(
-        "--pictures", type=int, choices=range(20, 50_001), metavar="N",
+        "--pictures", type=within(20, 50_000), metavar="N",
         help="how many are scored at each guidance scale (1000)",
     )  # fmt: skip
 
