@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_diffusion import distribution, metrics
 from keras_diffusion.batches import mean_over_parts, unpack
-from keras_diffusion.codecs import PixelCodec
+from keras_diffusion.codecs import PixelCodec, loaded_halves, saved_halves
 from keras_diffusion.randomness import own_rows, step_key
 
 LOG_VARIANCES = (-12.0, 4.0)  # bounds: exp stays finite, and the KL has a gradient to come back
@@ -158,19 +158,11 @@ class Autoencoder(keras.Model):
 
     def get_config(self):
         names = ("edge_weight", "kl_weight", "accumulate", "seed", "name")
-        halves = {
-            name: keras.saving.serialize_keras_object(getattr(self, name))
-            for name in ("encoder", "decoder")
-        }
-        return {**halves, **{name: getattr(self, name) for name in names}}
+        return {**saved_halves(self), **{name: getattr(self, name) for name in names}}
 
     @classmethod
     def from_config(cls, config):
-        halves = {
-            name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("encoder", "decoder")
-        }
-        return cls(**{**config, **halves})
+        return cls(**loaded_halves(config))
 
 
 def _mean(values):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+HALVES = ("encoder", "decoder")  # the networks of an autoencoder
 MEASURED_IMAGES = 10_000  # enough to know means and standard deviations to one in a thousand
 
 
@@ -152,17 +153,20 @@ class LatentCodec(keras.layers.Layer):
         return {"kind": "latents", **{name: getattr(self, name) for name in names}}
 
     def get_config(self):
-        halves = {
-            name: keras.saving.serialize_keras_object(getattr(self, name))
-            for name in ("encoder", "decoder")
-        }
         names = ("latent_mean", "latent_scale", "clip", "name")
-        return {**halves, **{name: getattr(self, name) for name in names}}
+        return {**saved_halves(self), **{name: getattr(self, name) for name in names}}
 
     @classmethod
     def from_config(cls, config):
-        halves = {
-            name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("encoder", "decoder")
-        }
-        return cls(**{**config, **halves})
+        return cls(**loaded_halves(config))
+
+
+def saved_halves(holder):
+    """Returns the configurations of the encoder and decoder that `holder` has, for `get_config`."""
+    return {name: keras.saving.serialize_keras_object(getattr(holder, name)) for name in HALVES}
+
+
+def loaded_halves(config):
+    """Returns a config of `saved_halves` with the networks themselves, for `from_config`."""
+    halves = {name: keras.saving.deserialize_keras_object(config[name]) for name in HALVES}
+    return {**config, **halves}
