@@ -105,8 +105,11 @@ def measure(name, options):
 
 
 def write_report(options, out):
-    """Writes RESULTS.md from the sections' JSON files; returns why parts of it are missing."""
-    parts, missing, records = [], [], []
+    """Writes RESULTS.md from the sections' JSON files; returns why parts of it are missing.
+
+    The project's own RESULTS.md goes with tables in the README and in docs/performance.md.
+    """
+    parts, missing, records = [], [], {}
     for name in SECTIONS:
         path = options.results / f"{name}.json"
         if not path.exists():
@@ -117,14 +120,18 @@ def write_report(options, out):
         except Exception as error:  # of figures that an earlier version wrote, or a fault
             missing.append(f"{name}: {type(error).__name__}: {error}")
             continue
-        records.append(record)
+        records[name] = record
         parts.append(f"{text.strip()}\n\n{_origin(record)}")
     if not records:
         return [*missing, f"{options.results}: holds no figures yet"]
     with whole_file(out) as part:
-        text = "\n\n".join([_head(records), *parts]) + "\n"
+        text = "\n\n".join([_head(records.values()), *parts]) + "\n"
         Path(part).write_text(text, encoding="utf-8")
     print(f"wrote {out}")
+    if out == RESULTS:
+        from benchmarks import pages
+
+        pages.write({name: record["result"] for name, record in records.items()}, ROOT)
     return missing
 
 

@@ -144,8 +144,8 @@ def loss(seed, plainly, tiny, cache):
     return {"loss": model.evaluate(batches, verbose=0, return_dict=True)["loss"]}
 
 
-def report(found):
-    """Returns the table of changes, and that of the losses."""
+def table(found):
+    """Returns the table of changes."""
     rows = []
     for name, (before, after, expected, kept) in CHANGES.items():
         seconds = found[name]
@@ -156,6 +156,11 @@ def report(found):
         pair = [f"{1e3 * seconds[when]:.3g}" for when in ("before", "after")]
         rows.append([name, before, after, expected, *pair, f"**{ratio:.2f}x**", kept])
     header = ["", "before", "after", "expected", "ms before", "ms after", "measured", ""]
+    return runs.table(header, rows)
+
+
+def report(found):
+    """Returns the table of changes, and that of the losses."""
     losses = [
         [seed, *(f"{each[version]:.5f}" for version in ("plain", "ours"))]
         for seed, each in enumerate(found["loss"])
@@ -165,7 +170,7 @@ def report(found):
         "Before and after take turns in one process. Milliseconds of the processor, all cores "
         f"added up; single layers on a batch of {BATCH} of {SIDE}x{SIDE}x{WIDTH} in bfloat16, "
         "forward and backward.",
-        runs.table(header, rows),
+        table(found),
         f"Held-out loss of the MNIST preset after {LOSS_IMAGES:,} images, the same for both:",
         runs.table(["seed", "plain layers", "ours"], losses),
     ])  # fmt: skip

@@ -140,11 +140,16 @@ def _images_per_second(row):
     return [r["num"] / (r["seconds"] * row["steps"] / row["measured"]) for r in row["runs"]]
 
 
+def rate(row):
+    """Returns the median of a row's images per second, or None if it failed."""
+    return runs.summary(_images_per_second(row))["median"] if "runs" in row else None
+
+
 def _table(found, task):
     measured = [row for row in found[task] if "runs" in row]
     ours = next((row for row in measured if row["subject"] == "ours"), None)
     if ours:
-        our_rate = runs.summary(_images_per_second(ours))["median"]
+        our_rate = rate(ours)
         our_call = _per_call(ours)["median"]
     rows = []
     for row in found[task]:
@@ -152,11 +157,11 @@ def _table(found, task):
         if "failed" in row or not ours:
             rows.append([*cells, "-", "-", row.get("failed", "-"), "-", "-", "-", ""])
             continue
-        rate, call = runs.summary(_images_per_second(row)), _per_call(row)
-        faster, per_call = our_rate / rate["median"], call["median"] / our_call
+        rates, call = runs.summary(_images_per_second(row)), _per_call(row)
+        faster, per_call = our_rate / rates["median"], call["median"] / our_call
         said = _said(GOALS.get((task, row["subject"], row["variant"])), faster, per_call)
         steps = f"{row['steps']}{'' if row['measured'] == row['steps'] else ' *'}"
-        rows.append([*cells, steps, f"**{runs.figure(rate['median'])}**", runs.spread(rate),
+        rows.append([*cells, steps, f"**{runs.figure(rates['median'])}**", runs.spread(rates),
                      runs.times(faster), f"{runs.figure(1000 * call['median'])}",
                      runs.times(per_call), said])  # fmt: skip
     header = ["", "variant", "parameters", "steps", "images/s", "spread", "ratio", "ms per call",

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from benchmarks import (
     growth,
     latents,
     machine,
+    pages,
     runs,
     sampling,
     startup,
@@ -331,3 +333,26 @@ def test_a_section_that_is_missing_stops_no_other(tmp_path, monkeypatch, capsys)
         in capsys.readouterr().err
     )
     assert "## Training" in (tmp_path / "R.md").read_text()
+
+
+def test_tables_of_the_pages_are_those_of_the_results(tmp_path):
+    found = {
+        path.stem: json.loads(path.read_text())["result"]
+        for path in (bench.ROOT / "benchmarks" / "results").glob("*.json")
+    }
+    names = ("README.md", "docs/performance.md")
+    (tmp_path / "docs").mkdir()
+    for name in names:
+        shutil.copy(bench.ROOT / name, tmp_path / name)
+    pages.write(found, tmp_path)
+    for name in names:
+        assert (tmp_path / name).read_text() == (bench.ROOT / name).read_text(), name
+    row = next(line for line in pages.overview(found).splitlines() if "training, MNIST" in line)
+    rate = training.images_per_second(found["training"], "mnist")
+    assert row.split("|")[2].strip() == f"**{runs.figure(rate)}**"
+
+
+def test_a_page_without_its_marks_is_refused(tmp_path):
+    (tmp_path / "README.md").write_text("no table here")
+    with pytest.raises(ValueError, match="0 places for 'overview'"):
+        pages.write({"training": {"mnist": [], "flowers": []}}, tmp_path)
