@@ -76,7 +76,7 @@ def save(model, progress, directory, batches, keep=2):
         model.save(part)
         with zipfile.ZipFile(part, "a") as file:
             file.writestr(PROGRESS_FILE, json.dumps(record))
-    best = progress.best and directory / f"step-{progress.best['batches']:08d}.keras"
+    best = best_of(directory, progress)
     paths = listed(directory)
     for old in paths[: paths.index(path) + 1][:-keep]:  # a damaged one may come after it
         if old != best:
@@ -88,6 +88,11 @@ def listed(directory):
     """Returns the paths of the checkpoints in a folder, oldest first."""
     found = [path for path in Path(directory).glob("step-*.keras") if NAME.fullmatch(path.name)]
     return sorted(found, key=lambda path: int(NAME.fullmatch(path.name)[1]))
+
+
+def best_of(directory, progress):
+    """Returns the path of the best checkpoint that a `Progress` knows of, or None."""
+    return progress.best and Path(directory) / f"step-{progress.best['batches']:08d}.keras"
 
 
 def load(directory, kind=DiffusionModel, warn=print):

@@ -59,7 +59,7 @@ class Config:
     latent_channels: int = 4
     edge_weight: float = 0.5
     kl_weight: float = 1e-3
-    codec_epochs: int = 20  # at most
+    codec_epochs: int = 20  # at most; with `minutes`, `codec_share` stands in its place
     codec_share: float = 0.3  # of `minutes`, at most
 
     # diffusion

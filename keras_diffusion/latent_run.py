@@ -167,7 +167,7 @@ def _train(config, data, folder, votes):
     if votes.is_chief:
         _finish(progress, folder)
     votes.total([1])  # until the chief's files are there
-    return autoencoder
+    return _load(folder / AUTOENCODER, votes)  # the best, and not the last
 
 
 def _begin(stage, image_shape, folder, votes):
@@ -182,12 +182,16 @@ def _begin(stage, image_shape, folder, votes):
 
 
 def _finish(progress, folder):
-    """Leaves the trained autoencoder, and what is known of it."""
-    [*_, newest] = checkpoints.listed(folder / "checkpoints")
+    """Leaves the autoencoder of the best epoch, and what is known of it."""
+    [*_, kept] = checkpoints.listed(folder / "checkpoints")
+    row = progress.history[-1]
+    if progress.best:  # there was a validation
+        kept = checkpoints.best_of(folder / "checkpoints", progress)
+        least = progress.best["val_loss"]
+        row = next(row for row in progress.history if row.get("val_loss") == least)
     with whole_file(folder / AUTOENCODER) as part:
-        shutil.copyfile(newest, part)
-    last = progress.history[-1]
-    scores = {name: last[f"val_{name}"] for name in ("psnr", "ssim") if f"val_{name}" in last}
+        shutil.copyfile(kept, part)
+    scores = {name: row[f"val_{name}"] for name in ("psnr", "ssim") if f"val_{name}" in row}
     quality = {**scores, "epochs": progress.epoch, "minutes": progress.seconds / 60}
     with whole_file(folder / QUALITY) as part:
         Path(part).write_text(json.dumps(quality, indent=2) + "\n")

@@ -1,5 +1,6 @@
 """Figures of studies; the only file of theirs that imports matplotlib. No pyplot."""
 
+import itertools
 import os
 
 from matplotlib.figure import Figure
@@ -10,7 +11,7 @@ from keras_diffusion.files import whole_file
 
 MOST_BYTES = 300_000  # of a PNG: pages are to load quickly
 DOTS = (120, 100, 80, 65)  # per inch, the first that is small enough
-COLOURS = (256, 64, 16, 8)  # of a GIF, likewise
+COLOURS = (256, 64, 16, 8)  # of a GIF, likewise; of a PNG all, or the first
 
 
 def sheet(columns=1, rows=1, width=6.0, height=3.8):
@@ -84,15 +85,21 @@ def show(axes, images, columns=None):
 
 
 def save(figure, path):
-    """Writes a PNG of at most `MOST_BYTES`, with fewer dots per inch if need be.
+    """Writes a PNG of at most `MOST_BYTES`, with fewer dots per inch or colours if need be.
+
+    Photos need the second: a sheet of 160 of them in all colours is too large at any size.
 
     Raises:
         ValueError: it is larger even so.
     """
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with whole_file(path) as part:
-        for dots in DOTS:
+        for few_colours, dots in itertools.product((False, True), DOTS):
             figure.savefig(part, format="png", dpi=dots)
+            if few_colours:
+                with Image.open(part) as drawn:
+                    reduced = drawn.convert("RGB").quantize(COLOURS[0])
+                reduced.save(part, format="png", optimize=True)
             if os.path.getsize(part) <= MOST_BYTES:
                 return
         raise ValueError(f"{path}: more than {MOST_BYTES} bytes; draw fewer pictures.")

@@ -65,9 +65,9 @@ def rows(path):
 def test_a_run_leaves_both_stages(folder):
     run = folder / "runs/tiny"
     assert [row["epoch"] for row in rows(run / "codec/history.csv")] == ["1", "2"]
-    last = rows(run / "codec/history.csv")[-1]
+    best = min(rows(run / "codec/history.csv"), key=lambda row: float(row["val_loss"]))
     quality = json.loads((run / "codec/quality.json").read_text())
-    assert quality["psnr"] == pytest.approx(float(last["val_psnr"]))
+    assert quality["psnr"] == pytest.approx(float(best["val_psnr"]))
     assert quality["minutes"] > 0
     with Image.open(run / "codec/reconstructions.png") as picture:
         assert picture.width > 400
@@ -152,6 +152,19 @@ def test_its_autoencoder_can_be_used_again(folder, monkeypatch, capsys):
         [*_, line] = refusal(train.main, shlex.split(f"{free} {options}"), capsys)
         assert re.search(message, line), line
     assert sorted(folder.rglob("*")) == before
+
+
+def test_the_best_autoencoder_is_the_one_that_is_left(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    for batches in (4, 6):
+        (tmp_path / f"checkpoints/step-{batches:08d}.keras").write_text(str(batches))
+    history = [{"val_loss": loss, "val_psnr": 30 - loss, "val_ssim": 0.9} for loss in (2, 1, 3)]
+    best = {"val_loss": 1, "batches": 4}
+    latent_run._finish(checkpoints.Progress(epoch=3, history=history, best=best), tmp_path)
+    assert (tmp_path / "autoencoder.keras").read_text() == "4"
+    assert json.loads((tmp_path / "quality.json").read_text())["psnr"] == 29
+    latent_run._finish(checkpoints.Progress(epoch=1, history=[{"loss": 1}]), tmp_path)
+    assert (tmp_path / "autoencoder.keras").read_text() == "6"  # nothing was measured
 
 
 def test_minutes_are_shared_by_the_stages(tmp_path):

@@ -81,6 +81,21 @@ def test_figures_are_small_or_refused(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
+def test_photos_are_drawn_in_fewer_colours(tmp_path, monkeypatch):
+    photos = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), "uint8")
+    figure = figures.grids([[photos]], ["a"], ["b"])
+    monkeypatch.setattr(figures, "DOTS", (80,))
+    figures.save(figure, tmp_path / "all.png")
+    size = (tmp_path / "all.png").stat().st_size
+    monkeypatch.setattr(figures, "MOST_BYTES", int(0.6 * size))
+    figures.save(figure, tmp_path / "few.png")
+    assert (tmp_path / "few.png").stat().st_size <= 0.6 * size
+    with Image.open(tmp_path / "all.png") as one, Image.open(tmp_path / "few.png") as other:
+        assert one.size == other.size
+        distance = np.abs(np.int32(one.convert("RGB")) - np.int32(other.convert("RGB"))).mean()
+    assert 0 < distance < 30
+
+
 def test_curves_have_names_and_units(tmp_path):
     figure, axes = figures.sheet(columns=2)
     figures.lines(

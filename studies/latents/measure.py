@@ -56,12 +56,12 @@ def train(config, run_dir):
     begun = checkpoints.listed(run_dir / "checkpoints") or latent_run.listed(run_dir)
     keras.utils.set_random_seed(config.seed)
     training.run(config, run_dir, run_dir / "export", resume=bool(begun))
-    path, _, progress = checkpoints.load(run_dir / "checkpoints")
+    _, model, progress = checkpoints.load(run_dir / "checkpoints")
     quality = run_dir / latent_run.FOLDER / latent_run.QUALITY
     codec = json.loads(quality.read_text(encoding="utf-8")) if config.latent else None
-    batches = int(checkpoints.NAME.fullmatch(path.name)[1])
+    steps = int(model.optimizer.iterations.numpy())  # epochs do not say: time ends the last one
     return {
-        "images": batches * config.batch_size,
+        "images": steps * config.batch_size,
         "minutes": progress.seconds / 60 + (codec["minutes"] if codec else 0.0),
         "codec": codec,
         "curve": [{name: row[name] for name in ("loss", "val_loss")} for row in progress.history],
