@@ -9,9 +9,10 @@ A study is a folder of four files:
     studies/NAME/draw.py       draw(results, kept, folder): writes its figures as PNG
     studies/NAME/report.py     claims(results) -> [page.Claim]; report(results) -> [markdown]
 
-What is common to all is beside them: `command.py` (the command line), `kept.py` (stages, made
-once), `figures.py` (the only matplotlib here) and `page.py` (README.md). The settings are all
-that decides the results; the first file imports nothing heavy, so that `--help` is quick.
+What is common is beside them: `command.py` (the command line), `kept.py` (stages, made once),
+`runs.py` (trainings as train.py has them), `scoring.py` (how pictures are judged), `figures.py`
+(the only matplotlib here) and `page.py` (README.md). The settings are all that decides the
+results; the first file imports nothing heavy, so that `--help` is quick.
 
 `studies/results/NAME` holds results.json, the figures and README.md, which are made from
 results.json alone: whether a claim holds is decided by code, from the figures measured.

@@ -40,6 +40,24 @@ def parser(name, study):
     return flags
 
 
+def options(given, tiny):
+    """Returns the settings that all studies take from the command line: size, seed and length.
+
+    Args:
+        given: the parsed arguments.
+        tiny: dict of the settings of a toy run.
+
+    Returns:
+        dict; of `epochs` and `minutes` one is None if the other was given.
+    """
+    found = {**(tiny if given.tiny else {}), "seed": given.seed}
+    if given.epochs:
+        found.update(epochs=given.epochs, minutes=None)
+    if given.minutes:
+        found.update(epochs=None, minutes=given.minutes)
+    return found
+
+
 def main(name, arguments=None):
     """Runs a study; returns the exit code.
 

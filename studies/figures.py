@@ -96,13 +96,21 @@ def save(figure, path):
     with whole_file(path) as part:
         for few_colours, dots in itertools.product((False, True), DOTS):
             figure.savefig(part, format="png", dpi=dots)
-            if few_colours:
-                with Image.open(part) as drawn:
-                    reduced = drawn.convert("RGB").quantize(COLOURS[0])
-                reduced.save(part, format="png", optimize=True)
+            _reduce(part, few_colours)
             if os.path.getsize(part) <= MOST_BYTES:
                 return
         raise ValueError(f"{path}: more than {MOST_BYTES} bytes; draw fewer pictures.")
+
+
+def _reduce(path, few_colours):
+    """Writes a PNG again: in grey if it has no colours (half to two thirds of it), or in few."""
+    with Image.open(path) as picture:
+        colours = picture.convert("RGB")
+    red, green, blue = colours.split()
+    if red == green == blue:
+        red.save(path, format="png")
+    elif few_colours:
+        colours.quantize(COLOURS[0]).save(path, format="png", optimize=True)
 
 
 def save_gif(frames, path, seconds):

@@ -69,8 +69,8 @@ class Judge:
         return classifier.look(self._eyes.model, images)[1].argmax(axis=-1)
 
     def floor(self, size):
-        """Returns the distance of as many held-out real pictures, see `scores.floor`."""
-        return self._eyes.floor(size)
+        """Returns the distance of as many held-out real pictures, see `scores.distance_floor`."""
+        return scores.distance_floor(self._eyes.held_out, self._eyes.reference, size)
 
 
 def frame_noise(images, width=2):

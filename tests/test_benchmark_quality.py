@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks import quality, runs
 from benchmarks.quality import making, plans, stages, tables
+from keras_diffusion.evaluation.classifier import TrainedClassifier
+from keras_diffusion.evaluation.distances import Gaussian
 
 FLOOR = {"mean": 1.0, "min": 0.9, "max": 1.1, "std": 0.05, "subsets": 10, "size": 1000}
 
@@ -79,6 +81,20 @@ def test_a_failed_stage_says_why(tmp_path):
     with pytest.raises(runs.RunFailed, match="missing.npy"):
         making.shown("quality.stages.picture", left=str(tmp_path / "missing.npy"),
                              right="", titles=["", ""], caption="", out="")  # fmt: skip
+
+
+def test_scores_of_sure_and_right_pictures():
+    probabilities = np.array([[0.95, 0.05], [0.08, 0.92], [0.2, 0.8], [0.3, 0.7]])
+    features = np.random.default_rng(0).normal(size=(4, 3))
+    eyes = TrainedClassifier(None, Gaussian.of(features), np.array([0.5, 0.5]), {}, features)
+    found = stages.scored(eyes, features, probabilities, labels=[0, 1, 1, 0])
+    assert found["sure"] == 0.5
+    assert found["confidence"] == pytest.approx((0.95 + 0.92 + 0.8 + 0.7) / 4)
+    assert found["class_shares"] == [0.25, 0.75]
+    assert found["class_distance"] == pytest.approx(0.25)
+    assert found["accuracy"] == 0.75
+    assert found["distance"] == pytest.approx(0, abs=1e-9)
+    assert "accuracy" not in stages.scored(eyes, features, probabilities)
 
 
 # What is made of the scores -------------------------------------------------------------------

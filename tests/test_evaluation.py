@@ -44,31 +44,24 @@ ROWS = Extractor("rows", flat, "none", "abc", batch=64)
 # Scores -------------------------------------------------------------------------------------
 
 
-def test_score_of_sure_and_right_pictures():
-    probabilities = np.array([[0.95, 0.05], [0.08, 0.92], [0.2, 0.8], [0.3, 0.7]])
-    features = np.random.default_rng(0).normal(size=(4, 3))
-    reference = Gaussian.of(features)
-    found = scores.score(features, probabilities, reference, [0.5, 0.5], labels=[0, 1, 1, 0])
-    assert found["sure"] == 0.5
-    assert found["confidence"] == pytest.approx((0.95 + 0.92 + 0.8 + 0.7) / 4)
-    assert found["class_shares"] == [0.25, 0.75]
-    assert found["class_distance"] == pytest.approx(0.25)
-    assert found["accuracy"] == 0.75
-    assert found["distance"] == pytest.approx(0, abs=1e-9)
-    assert "accuracy" not in scores.score(features, probabilities, reference, [0.5, 0.5])
-
-
-def test_floor_uses_disjoint_subsets_while_they_last():
-    features = np.random.default_rng(0).normal(size=(400, 8))
-    reference = Gaussian.of(np.random.default_rng(1).normal(size=(20_000, 8)))
-    found = scores.floor(features, reference, size=100, subsets=4)
-    assert found["min"] <= found["mean"] <= found["max"] and found["std"] > 0
-    again = scores.floor(features, reference, size=100, subsets=4)
-    assert again == found
-    whole = scores.floor(features, reference, size=400, subsets=2)
-    assert whole["min"] == pytest.approx(whole["max"]) and whole["mean"] < found["mean"]
+def test_the_floor_is_of_disjoint_subsets_while_they_last():
+    held_out = np.arange(400)[:, None]
+    subsets = scores.floor(held_out, 100, 5, lambda features: set(features[:, 0]))
+    assert [len(each) for each in subsets] == [100] * 5
+    assert len(set.union(*subsets[:4])) == 400 and subsets[4] not in subsets[:4]
+    assert scores.floor(held_out, 100, 5, lambda features: set(features[:, 0])) == subsets
     with pytest.raises(ValueError, match="fewer than 401"):
-        scores.floor(features, reference, size=401)
+        scores.floor(held_out, 401, 1, len)
+
+
+def test_the_floor_of_the_distance_is_lower_for_more_pictures():
+    held_out = np.random.default_rng(0).normal(size=(400, 8))
+    gaussian = Gaussian.of(np.random.default_rng(1).normal(size=(20_000, 8)))
+    found = scores.distance_floor(held_out, gaussian, 100)
+    assert found["min"] < found["mean"] < found["max"] and found["std"] > 0
+    whole = scores.distance_floor(held_out, gaussian, 1000)
+    assert whole["size"] == 400  # no more than there are
+    assert whole["min"] == pytest.approx(whole["max"]) and whole["mean"] < found["mean"]
 
 
 def test_compare_takes_as_many_real_pictures_as_there_are_drawn_ones():
@@ -104,7 +97,6 @@ def test_the_extractor_is_trained_once_and_looks_in_float32(tmp_path, real):
     np.testing.assert_allclose(features, eyes.held_out, rtol=1e-4, atol=1e-5)
     train_features, _ = classifier.look(eyes.model, real["train_images"])
     assert frechet_distance(eyes.reference, train_features) < 1e-4
-    assert eyes.floor(1000)["size"] == 200  # no more than there are
 
 
 def test_other_pictures_or_settings_make_another_extractor(real):

@@ -1,9 +1,12 @@
 """Runs on one picture and their study, at toy size."""
 
+import contextlib
 import csv
 import dataclasses
+import io
 import json
 import math
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,26 +17,33 @@ from PIL import Image
 import train
 from keras_diffusion import build, checkpoints
 from keras_diffusion import config as configuration
-from keras_diffusion.callbacks import TrainingStopped
+from keras_diffusion.callbacks import SampleGrid, TrainingStopped
 from keras_diffusion.config import Config
-from studies import command
+from studies import command, runs
 from studies.kept import key
 from studies.one_image import IDENTIFIABLE, measure, report, settings
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """The folder of a toy run of the study."""
-    folder = tmp_path_factory.mktemp("study")
+    """The folder of a toy run of the study, stopped after its first epoch and run again."""
+    folder, arguments = tmp_path_factory.mktemp("study"), ["--tiny", "--seed", "3"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert command.main("one_image", ["--tiny", "--seed", "3"]) == 0
+        with pytest.MonkeyPatch.context() as stopping:
+            stopping.setattr(
+                SampleGrid, "on_epoch_end", lambda *_: signal.raise_signal(signal.SIGINT)
+            )
+            assert command.main("one_image", arguments) == 128 + signal.SIGINT
+        with contextlib.redirect_stdout(io.StringIO()) as told:
+            assert command.main("one_image", arguments) == 0
+    (folder / "told.txt").write_text(told.getvalue())
     return folder
 
 
 @pytest.fixture
 def run_dir(study):
-    [path] = study.rglob("training-1/run")
+    [path] = study.rglob("training-1-run")
     return path
 
 
@@ -73,20 +83,24 @@ def test_history_has_the_quality_of_each_epoch(run_dir):
     assert float(rows[-1]["psnr"]) == pytest.approx(float(at_half["reconstructed_psnr"]), abs=0.2)
 
 
+def test_a_stopped_training_goes_on(study):
+    told = (study / "told.txt").read_text()
+    assert "resuming" in told and " 1 epochs and " in told
+
+
 def test_the_export_draws_whole_pictures(run_dir):
-    model = tf.saved_model.load(str(run_dir.parent / "export"))
+    model = tf.saved_model.load(str(run_dir / "export"))
     drawn = model.generate_dpmpp_2m(tf.constant(0), tf.range(2), tf.constant(2))
     assert drawn.shape == (2, 32, 48, 3)
-    config = json.loads((run_dir.parent / "export/assets.extra/config.json").read_text())
+    config = json.loads((run_dir / "export/assets.extra/config.json").read_text())
     assert config["image_shape"] == [32, 48, 3]
 
 
 def test_a_training_that_fails_is_one_line(monkeypatch, capsys, tmp_path):
-    def fail(*_):
-        cause = TrainingStopped("the loss is nan.")
-        raise TrainingStopped("the last good checkpoint is in a folder that goes") from cause
+    def fail(*_, **__):
+        raise TrainingStopped("the loss is nan.")
 
-    monkeypatch.setattr(measure.training, "run", fail)
+    monkeypatch.setattr(runs.training, "run", fail)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:
         command.main("one_image", ["--tiny"])

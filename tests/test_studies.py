@@ -72,6 +72,8 @@ def test_figures_are_small_or_refused(tmp_path, monkeypatch):
     figures.save(figure, tmp_path / "new" / "grids.png")
     size = (tmp_path / "new" / "grids.png").stat().st_size
     assert size <= figures.MOST_BYTES
+    with Image.open(tmp_path / "new" / "grids.png") as picture:
+        assert picture.mode == "L"  # grey pictures need no colours
     monkeypatch.setattr(figures, "MOST_BYTES", int(0.7 * size))
     figures.save(figure, tmp_path / "new" / "fewer_dots.png")
     assert (tmp_path / "new" / "fewer_dots.png").stat().st_size <= 0.7 * size
@@ -107,7 +109,7 @@ def test_curves_have_names_and_units(tmp_path):
     assert names == [["a", "b"], ["a", "floor"]] and axes[0, 1].get_yscale() == "log"
     figures.save(figure, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
-        assert picture.size[0] > 1000
+        assert picture.size[0] > 1000 and picture.mode == "RGBA"
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (40, 60, 3)], ids=["grey", "colour"])

@@ -10,7 +10,7 @@ import pytest
 
 from keras_diffusion import training
 from keras_diffusion.evaluation import classifier
-from studies import command
+from studies import command, runs
 from studies import latents as study
 from studies.kept import Kept
 from studies.latents import draw, measure, report
@@ -61,7 +61,7 @@ def test_a_training_that_was_stopped_goes_on(ran, results, monkeypatch, capsys):
     _, kept = ran
     monkeypatch.setattr(training, "export_saved_model", lambda *_, **__: None)
     config = measure.config_of("latents", study.Settings(**{**study.TINY, "seed": 3}))
-    again = measure.train(config, measure.run_of("latents", kept))
+    again = measure.train(config, runs.folder("latents", kept))
     assert "resuming" in capsys.readouterr().out
     assert again == {name: results["latents"][name] for name in again}
 

@@ -18,6 +18,7 @@ from studies.kept import Kept
 from studies.morphing import (
     TINY,
     Settings,
+    draw,
     limits,
     measure,
     pace,
@@ -284,6 +285,13 @@ def test_parts_end_with_the_epochs_that_fit():
     few, many = (ends(epochs=None, minutes=minutes)[-1] for minutes in (60, 120))
     # 60 minutes more, 48 steps of 0.4 s and two seconds of drawing in each epoch of three trainings
     assert many - few == pytest.approx(0.85 * 3600 / (3 * (48 * 0.4 + 2)), abs=5)
+
+
+def test_titles_of_rows_are_not_cut_off():
+    black = np.zeros((12, 8, 8, 1), "uint8")
+    figure = draw._rows([black] * 9, ["20 steps in logSNR, re-estimated"] * 9)
+    figure.draw_without_rendering()
+    assert min(axes.yaxis.label.get_window_extent().x0 for axes in figure.axes) >= 0
 
 
 # The whole study ------------------------------------------------------------------------------

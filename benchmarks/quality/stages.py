@@ -166,18 +166,45 @@ def score(task, tiny, cache, num, sets):
         sets: list of dicts of `images` (.npy) and `labels` (.npy, or None).
 
     Returns:
-        dict: `extractor` (facts), `floor`, `scores` (one for each set).
+        dict: `extractor` (facts), `floor`, `scores` (for each set, see `scored`).
     """
     from keras_diffusion.evaluation import classifier, scores
 
     eyes = classifier.prepared(task, _real(task, tiny, cache), cache, tiny, tell)
     found = []
     for each in sets:
-        features, probabilities = classifier.look(eyes.model, np.load(each["images"]))
         labels = np.load(each["labels"]) if each["labels"] else None
-        known = eyes.reference, eyes.shares
-        found.append(scores.score(features, probabilities, *known, labels))
-    return {"extractor": eyes.facts, "floor": eyes.floor(num), "scores": found}
+        found.append(scored(eyes, *classifier.look(eyes.model, np.load(each["images"])), labels))
+    floor = scores.distance_floor(eyes.held_out, eyes.reference, num)
+    return {"extractor": eyes.facts, "floor": floor, "scores": found}
+
+
+def scored(eyes, features, probabilities, labels=None):
+    """Returns the figures of one set of pictures, by a classifier.
+
+    Args:
+        eyes: `classifier.TrainedClassifier`.
+        features, probabilities: (N, F) and (N, K), as from `classifier.look`.
+        labels: (N,) classes that were asked for, None where none were.
+
+    Returns:
+        dict of `num_images`, `distance`, `sure`, `confidence`, `class_shares`, `class_distance`
+        (to those of the real pictures), and with labels `accuracy`.
+    """
+    from keras_diffusion.evaluation import scores
+
+    shares, sureness = scores.class_shares(probabilities), scores.confidence(probabilities)
+    figures = {
+        "num_images": len(features),
+        "distance": scores.frechet_distance(eyes.reference, features),
+        "sure": sureness["sure"],
+        "confidence": sureness["mean"],
+        "class_shares": [round(float(share), 4) for share in shares],
+        "class_distance": scores.share_distance(shares, eyes.shares),
+    }
+    if labels is not None:
+        figures["accuracy"] = scores.accuracy(probabilities, labels)
+    return figures
 
 
 def _real(task, tiny, cache):

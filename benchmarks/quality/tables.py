@@ -53,7 +53,7 @@ def steps(task, sets, floor):
     Args:
         task: "mnist" or "flowers".
         sets: list of dicts of sampler, num_steps, seed and score.
-        floor: as of `scores.floor`.
+        floor: as of `scores.distance_floor`.
 
     Returns:
         dict: `curve`, a list of sampler, num_steps, distances (one for each seed), sure,

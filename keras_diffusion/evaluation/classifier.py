@@ -18,7 +18,7 @@ import numpy as np
 
 from keras_diffusion import precision
 from keras_diffusion.evaluation.distances import Gaussian
-from keras_diffusion.evaluation.scores import class_shares, floor
+from keras_diffusion.evaluation.scores import class_shares
 from keras_diffusion.files import whole_folder
 
 BATCH = 500  # pictures at once, when nothing is learned
@@ -236,10 +236,6 @@ class TrainedClassifier:
     shares: np.ndarray
     facts: dict
     held_out: np.ndarray
-
-    def floor(self, size):
-        """See `scores.floor`; of the test pictures."""
-        return floor(self.held_out, self.reference, min(size, len(self.held_out)))
 
 
 def prepared(task, data, cache, tiny=False, tell=print, settings=None):

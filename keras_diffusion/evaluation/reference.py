@@ -58,7 +58,7 @@ class Reference:
             dict; with probabilities and labels also `accuracy`, with features of the keras.io
             example also `kid_keras_io`.
         """
-        found = scores.compare(features, self.train, self.gaussian)
+        found = self._compare(features)
         if self.extractor.is_keras_io:
             found["kid_keras_io"] = scores.keras_io_kid(features, self.held_out)
         if probabilities is not None and labels is not None:
@@ -78,10 +78,7 @@ class Reference:
         """
         size = min(size, len(self.held_out))
         subsets = subsets if size < len(self.held_out) else 1
-        found = [
-            scores.compare(self.held_out[rows], self.train, self.gaussian)
-            for rows in scores.draws(len(self.held_out), size, subsets)
-        ]
+        found = scores.floor(self.held_out, size, subsets, self._compare)
         means = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
         if self.held_out_accuracy is not None:
             means["accuracy"] = self.held_out_accuracy
@@ -91,6 +88,9 @@ class Reference:
         if subsets > 1:
             means["fid_std"] = float(np.std([each["fid"] for each in found], ddof=1))
         return {**means, "num_images": size}
+
+    def _compare(self, features):
+        return scores.compare(features, self.train, self.gaussian)
 
 
 def prepare(

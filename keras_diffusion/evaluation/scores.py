@@ -6,6 +6,7 @@ from keras_diffusion.evaluation.distances import Gaussian, frechet_distance, ker
 from keras_diffusion.evaluation.manifolds import precision_recall
 
 SURE = 0.9  # a probability above it counts as "the classifier is sure"
+SUBSETS = 10  # of held-out pictures, for the floor of the distance
 KERAS_IO_BATCH = 64  # pictures in a subset of the kernel distance of the keras.io DDIM example
 
 
@@ -74,63 +75,45 @@ def share_distance(first, second):
     return float(np.abs(np.asarray(first) - np.asarray(second)).sum() / 2)
 
 
-def score(features, probabilities, reference, reference_shares, labels=None):
-    """The figures of one set of pictures by a classifier alone.
+def floor(held_out, size, subsets, score):
+    """What real, held-out pictures score: what new pictures of the same kind would.
+
+    No distance is 0 there: `size` pictures never have exactly the mean and covariance of all, and
+    the classifier knows the training pictures, from which it learned. A generator that copies
+    those may come out below it.
 
     Args:
-        features: (N, F).
-        probabilities: (N, K).
-        reference: `Gaussian` of the real pictures.
-        reference_shares: (K,), classes of the real pictures.
-        labels: (N,) classes that were asked for, None where none were.
+        held_out: (N, F), features of the pictures.
+        size, subsets: see `draws`; as many pictures in a subset as will be scored of a generator.
+        score: function of features (size, F).
 
     Returns:
-        dict: `distance`, `sure`, `confidence`, `class_shares`, `class_distance`, and with
-        labels `accuracy`, the share of pictures that the classifier takes for what was asked.
-    """
-    shares = class_shares(probabilities)
-    sureness = confidence(probabilities)
-    figures = {
-        "num_images": len(features),
-        "distance": frechet_distance(reference, features),
-        "sure": sureness["sure"],
-        "confidence": sureness["mean"],
-        "class_shares": [round(float(share), 4) for share in shares],
-        "class_distance": share_distance(shares, reference_shares),
-    }
-    if labels is not None:
-        figures["accuracy"] = accuracy(probabilities, labels)
-    return figures
-
-
-def floor(features, reference, size, subsets=10, seed=0):
-    """Distance of real, held-out pictures: what new pictures of the same kind score.
-
-    It is not 0: `size` pictures never have exactly the mean and covariance of all, and the
-    classifier knows the pictures of the reference, which it was trained on. A generator that
-    copies those may come out below it.
-
-    Args:
-        features: (N, F) of held-out pictures, N at least `size`.
-        reference: `Gaussian`.
-        size: int, pictures in a subset, as many as will be scored of a generator.
-        subsets, seed: see `draws`.
-
-    Returns:
-        dict of `mean`, `min`, `max`, `std` (over subsets), `subsets`, `size`.
+        list of what `score` returns for each subset.
 
     Raises:
         ValueError: there are fewer pictures than `size`.
     """
-    features = np.asarray(features)
-    chosen = draws(len(features), size, subsets, seed)
-    distances = [frechet_distance(reference, features[rows]) for rows in chosen]
+    return [score(held_out[rows]) for rows in draws(len(held_out), size, subsets)]
+
+
+def distance_floor(held_out, gaussian, size):
+    """The floor of the Frechet distance alone.
+
+    Args:
+        held_out, size: see `floor`; at most all held-out pictures are taken.
+        gaussian: `Gaussian` of the real pictures.
+
+    Returns:
+        dict of `mean`, `min`, `max`, `std` (over the subsets), `subsets`, `size`.
+    """
+    size = min(size, len(held_out))
+    distances = floor(held_out, size, SUBSETS, lambda each: frechet_distance(gaussian, each))
     return {
         "mean": float(np.mean(distances)),
         "min": min(distances),
         "max": max(distances),
-        "std": float(np.std(distances, ddof=1)) if subsets > 1 else 0.0,
-        "subsets": subsets,
+        "std": float(np.std(distances, ddof=1)),
+        "subsets": SUBSETS,
         "size": size,
     }
 

@@ -11,6 +11,7 @@ their presets; the scores are those of `evaluate.py`.
 import dataclasses
 
 from keras_diffusion.flags import within
+from studies import command
 
 TITLE = "Latents beside pixels"
 QUESTION = (
@@ -81,12 +82,8 @@ def add_flags(flags):
 
 def settings(given):
     """Returns the `Settings` that the command line asks for."""
-    options = {**(TINY if given.tiny else {}), "seed": given.seed}
+    options = command.options(given, TINY)
     for name in ("dataset", "pictures"):
         if getattr(given, name):
             options[name] = getattr(given, name)
-    if given.epochs:
-        options.update(minutes=None, epochs=given.epochs)
-    if given.minutes:
-        options.update(minutes=given.minutes, epochs=None)
     return Settings(**options)

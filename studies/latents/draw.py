@@ -4,9 +4,9 @@ import shutil
 
 from keras_diffusion import latent_run
 from keras_diffusion.files import whole_file
-from studies import figures
+from studies import figures, runs
 from studies.latents import KINDS
-from studies.latents.measure import PICTURES, run_of
+from studies.latents.measure import PICTURES
 from studies.latents.report import best
 
 OF_A_SCALE = 3  # pictures of each class, beside those of other scales
@@ -22,7 +22,7 @@ def draw(results, kept, folder):
     if all(images is not None for images in drawn.values()):  # else the figures stay as they are
         figures.save(_classes(results, drawn), folder / "classes.png")
         figures.save(_scales(results, drawn), folder / "scales.png")
-    made = run_of("latents", kept) / latent_run.FOLDER / RECONSTRUCTIONS
+    made = runs.folder("latents", kept) / latent_run.FOLDER / RECONSTRUCTIONS
     if made.exists():
         with whole_file(folder / RECONSTRUCTIONS) as part:
             shutil.copyfile(made, part)

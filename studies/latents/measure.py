@@ -2,13 +2,13 @@
 
 import json
 
-import keras
 import numpy as np
 
-from keras_diffusion import checkpoints, latent_run, real, trained, training
+from keras_diffusion import checkpoints, latent_run, real, trained
 from keras_diffusion import config as configuration
 from keras_diffusion.artist import Artist, Cell
 from keras_diffusion.evaluation import reference
+from studies import runs
 from studies.latents import KINDS
 
 PICTURES = "pictures.npy"  # uint8 (scales, classes, SHOWN, H, W, C)
@@ -21,7 +21,7 @@ def measure(settings, kept, data_dir):
     results = {}
     for kind in KINDS:
         config = config_of(kind, settings, data_dir)
-        run_dir = run_of(kind, kept)
+        run_dir = runs.folder(kind, kept)
         learned = kept.stage(f"{kind}-training", lambda _, run=(config, run_dir): train(*run))
         scored = kept.stage(
             f"{kind}-scores",
@@ -29,11 +29,6 @@ def measure(settings, kept, data_dir):
         )
         results[kind] = {**learned, **scored}
     return results
-
-
-def run_of(kind, kept):
-    """Path of a training's run; beside the stages, as a run goes on where it was stopped."""
-    return kept.folder / f"{kind}-run"
 
 
 def config_of(kind, settings, data_dir=None):
@@ -46,22 +41,19 @@ def config_of(kind, settings, data_dir=None):
 
 
 def train(config, run_dir):
-    """Trains as train.py does, from the last checkpoint if there is one.
+    """Trains, see `runs.train`.
 
     Returns:
         dict of `images` (seen by the diffusion model), `minutes` (of all training), `codec`
         (None, or psnr in dB and ssim of held-out images, minutes and epochs of the
         autoencoder) and `curve` (loss and val_loss of each epoch).
     """
-    begun = checkpoints.listed(run_dir / "checkpoints") or latent_run.listed(run_dir)
-    keras.utils.set_random_seed(config.seed)
-    training.run(config, run_dir, run_dir / "export", resume=bool(begun))
-    _, model, progress = checkpoints.load(run_dir / "checkpoints")
+    batches = runs.train(config, run_dir)
+    _, _, progress = checkpoints.load(run_dir / "checkpoints")
     quality = run_dir / latent_run.FOLDER / latent_run.QUALITY
     codec = json.loads(quality.read_text(encoding="utf-8")) if config.latent else None
-    steps = int(model.optimizer.iterations.numpy())  # epochs do not say: time ends the last one
     return {
-        "images": steps * config.batch_size,
+        "images": batches * config.batch_size,
         "minutes": progress.seconds / 60 + (codec["minutes"] if codec else 0.0),
         "codec": codec,
         "curve": [{name: row[name] for name in ("loss", "val_loss")} for row in progress.history],

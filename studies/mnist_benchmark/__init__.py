@@ -10,6 +10,8 @@ training on the same machine; and what a step of sampling costs.
 
 import dataclasses
 
+from studies import command
+
 TITLE = "The MNIST benchmark"
 QUESTION = (
     "How good are digits after some minutes of training? A published configuration (U-Net of "
@@ -89,10 +91,4 @@ def add_flags(flags):
 
 def settings(given):
     """Returns the `Settings` that the command line asks for."""
-    options = dict(TINY) if given.tiny else {}
-    options["seed"] = given.seed
-    if given.minutes:
-        options["minutes"] = given.minutes
-    if given.epochs:
-        options.update(minutes=None, epochs=given.epochs)
-    return Settings(**options)
+    return Settings(**command.options(given, TINY))

@@ -47,11 +47,8 @@ def _losses(trainings):
             "training": (minutes, [row["loss"] for row in rows]),
             "validation (averaged weights)": (minutes, [row["val_loss"] for row in rows]),
         }
-        space = "eps" if name == "published" else "v"
-        figures.lines(
-            axes, shown, xlabel="minutes of training", ylabel=f"mean squared error of {space}",
-            title=name, log=True,
-        )  # fmt: skip
+        label = f"mean squared error of {trainings[name]['prediction_type']}"
+        figures.lines(axes, shown, xlabel="minutes of training", ylabel=label, title=name, log=True)
     return figure
 
 

@@ -43,6 +43,8 @@ def measure(settings, kept, data_dir):
             "minutes": minutes,
             "epochs": settings.epochs,
             "parts": settings.parts,
+            "rounds_per_epoch": settings.rounds_per_epoch,
+            "timed_pictures": DRAWN,
             "pictures": settings.pictures,
             "curve_steps": settings.curve_steps,
             "loop_pictures": settings.loop_pictures,
@@ -64,6 +66,7 @@ def _facts(trained, rows):
         "epoch_seconds": last["seconds"] / last["steps"] * steps,
         "labels": data.source.num_classes > 0,
         "learning_rate": config.learning_rate,
+        "prediction_type": config.prediction_type,
         "drawing": trained.drawing(),
     }
 

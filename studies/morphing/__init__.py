@@ -17,6 +17,8 @@ noise schedules, and once, for comparison, mixtures of a digit and Gaussian nois
 
 import dataclasses
 
+from studies import command
+
 TITLE = "Cold Diffusion by morphing: garments become digits"
 QUESTION = (
     "Diffusion without noise: the forward process mixes a digit of MNIST with a random garment of "
@@ -104,10 +106,4 @@ def add_flags(flags):
 
 def settings(given):
     """Returns the `Settings` that the command line asks for."""
-    options = dict(TINY) if given.tiny else {}
-    options["seed"] = given.seed
-    if given.epochs:
-        options["epochs"] = given.epochs
-    if given.minutes:
-        options.update(epochs=None, minutes=given.minutes)
-    return Settings(**options)
+    return Settings(**command.options(given, TINY))

@@ -49,6 +49,7 @@ def _losses(results):
         loss.plot(ends, training["val_loss"], "o", ms=4, color=line.get_color())
     for formatter in (loss.yaxis.set_major_formatter, loss.yaxis.set_minor_formatter):
         formatter("{x:g}")
+    loss.tick_params(which="minor", labelsize=7)  # a decade has eight of them
     curves = {
         name: (ends, [score["distance"] for score in training["scores"]])
         for name, training in trainings.items()
@@ -95,6 +96,7 @@ def _rows(sets, titles):
 def _level(figure):
     """Turns the titles of rows level; the figure is as much lower as they make pictures smaller."""
     for axes in figure.axes:
+        axes.set_anchor("W")  # else room is left for the title as if pictures began further right
         axes.yaxis.label.set(rotation=0, ha="right", va="center", fontsize=9)
     width, height = figure.get_size_inches()
     titles = LETTER * max(len(axes.get_ylabel()) for axes in figure.axes)

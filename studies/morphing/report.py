@@ -1,6 +1,7 @@
 """What the study says, from what was measured."""
 
-from studies.morphing import restoration
+from keras_diffusion.evaluation.scores import SURE
+from studies.morphing import limits, restoration
 from studies.page import Claim, lower, number, picture, table
 
 ENOUGH, VARIED = 0.75, 0.25  # "digits come out": the classifier is sure of at least so many,
@@ -156,7 +157,7 @@ def report(results):
 
 
 def _off(score):
-    return f"{number(score['distance'])} +- {number(score['error'], 2)}"
+    return f"{number(score['distance'])} ± {number(score['error'], 2)}"
 
 
 def _training(results):
@@ -185,8 +186,8 @@ def _training(results):
         f"digits); as many real held-out digits have {number(results['classifier']['floor'])}, "
         f"and it is sure of {results['classifier']['sure']:.0%} of them. "
         f"Drawn in {plan['curve_steps']} steps equal in t, re-estimated, from held-out garments. "
-        "Sure: pictures that the classifier gives one class above 90%, which it may do with a blur "
-        "too. Losses of different tasks do not compare.",
+        f"Sure: pictures that the classifier gives one class above {SURE:.0%}, which it may do "
+        "with a blur too. Losses of different tasks do not compare.",
         picture("losses.png", "Left: loss of each epoch, dots: validation. Right: the distance"),
         picture("grids.png", "The same starting points after more and more epochs"),
     ]
@@ -268,8 +269,9 @@ def _limits(results):
     return [
         "## Limits",
         f"All with {results['morphing']}, {way_title(results['best'][results['morphing']])}. "
-        "Pictures that differ by less than 8 grey levels (rms) count as one. Off: the share of "
-        "pictures that would have to be another digit, for the shares to be those of real digits.",
+        f"Pictures that differ by less than {limits.ALIKE:g} grey levels (rms) count as one. Off: "
+        "the share of pictures that would have to be another digit, for the shares to be those of "
+        "real digits.",
         table(["starting points", "different", "distance", "sure", "off"], rows),
         picture("limits.png", "A garment always gives the same digit; noise gives others"),
         picture("shares.png", "Which digits come out; right: of which kind of garment"),

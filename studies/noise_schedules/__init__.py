@@ -10,6 +10,7 @@ weights, on the same images, with Adam 2e-4, eps-prediction and no averaging of 
 import dataclasses
 
 from keras_diffusion.flags import within
+from studies import command
 
 TITLE = "Noise schedules on MNIST"
 QUESTION = (
@@ -104,14 +105,9 @@ def add_flags(flags):
 
 def settings(given):
     """Returns the `Settings` that the command line asks for."""
-    options = dict(TINY) if given.tiny else {}
-    options["seed"] = given.seed
+    options = command.options(given, TINY)
     if given.schedules:
         options["schedules"] = tuple(dict.fromkeys(given.schedules))
     if given.pictures:
         options["chain_pictures"] = given.pictures
-    if given.epochs:
-        options["epochs"] = given.epochs
-    if given.minutes:
-        options.update(epochs=None, minutes=given.minutes)
     return Settings(**options)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_diffusion import one_image
-from studies import figures
+from studies import figures, runs
 from studies.one_image import CLEAR, IDENTIFIABLE
 from studies.one_image.measure import PICTURES
 
@@ -12,8 +12,9 @@ def draw(results, kept, folder):
     """Writes quality, forward, backward, reconstruction, variations and wide, as PNG."""
     last = results["trainings"][-1]
     _quality(results["trainings"], folder / "quality.png")
-    drawn = kept.array(last["stage"], f"run/{PICTURES}")
-    if drawn is not None:  # else the figures of before stay as they are
+    pictures = runs.folder(last["stage"], kept) / PICTURES
+    if pictures.exists():  # else the figures of before stay as they are
+        drawn = np.load(pictures)
         _strips(drawn, folder)
         _reconstruction(drawn, last["table"], folder / "reconstruction.png")
         _new_pictures(drawn, folder)

@@ -2,20 +2,19 @@
 
 import csv
 
-import keras
 import numpy as np
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
-from keras_diffusion import checkpoints, one_image, training
 from keras_diffusion import config as configuration
-from keras_diffusion.callbacks import TrainingStopped
+from keras_diffusion import one_image
 from keras_diffusion.codecs import PixelCodec
 from keras_diffusion.data.one_image import CROPS
 from keras_diffusion.evaluation import restoration
 from keras_diffusion.process import mix
 from keras_diffusion.randomness import image_noise
 from keras_diffusion.schedules import SCHEDULES, rates
+from studies import runs
 
 PICTURES = "pictures.npz"  # of a run: all that it draws
 BLURS = 40  # that are tried, from a sigma of half a pixel to the longer side: little but the mean
@@ -31,30 +30,25 @@ def measure(settings, kept, data_dir):
         options = {**settings.options, **length, "image": settings.image, "seed": settings.seed}
         config = configuration.resolve("one_image", options)
         name = f"training-{number + 1}"
-        found = kept.stage(name, lambda folder, config=config: trained(folder, config))
+        run_dir = runs.folder(name, kept)
+        found = kept.stage(name, lambda _, run=(config, run_dir): trained(*run))
         trainings.append({"stage": name, **length, **found})
-    picture = kept.array(trainings[-1]["stage"], f"run/{PICTURES}")["picture"]
+    picture = np.load(run_dir / PICTURES)["picture"]
     return {"trainings": trainings, "blur": blurred(picture, settings.seed)}
 
 
-def trained(folder, config):
-    """Trains as train.py does.
+def trained(config, run_dir):
+    """Trains, see `runs.train`.
 
     Returns:
         dict of `curve` (for each epoch: minutes, psnr, ssim), `table` (see
         `one_image.reconstructions`), `from_noise` (for each picture drawn from noise alone:
         its psnr against the picture), `crops` (seen in training), `size`, `crop_size`.
     """
-    run_dir = folder / "run"
-    keras.utils.set_random_seed(config.seed)
-    try:
-        training.run(config, run_dir, folder / "export")
-    except TrainingStopped as error:  # what it says is left goes with the stage
-        raise ValueError(f"the training has failed: {error.__cause__ or error}") from error
+    batches = runs.train(config, run_dir)
     config = configuration.resumed(run_dir, {})  # with what the data decided
     pictures = np.load(run_dir / PICTURES)
     picture, from_noise = pictures["picture"], pictures["variations"][-1]
-    batches = int(checkpoints.NAME.fullmatch(_last_checkpoint(run_dir).name)[1])
     curve = [
         {name: row[name] for name in ("minutes", "psnr", "ssim")}
         for row in _rows(run_dir / "history.csv")
@@ -67,10 +61,6 @@ def trained(folder, config):
         "size": picture.shape[:2],
         "crop_size": config.crop_size,
     }
-
-
-def _last_checkpoint(run_dir):
-    return checkpoints.listed(run_dir / "checkpoints")[-1]
 
 
 def _rows(path):
