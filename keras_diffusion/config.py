@@ -12,12 +12,6 @@ from pathlib import Path
 from keras_diffusion import rules
 from keras_diffusion.rules import CHOICES, CODEC_OPTIONS, NETWORK_OPTIONS, OF_NETWORKS, RULES
 
-# What may be given anew when a run is resumed, as it changes no result: where the data lies,
-# on what hardware the run goes on, and how it is saved.
-MOVABLE = ("data_dir", "folder", "image", "strategy", "accumulate", "checkpoint_minutes",
-           "keep_checkpoints", "score_every")  # fmt: skip
-EXCLUSIVE = (("dataset", "folder", "image"), ("epochs", "minutes"), ("text", "unconditional"))
-
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -236,7 +230,7 @@ def _of_size(module, image_size):
 
 
 def resumed(run_dir, given):
-    """Returns the Config that a run was started with, but for options in MOVABLE given anew.
+    """Returns the Config that a run was started with, but for `rules.MOVABLE` given anew.
 
     Args:
         run_dir: folder of the run.
@@ -268,7 +262,7 @@ def resumed(run_dir, given):
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     given = {name: value for name, value in given.items() if value is not None}
-    moved = {name: given.pop(name) for name in MOVABLE if name in given}
+    moved = {name: given.pop(name) for name in rules.MOVABLE if name in given}
     for name, value in given.items():
         if value != getattr(config, name):
             raise ValueError(
@@ -315,6 +309,8 @@ def add_settings(given, texts):
         if given.get(name) not in (None, value):
             raise ValueError(f"--set: {text!r} contradicts {given[name]!r}; give one of the two.")
         given[name] = value
-    for one, other in (pair for group in EXCLUSIVE for pair in itertools.combinations(group, 2)):
+    for one, other in (
+        pair for group in rules.EXCLUSIVE for pair in itertools.combinations(group, 2)
+    ):
         if given.get(one) is not None and given.get(other) is not None:
             raise ValueError(f"{flag(one)}: not allowed with {flag(other)}; give one of the two.")

@@ -12,6 +12,14 @@ CHOICES = {
     "precision": ("auto", "float32", "mixed_bfloat16"),
     "strategy": ("auto", "single", "mirrored", "multiworker", "tpu"),
 }
+# What may be given anew when a run is resumed, as no weight depends on it: where the data lies, on
+# what hardware the run goes on, how it is saved, and how pictures are drawn.
+MOVABLE = (
+    "data_dir", "folder", "image", "strategy", "accumulate", "checkpoint_minutes",
+    "keep_checkpoints", "score_every", "sampler", "num_steps", "guidance_scale",
+    "guidance_interval", "guidance_rescale",
+)  # fmt: skip
+EXCLUSIVE = (("dataset", "folder", "image"), ("epochs", "minutes"), ("text", "unconditional"))
 # The options that a network takes, with its own values for them. Others are refused, not ignored.
 UNET_OPTIONS = {
     "widths": (64, 128, 256),

@@ -179,12 +179,14 @@ def test_a_finished_run_is_not_trained_again(trained):
     del record["config"]["guidance_interval"]  # as runs were before there was one
     (copy / "runs/tiny/config.json").write_text(json.dumps(record))
     before = {path: path.read_bytes() for path in copy.glob("runs/tiny/checkpoints/*")}
-    printed = run("train.py", "--resume", "runs/tiny", cwd=copy)
+    drawn = ("--set", "guidance_scale=3.5", "--set", "num_steps=3")
+    printed = run("train.py", "--resume", "runs/tiny", *drawn, cwd=copy)
     assert "this run is finished; only its pictures and its export are made again" in printed
     assert {path: path.read_bytes() for path in copy.glob("runs/tiny/checkpoints/*")} == before
     assert history(copy) == history(folder)
     assert (copy / "saved_models/tiny/saved_model.pb").exists()
     assert exported(copy)["guidance_interval"] == [0.0, 1.0]
+    assert (exported(copy)["guidance_scale"], exported(copy)["num_steps"]) == (3.5, 3)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no Ctrl-C to one process")
