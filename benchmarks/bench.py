@@ -136,23 +136,29 @@ def write_report(options, out):
 
 
 def _origin(record):
-    """When and from what code a section's figures are."""
+    """When, on what and from what code a section's figures are."""
     where = record["machine"]
     minutes = max(1, round(record["seconds"] / 60))
-    return f"<sub>{where['date']}, revision {where['git_revision']}, {minutes} minutes.</sub>"
+    return (
+        f"<sub>{where['date']}, {where['cpu']} ({_instruction_sets(where)}), revision "
+        f"{where['git_revision']}, {minutes} minutes.</sub>"
+    )
+
+
+def _instruction_sets(where):
+    return ", ".join(where["instruction_sets"]) or "none of note"
 
 
 def _head(records):
     """The machine, versions and command: what all sections have in common."""
     found = max(records, key=lambda record: record["machine"]["date"])["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    sets = ", ".join(found["instruction_sets"]) or "none of note"
     processors = {(r["machine"]["cpu"], r["machine"]["cores"]) for r in records}
     lines = [
         "# Results",
         "Written by `make bench` (`python benchmarks/bench.py`); no figure here is typed by hand.",
         f"- **Machine**: {found['cpu']}, {found['cores']} cores, {found['memory_gib']} GiB, "
-        f"{found['system']}; {sets}. Every framework "
+        f"{found['system']}; {_instruction_sets(found)}. Every framework "
         "may use all cores, and no GPU.\n"
         f"- **Versions**: Python {found['python']}, {versions}.\n"
         "- **Method**: contenders are processes of their own that take turns (A B C A B C ...); "
@@ -160,7 +166,10 @@ def _head(records):
         "ours is. Sections that are made otherwise say so.",
     ]
     if len(processors) > 1:
-        lines.append("**The sections below were measured on different machines.**")
+        lines.append(
+            "**The sections below were measured on different machines; the last line of each says "
+            "on which.**"
+        )
     if any(record["tiny"] for record in records):
         lines.append("**Toy sizes (`--tiny`): these figures mean nothing.**")
     return "\n\n".join(lines)

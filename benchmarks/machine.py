@@ -25,7 +25,7 @@ def describe():
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": info.get("model name") or platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "memory_gib": _memory_gib(),
         "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
         "system": f"{platform.system()} {platform.machine()}",
@@ -33,6 +33,14 @@ def describe():
         "versions": versions(),
         "git_revision": git_revision(),
     }
+
+
+def cores():
+    """Returns how many processors this process may use, which `taskset` can make fewer."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count()
 
 
 def versions():

@@ -257,19 +257,24 @@ def test_latents_are_measured_and_told():
     assert "encoded in 1.00 ms" in text and "out of memory" in text and "Flowers" not in text
 
 
-def test_growth_is_fitted_drawn_and_told(tmp_path):
-    steps = growth.along("steps", tiny=True)["points"]
-    assert [point["value"] for point in steps] == [1, 2]
+def made_up_growth():
     points = [{"value": x, "training": 0.1 * x**2, "sampling": 0.2 * x} for x in (1, 2, 4, 8)]
-    assert growth.exponent(points, "training") == pytest.approx(2)
+    steps = growth.along("steps", tiny=True)["points"]
     axes = {**dict.fromkeys(growth.AXES, points), "steps": steps}
     exponents = {
         axis: {line: growth.exponent(p, line) for line in growth.LINES if line in p[0]}
         for axis, p in axes.items()
     }
+    return {"base": growth.BASE, "axes": axes, "exponents": exponents, "figure": "growth.png"}
+
+
+def test_growth_is_fitted_drawn_and_told(tmp_path):
+    found = made_up_growth()
+    axes, exponents = found["axes"], found["exponents"]
+    assert [point["value"] for point in axes["steps"]] == [1, 2]
+    assert exponents["size"]["training"] == pytest.approx(2)
     growth.draw(axes, exponents, str(tmp_path / "images" / "growth.png"))
     assert (tmp_path / "images" / "growth.png").stat().st_size > 10_000
-    found = {"base": growth.BASE, "axes": axes, "exponents": exponents, "figure": "growth.png"}
     text = growth.report(found)
     assert "| 1 - 8 | 0.10 - 6.40, **2.00** | 0.20 - 1.60, **1.00** |" in text
 
@@ -285,7 +290,22 @@ def test_the_report_is_made_of_what_is_there(tmp_path, capsys):
     assert text.startswith("# Results") and "## Training, MNIST 28x28, batch 128" in text
     assert "## Sampling" not in text and "/tmp" not in text
     record = json.loads((tmp_path / "results" / "training.json").read_text())
-    assert f"{record['machine']['cores']} cores" in text
+    assert f"{record['machine']['cores']} cores" in text and "different machines" not in text
+
+
+def test_the_report_says_which_section_is_of_which_machine(tmp_path, capsys):
+    options = runs.Options(results=tmp_path / "results")
+    for name, found in (("training", made_up_training()), ("growth", made_up_growth())):
+        options.save(name, found, 61.0)
+    path = tmp_path / "results" / "growth.json"
+    record = json.loads(path.read_text())
+    record["machine"].update(cpu="Another", instruction_sets=["amx_bf16"])
+    path.write_text(json.dumps(record))
+    assert bench.main(["--only", "report", "--out", str(tmp_path / "R.md")]) == 0
+    text = (tmp_path / "R.md").read_text()
+    assert "measured on different machines" in text
+    assert text.rstrip().splitlines()[-1].startswith("<sub>")
+    assert ", Another (amx_bf16), revision " in text.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

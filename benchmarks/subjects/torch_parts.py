@@ -3,10 +3,10 @@
 And a torchvision that loads.
 """
 
-import os
-
 import numpy as np
 import torch
+
+from benchmarks import machine
 
 CLIP_NORM = 1.0  # in the trainers of both
 VARIANTS = ("float32", "bfloat16 autocast", "bfloat16 autocast, compiled")
@@ -17,7 +17,7 @@ def prepare(tiny=False):
 
     Toy networks get one core: threads that wait for each other would take most of the time.
     """
-    torch.set_num_threads(1 if tiny else os.cpu_count())
+    torch.set_num_threads(1 if tiny else machine.cores())
     torch.manual_seed(0)
     load_torchvision()
     return np.random.default_rng(0)
