@@ -1,5 +1,7 @@
 """From a seed to pictures: the graphs behind `model.generate` and every export."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,6 +11,10 @@ from keras_diffusion.denoiser import make_denoiser
 from keras_diffusion.process import mix
 from keras_diffusion.randomness import image_noise
 from keras_diffusion.registry import lookup
+
+# Loops and conditions are those of keras.ops. AutoGraph would read and rewrite the source of all
+# that is called and find nothing to do, for a third of the time to a first picture.
+graph = functools.partial(tf.function, autograph=False)
 
 
 def draw_images(
@@ -132,7 +138,7 @@ class SamplingGraphs:
         """Returns `draw_images` of the model as one graph, with the arguments of `signature`."""
         return self._once(
             (sampler, num_frames, *pictures.values(), self._model.schedule),
-            lambda: tf.function(self._drawing(sampler, num_frames)).get_concrete_function(
+            lambda: graph(self._drawing(sampler, num_frames)).get_concrete_function(
                 **signature(self._model, **pictures)
             ),
         )
@@ -146,9 +152,7 @@ class SamplingGraphs:
                 name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
                 for name, tensor in network.input.items()
             }
-            predict = tf.function(
-                lambda inputs: network(inputs, training=False), input_signature=[specs]
-            )
+            predict = graph(lambda inputs: network(inputs, training=False), input_signature=[specs])
             dtypes = {name: spec.dtype for name, spec in specs.items()}  # a label may be a float
             return lambda inputs, training=False: predict(
                 {name: tf.cast(value, dtypes[name]) for name, value in inputs.items()}
@@ -161,7 +165,7 @@ class SamplingGraphs:
         draw, strategy = self._drawing(sampler, num_frames), self._model.distribute_strategy
         return self._once(
             ("shared", sampler, num_frames, self._model.schedule),
-            lambda: tf.function(lambda arguments: strategy.run(draw, kwargs=arguments)),
+            lambda: graph(lambda arguments: strategy.run(draw, kwargs=arguments)),
         )
 
     def _drawing(self, sampler, num_frames):

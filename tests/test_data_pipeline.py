@@ -59,6 +59,13 @@ def test_resize_leaves_the_right_size_alone_and_keeps_the_range():
     assert np.abs(pipeline.resize(checker, 4, 4).numpy().astype(int) - 127.5).max() < 1
 
 
+def test_images_of_the_right_size_are_not_asked_one_by_one():
+    data = tf.data.Dataset.from_tensor_slices(numbered(3))
+    assert pipeline.prepared(data, 4, 4, 1) is data
+    for shape in ((4, 5, 1), (4, 4, 3)):
+        assert pipeline.prepared(data, *shape).element_spec["image"].shape == shape
+
+
 @pytest.mark.parametrize(
     ("size", "target", "box"),
     [
@@ -258,7 +265,7 @@ def test_remainders_and_small_data_sets():
     assert [len(b["label"]) for b in data.validation] == [64] * 5 + [39]
     assert load_source("digits", limit=10**9, batch_size=1438).steps_per_epoch == 1
     labels = np.concatenate([batch["label"] for batch in data.validation])
-    assert np.array_equal(labels, data.source.val_labels)
+    assert np.array_equal(labels, data.source.known_labels[1])
 
 
 def test_load_shapes_types_and_options():
@@ -315,7 +322,7 @@ def test_flowers_batches(monkeypatch):
     flips = pipeline.epoch_flips(data.source.num_train, 1, 0)[:16]
     stored = np.stack([e["image"] for e in data.source.train.as_numpy_iterator()])[order]
     assert np.array_equal(batch["image"], pipeline.flip(stored, flips))
-    assert np.array_equal(batch["label"], data.source.train_labels[order])
+    assert np.array_equal(batch["label"], data.source.known_labels[0][order])
 
 
 def test_the_pipeline_outruns_any_training():

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from fixtures_data import DATA_DIR, class_folder, needs, save_picture
@@ -19,7 +21,7 @@ def test_digits_are_scikit_learns():
     assert (source.num_train, source.num_val) == (1438, 359)
     assert source.num_classes == 10
     assert np.max(images) == 255
-    assert np.array_equal([*source.train_labels, *source.val_labels], labels)
+    assert np.array_equal(np.concatenate(source.known_labels), labels)
     reference = load_digits()
     known = {(np.round(i * 255 / 16).astype(np.uint8).tobytes(), t)
              for i, t in zip(reference.images, reference.target, strict=True)}  # fmt: skip
@@ -35,8 +37,8 @@ def test_flowers_are_split_again_over_all_images():
     assert not source.table.missing("validation")
     seen = []
     for data, labels in (
-        (source.train, source.train_labels),
-        (source.validation, source.val_labels),
+        (source.train, source.known_labels[0]),
+        (source.validation, source.known_labels[1]),
     ):
         batches = [(b["image"].tobytes(), b["label"]) for b in data.as_numpy_iterator()]
         assert np.array_equal([label for _, label in batches], labels)
@@ -53,7 +55,7 @@ def test_mnist_keeps_its_official_splits():
     assert (source.num_train, source.num_val) == (60000, 10000)
     assert source.image_shape == (28, 28, 1)
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert np.bincount(source.train_labels).tolist() == counts
+    assert np.bincount(source.known_labels[0]).tolist() == counts
     assert source.class_names == tuple("0123456789")
 
 
@@ -63,7 +65,7 @@ def test_given_splits():
     assert (source.num_train, source.num_val) == (100, 150)
     images, labels = images_and_labels(source.train)
     assert len(images) == 100
-    assert np.array_equal(labels, source.train_labels)
+    assert np.array_equal(labels, source.known_labels[0])
 
 
 @needs("mnist")
@@ -125,7 +127,7 @@ def test_folder_of_classes(tmp_path):
     assert (source.num_train, source.num_val) == (8 + 5 + 1, 2 + 1)
     assert source.image_shape == (8, 10, 3)
     images, labels = images_and_labels(source.train)
-    assert np.array_equal(labels, source.train_labels)
+    assert np.array_equal(labels, source.known_labels[0])
     originals = {np.array(Image.open(p)).tobytes(): "abc".index(p.relative_to(tmp_path).parts[0])
                  for p in tmp_path.rglob("*.png")}  # fmt: skip
     assert [originals[image.tobytes()] for image in images] == labels
@@ -205,3 +207,11 @@ def test_palette_animation_depth_and_orientation(tmp_path):
     frames[0].save(tmp_path / "turned.jpg", exif=exif)
     assert folder.decode(tmp_path / "turned.jpg", 3).shape == (6, 4, 3)
     assert folder.scan(tmp_path).image_shape == (None, None, 3)
+
+
+def test_withheld_labels_are_refused():
+    held_back = np.zeros(4, np.int64), np.full(2, -1)
+    source = dataclasses.replace(sources.digits(), labels=lambda: held_back, val_split="secret")
+    with pytest.raises(ValueError, match="split 'secret' of 'digits' withholds its labels"):
+        _ = source.known_labels
+    assert source.unlabelled().labels is None

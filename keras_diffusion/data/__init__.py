@@ -168,7 +168,7 @@ def load_source(
         horizontal_flip = source.name in FLIPPED
     options = {"seed": seed, "horizontal_flip": horizontal_flip}
     if picture is None:
-        epochs, validation = _batches(source, shape, batch_size, balance, options)
+        source, epochs, validation = _batches(source, shape, batch_size, balance, options)
     else:
         epochs = one_image.batches(picture, size, source.num_train, batch_size, **options)
         validation = one_image.validation(picture, size, batch_size)
@@ -192,7 +192,7 @@ def _picture(image, box, channels):
 
 
 def _batches(source, shape, batch_size, balance, options):
-    """(epoch_batches, validation), from memory if all resized images fit."""
+    """(source, epoch_batches, validation), from memory if all resized images fit."""
     train, validation = (
         pipeline.prepared(data, *shape) for data in (source.train, source.validation)
     )
@@ -200,6 +200,9 @@ def _batches(source, shape, batch_size, balance, options):
     if size <= pipeline.MEMORY_LIMIT:
         arrays = pipeline.read(train, source.num_train)
         validation = pipeline.read(validation, source.num_val)
+        if source.labels:  # they are at hand now: nothing has to be read for them
+            known = arrays["label"], validation["label"]
+            source = dataclasses.replace(source, labels=lambda: known)
         epochs = pipeline.batches_in_memory(arrays, batch_size, balance=balance, **options)
     elif balance:
         raise ValueError(
@@ -208,7 +211,9 @@ def _batches(source, shape, batch_size, balance, options):
         )
     else:
         epochs = pipeline.batches_from_stream(train, source.num_train, batch_size, **options)
-    return epochs, pipeline.validation_batches(validation, batch_size)
+    if source.labels:
+        _ = source.known_labels  # withheld ones are refused now
+    return source, epochs, pipeline.validation_batches(validation, batch_size)
 
 
 def _source(name, folder, image, picture, crop, data_dir, train_split, val_split):

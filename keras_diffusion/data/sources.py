@@ -2,9 +2,11 @@
 
 import dataclasses
 import difflib
+import functools
 import os
 import pathlib
 import re
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -27,8 +29,8 @@ class Source:
         num_train: int, training images.
         num_val: int, validation images.
         class_names: tuple of num_classes names.
-        train_labels: int64 array (num_train,), or None when unlabelled.
-        val_labels: int64 array (num_val,), or None.
+        labels: function of nothing -> (training labels, validation labels), int64 arrays
+            (num_train,) and (num_val,); None when unlabelled.
         train_split: str, how the training images were chosen.
         val_split: str, likewise.
         skipped: tuple of "file: reason", files that could not be used.
@@ -41,8 +43,7 @@ class Source:
     num_train: int
     num_val: int
     class_names: tuple = ()
-    train_labels: np.ndarray | None = None
-    val_labels: np.ndarray | None = None
+    labels: Callable | None = None
     train_split: str = ""
     val_split: str = ""
     skipped: tuple = ()
@@ -52,22 +53,37 @@ class Source:
         """int: the number of classes, 0 when unlabelled."""
         return len(self.class_names)
 
+    @functools.cached_property
+    def known_labels(self):
+        """The labels of both splits, as `labels` gives them, read once.
+
+        Raises:
+            ValueError: a split withholds its labels.
+        """
+        both = self.labels()
+        for split, labels in zip((self.train_split, self.val_split), both, strict=True):
+            if labels.min() < 0:
+                raise ValueError(f"the split {split!r} of {self.name!r} withholds its labels")
+        return both
+
     @property
     def table(self):
         """`splits.SplitTable` of the two splits."""
-        if self.train_labels is None:
+        if self.labels is None:
             return splits.SplitTable(self.num_train, self.num_val)
-        return splits.describe(
-            self.train_labels, self.val_labels, self.num_classes, self.class_names
-        )
+        return splits.describe(*self.known_labels, self.num_classes, self.class_names)
 
     def limited(self, num_images):
         """The same source with at most the first `num_images` training images."""
-        labels = None if self.train_labels is None else self.train_labels[:num_images]
+
+        def labels():
+            train, validation = self.known_labels
+            return train[:num_images], validation
+
         return dataclasses.replace(
             self,
             train=self.train.take(num_images),
-            train_labels=labels,
+            labels=self.labels and labels,
             num_train=min(self.num_train, num_images),
         )
 
@@ -78,12 +94,7 @@ class Source:
             for data in (self.train, self.validation)
         )
         return dataclasses.replace(
-            self,
-            train=train,
-            validation=validation,
-            class_names=(),
-            train_labels=None,
-            val_labels=None,
+            self, train=train, validation=validation, class_names=(), labels=None
         )
 
 
@@ -179,15 +190,10 @@ def tfds(name, data_dir=None, train_split=None, val_split=None):
         return data.map(lambda example: {key: example[theirs] for key, theirs in keys.items()})
 
     def read_labels(split):
-        if not label_key:
-            return None
         undecoded = {image_key: tfds_library.decode.SkipDecoding()}
         data = builder.as_dataset(split=split, decoders=undecoded)
         batches = data.map(lambda example: example[label_key]).batch(4096).as_numpy_iterator()
-        labels = np.concatenate(list(batches))
-        if labels.min() < 0:
-            raise ValueError(f"the split {split!r} of {builder.name!r} withholds its labels")
-        return labels
+        return np.concatenate(list(batches))
 
     features = builder.info.features
     return Source(
@@ -198,8 +204,7 @@ def tfds(name, data_dir=None, train_split=None, val_split=None):
         num_train=sizes[0],
         num_val=sizes[1],
         class_names=tuple(features[label_key].names) if label_key else (),
-        train_labels=read_labels(train_split),
-        val_labels=read_labels(val_split),
+        labels=(lambda: (read_labels(train_split), read_labels(val_split))) if label_key else None,
         train_split=train_split,
         val_split=val_split,
     )
@@ -222,7 +227,7 @@ def _from_slices(name, images, labels, class_names, image_shape, val_percent):
         datasets.append(tf.data.Dataset.from_tensor_slices(example))
     return Source(
         name, *datasets, image_shape, *map(len, chosen), class_names,
-        *(None if labels is None else strata[positions] for positions in chosen),
+        None if labels is None else lambda: tuple(strata[positions] for positions in chosen),
         train_split=f"{100 - val_percent}% of every class",
         val_split=f"{val_percent}% of every class",
     )  # fmt: skip

@@ -19,7 +19,7 @@ def compiled(function):
             return function
         import tensorflow as tf  # here, so that the formulas of the networks need only Keras
 
-        return tf.function(function, jit_compile=True)
+        return tf.function(function, jit_compile=True, autograph=False)
 
     @functools.wraps(function)
     def call(*tensors):
