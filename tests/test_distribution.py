@@ -154,9 +154,8 @@ def test_a_model_moves_between_strategies(compared):
 
 
 def test_a_bad_gradient_on_one_replica_is_skipped_on_both(compared):
-    assert compared["skipped"] == [1, 1]
-    assert compared["skipped_weights"] < 1e-5
-    assert compared["skipped_losses"] < 1e-5
+    # the weights and losses after it are compared above
+    assert compared["two_skipped"] == compared["two_in_parts_skipped"] == [1, 1]
 
 
 def test_latents_are_shared_out_as_images_are(compared):
