@@ -100,12 +100,13 @@ def evaluate(given):
         model = Path(given.model or trained.newest())
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
+    print(f"model: {model}", flush=True)
     names = ("cache", "num", "samplers", "steps", "minutes", "extractor", "seed", "batch_size")
     guidance = ("guidance_scale", "guidance_interval", "guidance_rescale")
     try:
         evaluating.run(
             model,
-            out=given.out or Path("evaluations") / model.resolve().name.removesuffix(".keras"),
+            out=given.out or Path("evaluations") / _name(model.resolve()),
             guidance={name: getattr(given, name) for name in guidance},
             where={name: getattr(given, name) for name in real.WHERE},
             extractor_size=given.extractor_size or INCEPTION_SIZE,
@@ -114,6 +115,12 @@ def evaluate(given):
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise ValueError("out of memory: choose a smaller --batch-size or --num.") from error
     return 0
+
+
+def _name(model):
+    """Of the folder of results: a checkpoint's name alone could be that of any run."""
+    run = f"{model.parents[1].name}-" if model.parent.name == "checkpoints" else ""
+    return run + model.name.removesuffix(".keras")
 
 
 if __name__ == "__main__":

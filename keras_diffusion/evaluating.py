@@ -69,8 +69,7 @@ def run(
     print(tables.in_words({"data": pictures.facts}), flush=True)
     judge = _judge(extractor, pictures, cache, extractor_size, drawn.num_classes > 0)
     num = num or min(MOST_IMAGES, len(judge.held_out))
-    if num > len(judge.held_out):
-        print(f"the floor is of {len(judge.held_out):,} held-out pictures, all that there are")
+    _warn(num, judge)
     facts = {"data": pictures.facts, "extractor": judge.extractor.facts}
     how = {"image_shape": drawn.image_shape, "num": num, "guidance": guidance, "seed": seed}
     record = {"model": str(model), **facts, **how, "floor": judge.floor(num)}
@@ -80,7 +79,8 @@ def run(
     artist = Artist(drawn, labels, num=num, **options)
     Path(out).mkdir(parents=True, exist_ok=True)
     try:
-        kept = _score(cells, artist, judge, end, record, Path(out))
+        looking = num * _looking(judge, pictures) if minutes else 0.0
+        kept = _score(cells, artist, judge, end, record, Path(out), looking)
         _report(kept, judge, pictures, record, Path(out))
     except KeyboardInterrupt as error:
         if record["cells"]:
@@ -134,8 +134,19 @@ def _judge(extractor, pictures, cache, size, accuracy):
         raise kind(f"--extractor: {error}") from error
 
 
-def _score(cells, artist, judge, end, record, out):
+def _warn(num, judge):
+    """Says what is wrong with a number of pictures."""
+    width = judge.train.shape[1]
+    if num > len(judge.held_out):
+        print(f"the floor is of {len(judge.held_out):,} held-out pictures, all that there are")
+    if num < width:
+        print(f"{num:,} pictures are few for {width:,} features: FID is too large, go by KID")
+
+
+def _score(cells, artist, judge, end, record, out, looking=0.0):
     """Fills in the cells of the record; keeps what was drawn in the model's own, or best, cell.
+
+    `looking` is what the extractor will take for the first cell, in seconds.
 
     Returns:
         dict of the cell's `row`, `images` and `features`.
@@ -146,7 +157,7 @@ def _score(cells, artist, judge, end, record, out):
             "is kept in --cache, so the same command has more time for the cells now."
         )
     own = artist.model.defaults
-    kept, overhead = None, 0.0  # seconds of scoring
+    kept, overhead = None, looking  # seconds of scoring
     for number, cell in enumerate(cells):
         left = [artist.seconds_for(each) + overhead for each in cells[number:]]
         if end is not None and time.monotonic() + left[0] > end:
@@ -156,7 +167,7 @@ def _score(cells, artist, judge, end, record, out):
         print(f"{cell} ({number + 1} of {len(cells)}), {in_words(left[0])}{rest}", flush=True)
         drawn, seconds = artist.draw(cell, bar(artist.num))
         began = time.monotonic()
-        features, probabilities = judge.look(drawn)
+        features, probabilities = judge.look(drawn, bar(artist.num))
         score = judge.score(features, probabilities, artist.labels)
         overhead = time.monotonic() - began
         how = {"sampler": cell.sampler, "num_steps": cell.num_steps, "network_calls": cell.calls}
@@ -177,6 +188,15 @@ def _score(cells, artist, judge, end, record, out):
     return kept
 
 
+def _looking(judge, pictures):
+    """Seconds that the extractor takes for each picture, by a batch of real ones."""
+    some = pictures.arrays["test_images"][: judge.extractor.batch]
+    judge.look(some)  # traces
+    began = time.monotonic()
+    judge.look(some)
+    return (time.monotonic() - began) / len(some)
+
+
 def _report(kept, judge, pictures, record, out):
     """Draws the figures, and writes and prints the rest."""
     if len(record["cells"]) > 1:
@@ -186,11 +206,7 @@ def _report(kept, judge, pictures, record, out):
     record["memorisation"] = _memorisation(kept, judge, pictures, out)
     _write(record, out)
     print(f"\n{tables.aligned(*tables.rows(record))}\n")
-    print(tables.in_words(record))
-    for space, found in record["memorisation"]["spaces"].items():
-        print(memorisation.in_words(space, found))
-    if record["left_out"]:
-        print(f"left out, as --minutes were over: {', '.join(record['left_out'])}")
+    print("\n".join([tables.in_words(record), *_remarks(record)]))
     print(f"wrote {out}/: scores.json, scores.csv, scores.md and pictures")
 
 
@@ -229,8 +245,17 @@ def _write(record, out):
     with whole_file(out / "scores.csv") as part:
         tables.write_csv(record, part)
     with whole_file(out / "scores.md") as part:
-        lines = f"{tables.markdown(*tables.rows(record))}\n{tables.in_words(record)}\n"
-        Path(part).write_text(lines, encoding="utf-8")
+        lines = [tables.markdown(*tables.rows(record)), tables.in_words(record), *_remarks(record)]
+        Path(part).write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def _remarks(record):
+    """What there is to say of copies, and of cells that were left out: lines."""
+    spaces = record.get("memorisation", {}).get("spaces", {})
+    lines = [memorisation.in_words(space, found) for space, found in spaces.items()]
+    if record["left_out"]:
+        lines.append(f"left out, as --minutes were over: {', '.join(record['left_out'])}")
+    return lines
 
 
 def bar(total):

@@ -44,8 +44,16 @@ class Real:
 
     def labels(self, num, seed):
         """Returns int32 (num,) labels, drawn by their shares in the training split."""
-        chosen = np.random.default_rng(seed).choice(self.arrays["train_labels"], num)
-        return chosen.astype("int32")
+        return labels_by_shares(self.arrays["train_labels"], num, seed)
+
+
+def labels_by_shares(known, num, seed):
+    """Returns int32 (num,) labels, drawn from known ones.
+
+    Labels in equal shares would bring pictures nearer to the real ones than such a number of real
+    pictures is: their classes do not come in equal shares.
+    """
+    return np.random.default_rng(seed).choice(known, num).astype("int32")
 
 
 def of(source, image_shape, flip):

@@ -122,8 +122,17 @@ def load(path):
         found = checkpoints.listed(path / "checkpoints")
         if not found:
             raise ValueError(f"{path} is neither an export nor a run with a checkpoint.")
-        return _saved(found[-1], path)
-    return _saved(path, path.absolute().parents[1])
+        try:
+            newest_whole, model, _ = checkpoints.load(path / "checkpoints")
+        except ValueError as error:
+            raise ValueError(f"{path}: none of its checkpoints can be read.") from error
+        return _saved(model, newest_whole, path)
+    try:
+        model = keras.models.load_model(path)
+    except Exception as error:  # a damaged file raises anything
+        what = " ".join(str(error).split())[:160]
+        raise ValueError(f"{path} cannot be loaded ({what}).") from error
+    return _saved(model, path, path.absolute().parents[1])
 
 
 def newest(root="saved_models"):
@@ -177,13 +186,8 @@ def _prompts(described):
     return Prompts(**{name: described[name] for name in names}) if described else None
 
 
-def _saved(path, run_dir):
-    """The model in a .keras file; what it was trained on is in the run's config.json."""
-    try:
-        model = keras.models.load_model(path)
-    except Exception as error:  # a damaged file raises anything
-        what = " ".join(str(error).split())[:160]
-        raise ValueError(f"{path} cannot be loaded ({what}).") from error
+def _saved(model, path, run_dir):
+    """The model of a .keras file; what it was trained on is in the run's config.json."""
     if not isinstance(model, DiffusionModel):
         raise ValueError(f"{path} is of type {type(model).__name__}, not DiffusionModel.")
     record = {}

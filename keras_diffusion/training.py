@@ -92,7 +92,7 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
             return
         _train(model, config, data, run_dir, progress, votes)
         if votes.is_chief:
-            _finish(model, config, data, run_dir, export_dir)
+            _finish(model, config, data, run_dir, export_dir, progress)
         votes.total([1])  # whoever left before the chief would be taken for lost
 
 
@@ -160,7 +160,7 @@ def _train(model, config, data, run_dir, progress, votes):
         fitting.fit(model, data, config, run_dir, progress, votes)
 
 
-def _finish(model, config, data, run_dir, export_dir):
+def _finish(model, config, data, run_dir, export_dir, progress):
     """Draws the pictures of the run, and exports the model."""
     if model.distribute_strategy.num_replicas_in_sync > 1:  # from here on, one device will do
         _, model, _ = checkpoints.load(run_dir / "checkpoints")
@@ -181,7 +181,7 @@ def _finish(model, config, data, run_dir, export_dir):
         class_names=data.source.class_names,
         training=records.describe(config),
     )
-    _print_summary(run_dir, export_dir, data.picture is not None)
+    _print_summary(run_dir, export_dir, data.picture is not None, progress)
 
 
 def _draw_processes(model, config, images, run_dir):
@@ -227,14 +227,17 @@ def _print_costs(model, config):
     )
 
 
-def _print_summary(run_dir, export_dir, of_one_image):
+def _print_summary(run_dir, export_dir, of_one_image, progress):
+    best = checkpoints.best_of(run_dir / "checkpoints", progress)
+    by = best and next(name for name in progress.best if name != "batches")
     lines = [
         "",
         "done",
         f"  previews      {run_dir}/samples/",
         f"  losses        {run_dir}/loss.png, {run_dir}/health.png, {run_dir}/history.csv",
         f"  processes     {run_dir}/forward.png, {run_dir}/backward.png",
-        f"  checkpoints   {run_dir}/checkpoints/",
+        f"  checkpoints   {run_dir}/checkpoints/"
+        + (f", best by {by}: {best.name}" if best else ""),
         f"  SavedModel    {export_dir}",
         "next",
         f"  python sample.py --model {export_dir}",

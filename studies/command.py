@@ -18,6 +18,7 @@ from studies.kept import Kept, key
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "results.json"
+PLACES = ("data_dir", "out", "work", "tiny", "report")  # flags that decide no figure
 MINUTES = 0.001, 1_000_000  # at least, at most
 
 
@@ -70,6 +71,9 @@ def main(name, arguments=None):
     flags = parser(name, study)
     arguments = sys.argv[1:] if arguments is None else arguments
     given = flags.parse_args(arguments)
+    for flag, value in vars(given).items():
+        if given.report and flag not in PLACES and value != flags.get_default(flag):
+            flags.error(f"--{flag.replace('_', '-')}: --report measures nothing; leave it out.")
     toy = "-tiny" if given.tiny else ""  # toys never take the place of what was measured
     work = (given.work or Path("runs", "studies")) / f"{name}{toy}"
     out = given.out or (work / "results" if given.tiny else ROOT / "studies" / "results" / name)

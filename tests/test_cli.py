@@ -310,9 +310,9 @@ def test_commands_of_the_readme_are_understood():
 
 
 def test_user_code_of_the_readme_runs(tmp_path):
-    code, latents = (
+    code, prompts, latents = (
         next(block for block in fenced("python") if part in block)
-        for part in ("model.fit", "kd.Autoencoder")
+        for part in ("model.fit", "kd.Prompts", "kd.Autoencoder")
     )
     small = {
         '"oxford_flowers102", image_size=64, batch_size=64': '"digits", batch_size=64, limit=64',
@@ -324,7 +324,14 @@ def test_user_code_of_the_readme_runs(tmp_path):
         assert large in code, large
         code = code.replace(large, tiny)
     code += "\nassert images.shape == (16, 8, 8, 1) and images.dtype == 'uint8'\n"
-    code += latents.replace("(32, 32, 3)", "(8, 8, 1)").replace("epochs=5", "epochs=1")
+    code += prompts.replace("(64, 64, 3), text=text", "(8, 8, 1), text=text, widths=(8,)")
+    code += "\nassert images.shape == (4, 8, 8, 1)\n"
+    data = '"digits", batch_size=64, limit=64'
+    code += (
+        latents.replace("(32, 32, 3)", "(8, 8, 1)")
+        .replace("epochs=5", "epochs=1")
+        .replace('"cifar10"', data)
+    )
     code += "\nassert model.generate(2, num_steps=1).shape == (2, 8, 8, 1)\n"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(

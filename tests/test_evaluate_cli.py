@@ -20,6 +20,7 @@ import evaluate
 from keras_diffusion import (
     DiffusionModel,
     artist,
+    checkpoints,
     evaluating,
     export_saved_model,
     trained,
@@ -59,8 +60,8 @@ def folder(tmp_path_factory):
         class_names=[str(i) for i in range(10)],
         training={"config": config},
     )
-    (root / "runs/tiny/checkpoints").mkdir(parents=True)
-    model.save(root / "runs/tiny/checkpoints/step-00000001.keras")
+    checkpoints.save(model, checkpoints.Progress(), root / "runs/tiny/checkpoints", 1)
+    (root / "runs/tiny/checkpoints/step-00000002.keras").write_text("cut off")
     (root / "runs/tiny/config.json").write_text(json.dumps({"config": config}))
     return root
 
@@ -126,6 +127,8 @@ def test_all_is_written_down(folder, record):
     told = (out / "scores.md").read_text()
     assert "| real, held out |" in told and "data reference split: 80% of every class" in told
     assert f"extractor hash: {record['extractor']['hash']}" in told
+    assert "model: saved_models/tiny, seed: 0, guidance scale: 2.0, " in told
+    assert "by pixels, drawn pictures are " in told
     found = record["memorisation"]
     assert (found["sampler"], found["num_steps"], found["images"]) == ("ddim", 2, 40)
     assert found["spaces"]["pixels"]["closer"] < 0.5, "noise is far from everything"
@@ -141,6 +144,7 @@ def test_a_run_is_drawn_from_as_its_export_is(folder, record, capsys):
         each for each in record["cells"] if (each["sampler"], each["num_steps"]) == ("ddim", 2)
     ]
     assert "epoch" not in told, "the classifier is trained once"
+    assert "model: runs/tiny\n" in told and "skipping runs/tiny/checkpoints/step-00000002" in told
     for name in ("fid", "kid", "network_calls"):
         assert cell[name] == pytest.approx(same[name], rel=1e-2), name
     assert re.search(r"ddim +2 +3 +\S+ +40 ", told) and "real, held out" in told
@@ -194,7 +198,7 @@ def test_minutes_leave_out_whole_cells(tmp_path, monkeypatch, minutes, done):
     Slow.clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(evaluating.time, "monotonic", lambda: Slow.clock.now)
     judge = SimpleNamespace(
-        look=lambda images: (images, None),
+        look=lambda images, progress: (images, None),
         score=lambda *_: {"num_images": 20, "fid": 1.0, "kid": 0.0, "kid_error": 0.0},
     )
     cells = [artist.Cell("ddim", steps, steps) for steps in (1, 2, 3)]
@@ -214,6 +218,13 @@ def test_minutes_for_not_even_one_cell_are_refused(tmp_path, monkeypatch):
         evaluating._score([artist.Cell("ddim", 1, 1)], Slow(), None, 30, {}, tmp_path)
 
 
+def test_what_the_extractor_takes_is_part_of_the_first_cell(tmp_path, monkeypatch):
+    Slow.clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(evaluating.time, "monotonic", lambda: Slow.clock.now)
+    with pytest.raises(ValueError, match="--minutes: 1 steps of ddim alone would take about 2 min"):
+        evaluating._score([artist.Cell("ddim", 1, 1)], Slow(), None, 110, {}, tmp_path, 60.0)
+
+
 def test_minutes_that_the_real_pictures_took_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluating.time, "monotonic", lambda: 31.0)
     with pytest.raises(ValueError, match="--minutes: over before the first picture"):
@@ -224,10 +235,11 @@ def test_minutes_that_the_real_pictures_took_are_told(tmp_path, monkeypatch):
 def test_an_interruption_says_what_is_written(folder, monkeypatch, capsys, cells, told):
     monkeypatch.chdir(folder)
     extractor = SimpleNamespace(facts={})
-    judge = SimpleNamespace(held_out=[0] * 20, extractor=extractor, floor=lambda num: {})
+    seen = np.zeros((20, 4))
+    judge = SimpleNamespace(train=seen, held_out=seen, extractor=extractor, floor=lambda num: {})
     monkeypatch.setattr(evaluating, "_judge", lambda *_: judge)
 
-    def interrupted(_cells, _artist, _judge, _end, record, _out):
+    def interrupted(_cells, _artist, _judge, _end, record, *_):
         record["cells"] += cells
         raise KeyboardInterrupt
 

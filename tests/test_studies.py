@@ -265,3 +265,10 @@ def test_a_page_never_shows_a_figure_that_is_not_there(nothing, tmp_path, monkey
         command.main("nothing", ["--out", str(tmp_path / "out")])
     assert "line.png is not there" in capsys.readouterr().err
     assert not (tmp_path / "out" / "README.md").exists()
+
+
+def test_a_report_measures_nothing(tmp_path, capsys):
+    for flag in (["--minutes", "3"], ["--seed", "1"], ["--fresh"]):
+        with pytest.raises(SystemExit):
+            command.main("noise_schedules", ["--report", "--out", str(tmp_path / "out"), *flag])
+        assert f"{flag[0]}: --report measures nothing; leave it out." in capsys.readouterr().err

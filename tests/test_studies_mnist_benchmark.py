@@ -197,3 +197,14 @@ def test_verdicts_follow_the_figures(options, number, verdict):
     if "last" in options:  # calls are then no slower than the compiled loop
         expected[4] = False
     assert found == expected
+
+
+def test_classes_of_what_is_scored_come_as_often_as_in_the_data(tmp_path):
+    settings = study.Settings(**study.TINY)
+    published, default = (
+        training.Training(name, settings, Kept(tmp_path / "a" / "b"), None, 0.01).scored()
+        for name in study.NAMES
+    )
+    assert "labels" not in published and published["num_images"] == settings.pictures
+    counts = np.bincount(default["labels"], minlength=10)
+    assert counts.sum() == settings.pictures and counts.std() > 1  # not ten of each

@@ -139,7 +139,8 @@ def prepare(
     seen = []
     for part in ("train", "test"):
         images = real[f"{part}_images"]
-        tell(f"{extractor.name} looks at the {len(images):,} real pictures of the {part} split")
+        which = "training" if part == "train" else "held-out"
+        tell(f"{extractor.name} looks at the {len(images):,} {which} pictures")
         progress = bar and bar(len(images))
         seen.append(features(extractor, images, cache, progress))
     return Reference(extractor, *seen, known, right)

@@ -16,7 +16,9 @@ COLUMNS = {  # of scores.json: heading, format
     "accuracy": ("right class", "{:.1%}"),
 }
 FLOOR = "real, held out"
-FACTS = ("data", "extractor")  # of scores.json: without them a score says nothing
+# Of scores.json, what a score says nothing without: values, dicts of them, and dicts whose names
+# need that of the dict.
+ALONE, GROUPS, NAMED_GROUPS = ("model", "seed"), ("guidance",), ("data", "extractor")
 
 
 def rows(record):
@@ -58,7 +60,7 @@ def markdown(headings, table):
 
 
 def in_words(record):
-    """Returns on one line what is to stand beside the scores: `FACTS`, as far as they are there."""
+    """Returns on one line what is to stand beside the scores, as far as it is there."""
     return ", ".join(f"{name.replace('_', ' ')}: {fact}" for name, fact in _facts(record).items())
 
 
@@ -73,6 +75,10 @@ def write_csv(record, path):
 
 
 def _facts(record):
-    """Returns {name: value} of `FACTS`, such as data_name, data_reference_split, extractor_hash."""
-    parts = {part: record[part] for part in FACTS if part in record}
-    return {f"{part}_{name}": fact for part, facts in parts.items() for name, fact in facts.items()}
+    """Returns {name: value}, such as model, guidance_scale, data_name, extractor_hash."""
+    found = {name: record[name] for name in ALONE if name in record}
+    for group in GROUPS:
+        found.update(record.get(group, {}))
+    for group in NAMED_GROUPS:
+        found.update({f"{group}_{name}": fact for name, fact in record.get(group, {}).items()})
+    return found

@@ -74,11 +74,10 @@ def _facts(trained, rows):
 def _draw(trained, folder):
     """Draws the pictures that are scored, and times the first of them, once they are traced."""
     model, options = trained.model(), trained.drawing()
-    count, seed = trained.settings.pictures, trained.settings.seed
-    np.save(folder / "pictures.npy", model.generate(count, seed=seed, **options))
-    model.generate(DRAWN, seed=seed, **options)
+    np.save(folder / "pictures.npy", model.generate(**trained.scored(), **options))
+    model.generate(DRAWN, **options)
     began = time.monotonic()
-    model.generate(DRAWN, seed=seed, **options)
+    model.generate(DRAWN, **options)
     seconds = (time.monotonic() - began) / DRAWN
     return {"sample_seconds": seconds, "parameters": model.network.count_params()}
 

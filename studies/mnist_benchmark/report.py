@@ -93,8 +93,9 @@ def report(results):
             rows,
         ),
         f"{number(plan['minutes'])} minutes of training each, validation and pictures not counted, "
-        f"in {plan['precision']}. Distance: Frechet's, of {plan['pictures']} pictures, in the "
-        "features of a classifier of digits (right about "
+        f"in {plan['precision']}. Distance: Frechet's, of {plan['pictures']} pictures "
+        "(classes that are asked for come in the shares of the training data), in the features of "
+        "a classifier of digits (right about "
         f"{results['classifier']['test_accuracy']:.1%} of held-out ones), with what other pictures "
         "would change in it. Sure: pictures that the classifier gives one class above "
         f"{SURE:.0%}. The losses are of other targets at other noise levels: they do not compare. "
@@ -110,7 +111,7 @@ def report(results):
         picture("samples100.png", "The first 100"),
         picture("evolving.gif", f"The same noise after each of {plan['parts']} parts of the "
                 "training: published left, default right"),
-        "The same digits and the losses are in TensorBoard: "
+        "The same digits and the losses are in TensorBoard, where it was run: "
         "`tensorboard --logdir runs/studies/mnist_benchmark`.",
         "## What a step costs",
         _loop_table(results),

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_diffusion import build, callbacks
 from keras_diffusion.config import Config, preset
+from keras_diffusion.real import labels_by_shares
 from studies.mnist_benchmark import PUBLISHED, TOY
 
 MODEL = "model.keras"
@@ -106,6 +107,15 @@ class Training:
         """Returns the trained model."""
         return self._after(self.settings.parts)
 
+    def scored(self):
+        """Options of `generate` for the pictures that are scored: how many, of which classes."""
+        count, seed = self.settings.pictures, self.settings.seed
+        options = {"num_images": count, "seed": seed}
+        if self.data.source.num_classes:
+            known, _ = self.data.source.known_labels
+            options["labels"] = labels_by_shares(known, count, seed)
+        return options
+
     def drawing(self):
         """Options of `generate`: what this configuration's users draw with."""
         names = ["sampler", "num_steps"]
@@ -135,9 +145,7 @@ class Training:
             verbose=0,
         )
         self._show(model, part, logs)
-        images = model.generate(
-            self.settings.pictures, seed=self.settings.seed, **self.quick_drawing()
-        )
+        images = model.generate(**self.scored(), **self.quick_drawing())
         np.save(folder / "pictures.npy", images)
         model.save(folder / MODEL)
         self._model = part, model

@@ -1,7 +1,7 @@
 """Study: noise schedules.
 
     python -m studies.noise_schedules                    # 40 epochs of each schedule, for hours
-    python -m studies.noise_schedules --minutes 30       # the same in proportion, for half an hour
+    python -m studies.noise_schedules --minutes 90       # the same in proportion
 
 The small CNN of a published study on MNIST, trained once with each schedule from the same first
 weights, on the same images, with Adam 2e-4, eps-prediction and no averaging of weights.
@@ -66,7 +66,7 @@ class Settings:
     curve_pictures: int = 256
     curve_steps: int = 20
     final_pictures: int = 1000
-    chain_pictures: int = 64
+    chain_pictures: int = 128  # twice the features of the classifier: fewer decide nothing
     chain_steps: int = NUM_TIMESTEPS
     validation: int = 256
     tests: int = 5
@@ -99,7 +99,7 @@ def add_flags(flags):
     flags.add_argument("--schedules", nargs="+", choices=SCHEDULES, help="default: all of them")
     flags.add_argument(
         "--pictures", type=within(4, 10_000), metavar="N",
-        help="how many are drawn as the study drew, in 1000 steps (64)",
+        help="how many are drawn as the study drew, in 1000 steps (128)",
     )  # fmt: skip
 
 

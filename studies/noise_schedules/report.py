@@ -209,6 +209,7 @@ def _how(results):
         f"- The study's chain: {plan['chain_steps']} steps uniform in t, variance beta, x0 not "
         "clipped. Our sampler: uniform in logSNR, x0 clipped to the range of pixels.\n"
         "- Otherwise than in the study: pixels are in [-1, 1], not in [-0.5, 0.5], where the same "
-        "noise is twice as visible; t is continuous; the network is told logSNR, not t; distances "
-        "are by a classifier of digits, not by Inception.",
+        "noise is twice as visible; t is continuous; the network is told logSNR, not t, as waves "
+        "of fixed frequencies and dense layers that are learned; distances are by a classifier of "
+        "digits, not by Inception.",
     ]
