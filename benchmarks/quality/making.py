@@ -79,7 +79,7 @@ def ways(plan, ours):
     return {
         "preset": _set(plan, ours, **preset),
         "guidance off": _set(plan, ours, **preset, guidance_scale=1.0),
-        "classes as often as in the data": _set(plan, ours, **preset, shares="data"),
+        "classes in equal shares": _set(plan, ours, **preset, shares="equal"),
     }
 
 
@@ -96,7 +96,7 @@ def curve(plan, ours):
     ]
 
 
-def _set(plan, ours, sampler, num_steps, seed=0, guidance_scale=None, shares="equal"):
+def _set(plan, ours, sampler, num_steps, seed=0, guidance_scale=None, shares="data"):
     """What `stages.sample_ours` is to draw; the name of the file says all of it."""
     scale = ours["defaults"]["guidance_scale"] if guidance_scale is None else guidance_scale
     name = f"{sampler}-{num_steps}-guidance{scale}-{shares}-seed{seed}-{plan.num}.npy"
@@ -113,7 +113,11 @@ def _set(plan, ours, sampler, num_steps, seed=0, guidance_scale=None, shares="eq
 
 
 def _labels(plan, ours, shares):
-    """The file of the classes to draw: in turn, as `sample.py` does, or by the data's shares."""
+    """The file of the classes to draw: by the data's shares, or in turn, as `sample.py` does.
+
+    What is judged has the data's: a set with as many of each class is nearer to the training
+    pictures than so many real ones are, and the peers have no say in their classes.
+    """
     path = ours["path"] / f"labels-{shares}-{plan.num}.npy"
     if not path.exists():
         labels = np.arange(plan.num) % ours["defaults"]["num_classes"]
