@@ -6,11 +6,11 @@
 
 Ours is trained by the project's own command with the preset of the data set, and drawn as
 `sample.py` draws, with default sampler, steps and guidance; but with classes as often as in the
-data. The peers are trained as their users train them. One after the other, never at once. Each stage
-keeps its result in benchmarks/cache, under a name that stands for its settings and for the code that
-it ran: what was stopped goes on, and what has not changed is not made again. On a machine that does
-other work meanwhile, `--peer-images` says how many images the peer would see in these minutes on
-an idle one (the training section measures how many per second): it then sees that many.
+data. The peers are trained as their users train them. One after the other, never at once. Each
+stage keeps its result in benchmarks/cache, under a name that stands for its settings and for the
+code that it ran: what was stopped goes on, and what has not changed is not made again. On a machine
+that does other work meanwhile, `--peer-images` says how many images the peer would see in these
+minutes on an idle one (the training section measures how many per second): it then sees that many.
 """
 
 import shutil
