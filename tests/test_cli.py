@@ -153,6 +153,8 @@ def test_a_run_leaves_all_that_it_says(trained):
     assert list((folder / "runs/tiny/logs").rglob("events*"))
     assert not list(folder.rglob("*part*"))
     assert "python sample.py --model saved_models/tiny" in printed
+    named = re.search(r"checkpoints/, best by val_loss: (step-0000000\d.keras)", printed)
+    assert named[1] in saved
 
 
 def test_resumed_run_ends_as_the_uninterrupted_one(trained):
