@@ -167,5 +167,6 @@ def _command(name, given):
             continue
         values = value if isinstance(value, list) else [value]
         words.append(f"--{flag.replace('_', '-')}")
-        words += [str(each) for each in values if each is not True]
+        words += [f"{each:g}" if isinstance(each, float) else str(each)
+                  for each in values if each is not True]  # fmt: skip
     return shlex.join(words)

@@ -12,6 +12,7 @@ from keras_diffusion.files import whole_file
 MOST_BYTES = 300_000  # of a PNG: pages are to load quickly
 DOTS = (120, 100, 80, 65)  # per inch, the first that is small enough
 COLOURS = (256, 64, 16, 8)  # of a GIF, likewise; of a PNG all, or the first
+GREYS = 16  # of a PNG without colours, all or these
 
 
 def sheet(columns=1, rows=1, width=6.0, height=3.8):
@@ -87,7 +88,7 @@ def show(axes, images, columns=None):
 def save(figure, path):
     """Writes a PNG of at most `MOST_BYTES`, with fewer dots per inch or colours if need be.
 
-    Photos need the second: a sheet of 160 of them in all colours is too large at any size.
+    Photos and noise need the second: a sheet of 160 photos in all colours is too large at any size.
 
     Raises:
         ValueError: it is larger even so.
@@ -108,7 +109,7 @@ def _reduce(path, few_colours):
         colours = picture.convert("RGB")
     red, green, blue = colours.split()
     if red == green == blue:
-        red.save(path, format="png")
+        (red.quantize(GREYS) if few_colours else red).save(path, format="png", optimize=True)
     elif few_colours:
         colours.quantize(COLOURS[0]).save(path, format="png", optimize=True)
 

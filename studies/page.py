@@ -110,7 +110,8 @@ def write(folder, study, record, parts, claims):
 def measured_on(record):
     """Returns on what, with what and when the figures were measured, as a list."""
     machine = record["machine"]
-    parts = [machine["cpu"], f"{machine['cores']} cores"]
+    cores = machine["cores"]
+    parts = [machine["cpu"], f"{cores} core{'' if cores == 1 else 's'}"]
     if machine["memory_gib"]:
         parts.append(f"{machine['memory_gib']} GiB")
     parts += [machine["system"], *record["accelerators"]]
