@@ -35,7 +35,8 @@ class Mixture:
         self._shape = x.shape[1:]
         self._pca = PCA(dimensions, svd_solver="randomized", random_state=seed)
         self._seed = seed
-        codes = self._pca.fit_transform(x.reshape(len(x), -1))
+        # In float32, covariances lose their symmetry.
+        codes = self._pca.fit_transform(x.reshape(len(x), -1)).astype("float64")
         self._mixture = GaussianMixture(components, reg_covar=1e-4, random_state=seed).fit(codes)
         self.kept = float(self._pca.explained_variance_ratio_.sum())
 
