@@ -27,7 +27,7 @@ CHANGES = {
     "halving": (
         "`tf.nn.space_to_depth`",
         "a reshape and a transposition, which every backend of Keras has",
-        "no slower",
+        "2x",
         "kept, for the other backends",
     ),
     "doubling": (

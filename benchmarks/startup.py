@@ -172,20 +172,24 @@ def report(found):
     first = runs.table(["", "seconds", "spread", "goal"], rows)
     return "\n\n".join([
         f"## Start-up\n\n{first}",
-        "## Memory before the first image",
-        "Most resident memory of a process that has made the network of the MNIST trainings above: "
-        "libraries and weights.",
-        _memory_table(found["made"]),
+        *_memory(found.get("made")),
         f"## Input pipeline alone\n\n{_pipeline_table(found)}",
     ])  # fmt: skip
 
 
-def _memory_table(made):
+def _memory(made):
+    if made is None:  # figures of before this was measured
+        return []
     rows = []
     for name, result in made.items():
         figure = result.get("failed") or f"**{result['runs'][0]['peak_mib']:,.0f}**"
         rows.append([subjects.TITLES[name], figure])
-    return runs.table(["", "MiB"], rows)
+    return [
+        "## Memory before the first image",
+        "Most resident memory of a process that has made the network of the MNIST trainings above: "
+        "libraries and weights.",
+        runs.table(["", "MiB"], rows),
+    ]
 
 
 def _pipeline_table(found):
