@@ -12,6 +12,7 @@ WAYS = {
     "plain": "Keras operations, one by one",
 }
 FRAME_SECONDS = 0.8  # of the GIF
+EVOLVING = 16  # pictures of each in it: early ones are noise, which takes much space
 
 
 def draw(results, kept, folder):
@@ -34,7 +35,7 @@ def draw(results, kept, folder):
     parts = range(1, results["plan"]["parts"] + 1)
     stages = [[kept.array(f"{name}-part{i}", "pictures.npy") for name in NAMES] for i in parts]
     if all(images is not None for row in stages for images in row):
-        frames = [_side_by_side([images[:32] for images in row]) for row in stages]
+        frames = [_side_by_side([images[:EVOLVING] for images in row]) for row in stages]
         figures.save_gif(frames, folder / "evolving.gif", FRAME_SECONDS)
 
 
