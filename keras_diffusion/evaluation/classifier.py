@@ -180,6 +180,7 @@ def train(data, settings, tell=print):
         _batches(images, labels, settings),
         steps_per_epoch=steps,
         epochs=settings.epochs,
+        shuffle=False,  # they are; Keras would warn
         verbose=0,
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=told)],
     )
