@@ -123,7 +123,7 @@ def load(path):
         if not found:
             raise ValueError(f"{path} is neither an export nor a run with a checkpoint.")
         try:
-            newest_whole, model, _ = checkpoints.load(path / "checkpoints")
+            newest_whole, model, _ = checkpoints.load(path / "checkpoints", kind=keras.Model)
         except ValueError as error:
             raise ValueError(f"{path}: none of its checkpoints can be read.") from error
         return _saved(model, newest_whole, path)

@@ -265,7 +265,7 @@ def test_remainders_and_small_data_sets():
     assert [len(b["label"]) for b in data.validation] == [64] * 5 + [39]
     assert load_source("digits", limit=10**9, batch_size=1438).steps_per_epoch == 1
     labels = np.concatenate([batch["label"] for batch in data.validation])
-    assert np.array_equal(labels, data.source.known_labels[1])
+    assert np.array_equal(labels, data.source.val_labels)
 
 
 def test_load_shapes_types_and_options():
@@ -322,7 +322,7 @@ def test_flowers_batches(monkeypatch):
     flips = pipeline.epoch_flips(data.source.num_train, 1, 0)[:16]
     stored = np.stack([e["image"] for e in data.source.train.as_numpy_iterator()])[order]
     assert np.array_equal(batch["image"], pipeline.flip(stored, flips))
-    assert np.array_equal(batch["label"], data.source.known_labels[0][order])
+    assert np.array_equal(batch["label"], data.source.train_labels[order])
 
 
 def test_the_pipeline_outruns_any_training():

@@ -37,8 +37,8 @@ def test_flowers_are_split_again_over_all_images():
     assert not source.table.missing("validation")
     seen = []
     for data, labels in (
-        (source.train, source.known_labels[0]),
-        (source.validation, source.known_labels[1]),
+        (source.train, source.train_labels),
+        (source.validation, source.val_labels),
     ):
         batches = [(b["image"].tobytes(), b["label"]) for b in data.as_numpy_iterator()]
         assert np.array_equal([label for _, label in batches], labels)
@@ -55,7 +55,7 @@ def test_mnist_keeps_its_official_splits():
     assert (source.num_train, source.num_val) == (60000, 10000)
     assert source.image_shape == (28, 28, 1)
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert np.bincount(source.known_labels[0]).tolist() == counts
+    assert np.bincount(source.train_labels).tolist() == counts
     assert source.class_names == tuple("0123456789")
 
 
@@ -65,7 +65,7 @@ def test_given_splits():
     assert (source.num_train, source.num_val) == (100, 150)
     images, labels = images_and_labels(source.train)
     assert len(images) == 100
-    assert np.array_equal(labels, source.known_labels[0])
+    assert np.array_equal(labels, source.train_labels)
 
 
 @needs("mnist")
@@ -127,7 +127,7 @@ def test_folder_of_classes(tmp_path):
     assert (source.num_train, source.num_val) == (8 + 5 + 1, 2 + 1)
     assert source.image_shape == (8, 10, 3)
     images, labels = images_and_labels(source.train)
-    assert np.array_equal(labels, source.known_labels[0])
+    assert np.array_equal(labels, source.train_labels)
     originals = {np.array(Image.open(p)).tobytes(): "abc".index(p.relative_to(tmp_path).parts[0])
                  for p in tmp_path.rglob("*.png")}  # fmt: skip
     assert [originals[image.tobytes()] for image in images] == labels

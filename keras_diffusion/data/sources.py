@@ -67,6 +67,16 @@ class Source:
         return both
 
     @property
+    def train_labels(self):
+        """int64 array (num_train,), or None when unlabelled."""
+        return self.labels and self.known_labels[0]
+
+    @property
+    def val_labels(self):
+        """int64 array (num_val,), or None when unlabelled."""
+        return self.labels and self.known_labels[1]
+
+    @property
     def table(self):
         """`splits.SplitTable` of the two splits."""
         if self.labels is None:

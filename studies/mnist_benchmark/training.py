@@ -112,7 +112,7 @@ class Training:
         count, seed = self.settings.pictures, self.settings.seed
         options = {"num_images": count, "seed": seed}
         if self.data.source.num_classes:
-            known, _ = self.data.source.known_labels
+            known = self.data.source.train_labels
             options["labels"] = labels_by_shares(known, count, seed)
         return options
 
