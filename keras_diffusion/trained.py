@@ -124,6 +124,8 @@ def load(path):
             raise ValueError(f"{path} is neither an export nor a run with a checkpoint.")
         try:
             newest_whole, model, _ = checkpoints.load(path / "checkpoints", kind=keras.Model)
+        except checkpoints.LaterVersion:
+            raise
         except ValueError as error:
             raise ValueError(f"{path}: none of its checkpoints can be read.") from error
         return _saved(model, newest_whole, path)

@@ -18,7 +18,7 @@ from studies.kept import Kept, key
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "results.json"
-PLACES = ("data_dir", "out", "work", "tiny", "report")  # flags that decide no figure
+PLACES = ("data_dir", "out", "work", "report")  # flags that decide no figure
 MINUTES = 0.001, 1_000_000  # at least, at most
 
 
@@ -72,7 +72,7 @@ def main(name, arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     given = flags.parse_args(arguments)
     for flag, value in vars(given).items():
-        if given.report and flag not in PLACES and value != flags.get_default(flag):
+        if given.report and flag not in (*PLACES, "tiny") and value != flags.get_default(flag):
             flags.error(f"--{flag.replace('_', '-')}: --report measures nothing; leave it out.")
     toy = "-tiny" if given.tiny else ""  # toys never take the place of what was measured
     work = (given.work or Path("runs", "studies")) / f"{name}{toy}"
@@ -161,7 +161,7 @@ def _command(name, given):
     """The command that makes these results, without what is about places."""
     words = ["python", "-m", f"studies.{name}"]
     for flag, value in vars(given).items():
-        if flag in ("data_dir", "out", "work", "fresh", "report") or value in (None, False):
+        if flag in (*PLACES, "fresh") or value in (None, False):
             continue
         if flag == "seed" and value == 0:
             continue

@@ -152,6 +152,12 @@ def test_a_run_is_drawn_from_as_its_export_is(folder, record, capsys):
     assert (folder / "other/mine.png").read_text() == "of before"
 
 
+def test_checkpoints_of_a_later_version_are_said_to_be(folder, monkeypatch):
+    monkeypatch.setattr(checkpoints, "FORMAT", 0)
+    with pytest.raises(ValueError, match="step-00000001.keras: was written by a later version"):
+        trained.load(folder / "runs/tiny")
+
+
 def test_labels_come_in_the_shares_of_the_training_pictures():
     labels = np.repeat([0, 1], [900, 100])
     pictures = real_pictures.Real(None, {"train_labels": labels}, False)

@@ -16,9 +16,8 @@ COLUMNS = {  # of scores.json: heading, format
     "accuracy": ("right class", "{:.1%}"),
 }
 FLOOR = "real, held out"
-# Of scores.json, what a score says nothing without: values, dicts of them, and dicts whose names
-# need that of the dict.
-ALONE, GROUPS, NAMED_GROUPS = ("model", "seed"), ("guidance",), ("data", "extractor")
+# Of scores.json, with the guidance: without them a score says nothing.
+VALUES, FACTS = ("model", "seed"), ("data", "extractor")
 
 
 def rows(record):
@@ -76,9 +75,8 @@ def write_csv(record, path):
 
 def _facts(record):
     """Returns {name: value}, such as model, guidance_scale, data_name, extractor_hash."""
-    found = {name: record[name] for name in ALONE if name in record}
-    for group in GROUPS:
-        found.update(record.get(group, {}))
-    for group in NAMED_GROUPS:
-        found.update({f"{group}_{name}": fact for name, fact in record.get(group, {}).items()})
+    found = {name: record[name] for name in VALUES if name in record}
+    found.update(record.get("guidance", {}))
+    for part in FACTS:
+        found.update({f"{part}_{name}": fact for name, fact in record.get(part, {}).items()})
     return found
