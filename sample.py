@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -198,7 +199,10 @@ def choose(flags, config):
 
 def tokens_of(text, prompts, flag):
     """Returns what a model reads of a text, as keras_diffusion/prompts.py has it."""
-    found, known = re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower()), prompts["words"]
+    known, read = prompts["words"], unicodedata.normalize("NFC", text).lower()
+    found = re.findall(r"[^\W_]+(?:'[^\W_]+)*", read)
+    if text.strip() and not found:
+        fail(f"{flag}: {text!r} has no words.")
     unknown = []
     for word in dict.fromkeys(found):
         if word not in known:

@@ -9,6 +9,7 @@ import statistics
 import time
 
 from benchmarks import machine, runs, subjects, training
+from benchmarks.quality import plans
 
 # (subject, variant, steps of its users, steps that are measured): what was measured on fewer
 # steps is scaled up, as the time of one step does not depend on how many there are.
@@ -28,6 +29,8 @@ CONTENDERS = {
         ("ours", "default", None, None),
         ("keras_ddim", "float32", KERAS_DDIM, KERAS_DDIM),
         ("keras_ddim", "mixed_bfloat16", KERAS_DDIM, KERAS_DDIM),
+        ("ddp", "float32", DDP, 10),
+        ("ddp", "bfloat16 autocast", DDP, 10),
     ),
 }
 GOALS = {("mnist", "ddp", "float32"): {"images": 60, "call": 3}}
@@ -77,10 +80,14 @@ def flat_memory(counts, num_steps, tiny=False):
 
 def run(options):
     """Measures all contenders of both tasks in turns, then the memory of many pictures."""
-    found = {"tiny": options.tiny, "steps_from_quality": {}}
+    found = {"tiny": options.tiny, "quality": {}}
+    counts = (64, 192) if options.tiny else FLAT_COUNTS
+    found["flat"] = runs.in_fresh_process(
+        "sampling.flat_memory", counts=counts, num_steps=FLAT_STEPS, tiny=options.tiny
+    )
     for task, contenders in CONTENDERS.items():
-        fewest = _fewest_steps(task, options)
-        found["steps_from_quality"][task] = fewest
+        found["quality"][task] = _quality(task, options)
+        fewest = (found["quality"][task] or {}).get("fewest")
         if options.tiny:
             contenders = [c for c in contenders if c[1] in ("default", "float32")]
         rows = [_row(contender, fewest, options.tiny) for contender in contenders]
@@ -93,17 +100,31 @@ def run(options):
 
         results = runs.in_turns(measure, rows, options.rounds, _title)
         found[task] = [{**row, **result} for row, result in zip(rows, results, strict=True)]
-    counts = (64, 192) if options.tiny else FLAT_COUNTS
-    found["flat"] = runs.in_fresh_process(
-        "sampling.flat_memory", counts=counts, num_steps=FLAT_STEPS, tiny=options.tiny
-    )
     return found
 
 
-def _fewest_steps(task, options):
-    """How many steps of ours the quality section found to be enough, or None."""
+def _quality(task, options):
+    """What the quality section found of steps, or None if it was not run for its full time.
+
+    Returns:
+        dict: `fewest` (None: no number of steps was enough), their `distance`, `reference` (the
+        most steps of DDIM, with their distance), `noise`, `floor`.
+    """
     quality = options.earlier(f"quality_{task}")
-    return (quality or {}).get("fewest_steps", {}).get(task)
+    if quality is None or quality["minutes"] != plans.MINUTES[task]:
+        return None
+    fewest = quality["fewest_steps"][task]
+    distances = {
+        point["num_steps"]: statistics.fmean(point["distances"])
+        for point in quality["curve"]
+        if point["sampler"] == plans.FEW
+    }
+    return {
+        "fewest": fewest,
+        "distance": distances.get(fewest),
+        "floor": quality["curve_floor"]["mean"],
+        **{name: quality[name] for name in ("reference", "noise")},
+    }
 
 
 def _row(contender, fewest, tiny):
@@ -126,14 +147,28 @@ def report(found):
 
 
 def _intro(found, task):
-    fewest = found["steps_from_quality"][task]
-    if fewest:
-        why = "the fewest with which our trained preset scores no worse than with 250 steps of DDIM"
-    else:
-        why = "the preset's; the section on quality, which finds the fewest, is still to be run"
+    quality = found["quality"][task]
+    fewest = (quality or {}).get("fewest")
     scaled = [row for row in found[task] if row["measured"] != row["steps"]]
     also = " Marked *: measured on fewer steps and scaled." if scaled else ""
-    return f"Ours draws in {fewest or PRESET_STEPS} steps of dpmpp_2m: {why}.{also}"
+    return f"Ours draws in {fewest or PRESET_STEPS} steps of dpmpp_2m: {_why(quality)}.{also}"
+
+
+def _why(quality):
+    if quality is None:
+        return "the preset's; the section on quality, which finds the fewest, is still to be run"
+    most, figure = quality["reference"], runs.figure
+    least = (
+        f"the {figure(most['distance'])} of {most['num_steps']} steps of {most['sampler']} "
+        f"(± {figure(quality['noise'])}; real pictures {figure(quality['floor'])})"
+    )
+    if quality["fewest"] is None:
+        return f"the preset's; no number of steps that was tried scores as well as {least}"
+    return (
+        f"the fewest with which the preset, trained for the section on quality, scores no worse "
+        f"({figure(quality['distance'])}) than {least}, without guidance; the network that is "
+        "timed is that of the section on training"
+    )
 
 
 def _images_per_second(row):

@@ -62,9 +62,11 @@ def checked(
     common = {"seed": np.int32(seed), "num_steps": np.int32(num_steps)}
     if prompts is not None and labels is not None:
         raise ValueError("prompts: stand in the place of labels; give one of the two.")
+    if negative_prompts is not None and guidance_scale == 1:
+        raise ValueError("negative_prompts: change nothing at guidance_scale 1; give a higher one.")
     labels = checked_labels(labels, rows["indices"], model.num_classes)
     guidance = (
-        np.float32(guidance_scale),
+        checked_scale(guidance_scale, model.num_classes),
         checked_interval(guidance_interval, model.num_classes),
         checked_rescale(guidance_rescale, model.num_classes),
     )
@@ -107,6 +109,19 @@ def checked_tokens(name, texts, prompts, labels):
         return prompts.tokens(texts)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def checked_scale(scale, num_classes):
+    """Returns the scale of guidance as a float32.
+
+    Raises:
+        ValueError: it is not in [0, 100], or not 1 for a model without labels (`num_classes` 0).
+    """
+    if not 0 <= scale <= 100:
+        raise ValueError(f"guidance_scale: {scale} is not in 0 .. 100.")
+    if scale != 1 and not num_classes:
+        raise ValueError("guidance_scale: this model was trained without labels.")
+    return np.float32(scale)
 
 
 def checked_rescale(share, num_classes):

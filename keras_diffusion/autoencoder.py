@@ -8,7 +8,7 @@ from keras_diffusion.batches import mean_over_parts, unpack
 from keras_diffusion.codecs import PixelCodec, loaded_halves, saved_halves
 from keras_diffusion.randomness import own_rows, step_key
 
-LOG_VARIANCES = (-12.0, 4.0)  # bounds: exp stays finite, and the KL has a gradient to come back
+LOG_VARIANCES = (-12.0, 4.0)  # bounds, for exp to stay finite
 CHARBONNIER = 0.01  # errors below, about one grey level, count by their square
 SSIM_WINDOW = 11  # pixels, of the reference below; smaller images take a smaller one
 
@@ -84,6 +84,10 @@ class Autoencoder(keras.Model):
         return self.decoder(mean, training=training)
 
     def train_step(self, data):
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            raise ValueError("mixed_float16 overflows here; use mixed_bfloat16 or float32.")
+        if not self.trainable_variables:
+            raise ValueError("autoencoder: is frozen, as a LatentCodec holds it.")
         x = PixelCodec().encode(unpack(data, self.image_shape, num_classes=0)["image"])
         key, count = step_key(self.seed, self.optimizer.iterations), tf.shape(x)[0]
         noise = own_rows(lambda n: tf.random.stateless_normal((n, *self.x_shape), key), count)
@@ -100,11 +104,13 @@ class Autoencoder(keras.Model):
         return self._update_metrics(values, counted=finite)
 
     def test_step(self, data):
-        """Measures what a `LatentCodec` will do: the mean latents, without noise."""
+        """Measures what a `LatentCodec` will do: mean latents without noise, clipped images."""
         x = PixelCodec().encode(unpack(data, self.image_shape, num_classes=0)["image"])
         values, y = self._measured(x, noise=0.0)
-        window = min(SSIM_WINDOW, *self.image_shape[:2])
-        values["ssim"] = tf.image.ssim(x, y, max_val=2.0, filter_size=window)
+        y = tf.clip_by_value(y, -1.0, 1.0)
+        values["psnr"] = _psnr(y - x)
+        window = min(SSIM_WINDOW, *self.image_shape[:2])  # SSIM is of brightness from 0 on
+        values["ssim"] = tf.image.ssim((x + 1) / 2, (y + 1) / 2, max_val=1.0, filter_size=window)
         return self._update_metrics(values)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
@@ -132,7 +138,7 @@ class Autoencoder(keras.Model):
             "reconstruction": _mean(tf.sqrt(error**2 + CHARBONNIER**2)),
             "edges": (_mean(tf.abs(down)) + _mean(tf.abs(right))) / 2,
             "kl": _mean(mean**2 + tf.exp(log_variance) - 1 - log_variance) / 2,
-            "psnr": -10 / tf.math.log(10.0) * tf.math.log(_mean(error**2) / 4 + 1e-10),
+            "psnr": _psnr(error),
         }
         values["loss"] = (
             values["reconstruction"]
@@ -163,6 +169,11 @@ class Autoencoder(keras.Model):
     @classmethod
     def from_config(cls, config):
         return cls(**loaded_halves(config))
+
+
+def _psnr(error):
+    """dB (B,), of errors on the scale of [-1, 1]; 100 at most."""
+    return -10 / tf.math.log(10.0) * tf.math.log(_mean(error**2) / 4 + 1e-10)
 
 
 def _mean(values):

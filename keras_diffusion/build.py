@@ -12,6 +12,7 @@ from keras_diffusion.model import DiffusionModel
 from keras_diffusion.networks import NETWORKS, TextEncoder, decoder, encoder
 from keras_diffusion.networks.layers import Recomputed
 from keras_diffusion.networks.normalisation import AdaptiveNorm
+from keras_diffusion.networks.text import CrossAttention
 from keras_diffusion.networks.unet import check_size as check_unet_size
 from keras_diffusion.pretrained import word_vectors
 from keras_diffusion.prompts import Prompts
@@ -215,5 +216,13 @@ def _activation(layer):
 
 def _flops(layer):
     kernels = [w for w in layer.weights if w.name == "kernel"]
-    times = 1 if isinstance(layer, AdaptiveNorm) else _pixels(layer)  # its dense sees no pixels
-    return 2 * times * sum(int(tf.size(kernel)) for kernel in kernels)
+    return 2 * sum(_times(layer, kernel) * int(tf.size(kernel)) for kernel in kernels)
+
+
+def _times(layer, kernel):
+    """How often one image takes a kernel."""
+    if isinstance(layer, AdaptiveNorm):  # its dense sees no pixels
+        return 1
+    if isinstance(layer, CrossAttention) and kernel is layer.project_text.kernel:
+        return layer.input[1].shape[1]  # words
+    return _pixels(layer)

@@ -211,7 +211,7 @@ class Faults(keras.callbacks.Callback):
         if in_a_row >= self.most_skipped:
             raise TrainingStopped(
                 f"{in_a_row} steps in a row had a gradient that is not finite; try a lower "
-                "--learning-rate, or --precision float32."
+                "learning rate, or --precision float32."
             )
 
     def on_epoch_end(self, epoch, logs=None):
@@ -245,9 +245,14 @@ class Plateau(keras.callbacks.Callback):
         self.patience = patience
         self.name = name
 
-    def on_epoch_end(self, epoch, logs=None):
+    @property
+    def is_reached(self):
+        """bool: the history, which may be that of a resumed run, ends on a plateau."""
         values = [row[self.name] for row in self.progress.history if self.name in row]
-        if values and len(values) - 1 - values.index(min(values)) >= self.patience:
+        return bool(values) and len(values) - 1 - values.index(min(values)) >= self.patience
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.is_reached:
             print(f"\n{self.name} has not improved for {self.patience} epochs", flush=True)
             self.model.stop_training = True
 

@@ -48,7 +48,9 @@ class PixelCodec:
 
 @keras.saving.register_keras_serializable("keras_diffusion")
 class LatentCodec(keras.layers.Layer):
-    """Images <-> latents of a trained autoencoder, standardised; its weights stay as they are.
+    """Images <-> latents of a trained autoencoder, standardised.
+
+    It holds the halves themselves, not copies, and freezes them: train the autoencoder first.
 
         x = (mean of the encoder - latent_mean) * latent_scale
 

@@ -53,6 +53,7 @@ class Config:
     latent_channels: int = 4
     edge_weight: float = 0.5
     kl_weight: float = 1e-3
+    codec_learning_rate: float = 2e-3  # peak
     codec_epochs: int = 20  # at most; with `minutes`, `codec_share` stands in its place
     codec_share: float = 0.3  # of `minutes`, at most
 
@@ -94,7 +95,7 @@ class Config:
         for name, value in vars(self).items():
             kinds = _kinds(name)
             if type(value) not in kinds and not (float in kinds and type(value) is int):
-                raise ValueError(f"{flag(name)}: {value!r} is not {_in_words(kinds)}.")
+                raise ValueError(f"{flag(name)}: {value!r} is not {rules.in_words(kinds)}.")
             if value == "":
                 raise ValueError(f"{flag(name)}: is empty; give a value or leave the flag out.")
         for name, choices in CHOICES.items():
@@ -151,10 +152,6 @@ def _kinds(name):
     return typing.get_args(kind) or (kind,)
 
 
-def _in_words(kinds):
-    return " or ".join(rules.KINDS[kind] for kind in kinds)
-
-
 def flag(name):
     """Returns the command-line spelling of an option: "batch_size" -> "--batch-size"."""
     return "--" + name.replace("_", "-")
@@ -178,13 +175,18 @@ def resolve(dataset=None, overrides=()):
     for name in options:
         if name not in names:
             raise ValueError(f"--set: unknown option {name!r}. Choose from: {', '.join(names)}.")
-    # These have to be right to choose a preset by them.
     chosen = {name: options[name] for name in ("image_size", "latent") if name in options}
-    Config(**chosen)
+    Config(**chosen)  # these have to be right to choose a preset by them
     start = with_network(preset(dataset, **chosen), options.get("network"))
     if "codec" in options:  # whose options are those of its own run
         start = dataclasses.replace(start, **_defaults(CODEC_OPTIONS))
-    return dataclasses.replace(start, **options)
+    if "widths" in options:  # a preset's attention is for its own
+        options.setdefault("attention", None)
+    config = dataclasses.replace(start, **options)
+    unused = "codec_epochs" if config.minutes else "codec_share"
+    if unused in options:
+        raise ValueError(f"{flag(unused)}: {rules.LENGTHS_OF_CODECS[unused]}")
+    return config
 
 
 def with_network(config, network):
@@ -293,7 +295,7 @@ def parse_setting(text):
     if float in kinds and type(value) is int and abs(value) < 2**53:  # a float holds it
         value = float(value)
     if type(value) not in kinds:
-        raise ValueError(f"--set: {text!r} is not {_in_words(kinds)}.")
+        raise ValueError(f"--set: {text!r} is not {rules.in_words(kinds)}.")
     return name, value
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_diffusion.arguments import checked_interval, checked_rescale, signature
+from keras_diffusion.arguments import checked_interval, checked_rescale, checked_scale, signature
 from keras_diffusion.denoiser import make_denoiser
 from keras_diffusion.files import whole_folder
 from keras_diffusion.registry import lookup
@@ -67,7 +67,8 @@ def export_saved_model(
     """
     path = check_target(path)
     class_names = class_names or (model.prompts.class_names if model.prompts else ())
-    _check_defaults(model, sampler, num_steps, guidance_scale, class_names)
+    _check_defaults(model, sampler, num_steps, class_names)
+    checked_scale(guidance_scale, model.num_classes)
     checked_interval(guidance_interval, model.num_classes)
     checked_rescale(guidance_rescale, model.num_classes)
     archive = keras.export.ExportArchive()
@@ -97,17 +98,17 @@ def export_saved_model(
     return path
 
 
-def _check_defaults(model, sampler, num_steps, guidance_scale, class_names):
+def _check_defaults(model, sampler, num_steps, class_names):
     lookup(SAMPLERS, sampler, "sampler")
     if not 1 <= num_steps <= 1000:
         raise ValueError(f"num_steps: {num_steps} is not in 1 .. 1000.")
-    if not 0 <= guidance_scale <= 100:
-        raise ValueError(f"guidance_scale: {guidance_scale} is not in 0 .. 100.")
     if len(class_names) not in (0, model.num_classes):
         raise ValueError(
             f"class_names: {len(class_names)} names for {model.num_classes} classes; "
             "give one for each, or none."
         )
+    if model.prompts and tuple(class_names) != model.prompts.class_names:
+        raise ValueError("class_names: those of the model's prompts are others; leave them out.")
 
 
 def _described(model):

@@ -102,6 +102,8 @@ def _fit(model, data, config, progress, used, strategy):
     left = data.steps_per_epoch - progress.step
     if left == 0:
         _validate_begun_epoch(model, options, progress, used)
+        if any(isinstance(each, callbacks.Plateau) and each.is_reached for each in used):
+            return
     elif progress.step:
         model.fit(
             batches(),

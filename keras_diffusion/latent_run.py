@@ -4,6 +4,7 @@ Stage one is a run of its own in `RUN/codec/`, with checkpoints and history like
 finished when its `autoencoder.keras` and `quality.json` are there.
 """
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -24,7 +25,6 @@ from keras_diffusion.files import whole_file
 FOLDER = "codec"  # of stage one, in that of the run
 AUTOENCODER, QUALITY = "autoencoder.keras", "quality.json"
 PATIENCE = 3  # epochs without a better reconstruction of the validation that end stage one
-LEARNING_RATE = 2e-3
 SHOWN = 12  # images in the strip of reconstructions
 
 
@@ -36,21 +36,34 @@ def reused(config, run_dir, votes):
     """
     if config.codec is None or checkpoints.listed(Path(run_dir) / "checkpoints"):
         return None
-    path = Path(config.codec)
-    places = [path] if path.is_file() else [path / AUTOENCODER, path / FOLDER / AUTOENCODER]
-    found = [place for place in places if place.is_file()]
-    if not found:
-        raise ValueError(
-            f"--codec: there is no {AUTOENCODER} in {path}; give a run on latents whose stage one "
-            "is finished, its codec folder, or the file."
-        )
-    autoencoder = _load(found[0], votes)
+    found = _found(Path(config.codec))
+    autoencoder = _load(found, votes)
     ours, theirs = (*config.image_size, config.channels), autoencoder.image_shape
     if ours != theirs:
         ours, theirs = ("x".join(map(str, shape)) for shape in (ours, theirs))
-        raise ValueError(f"--codec: {found[0]} is for images of {theirs}; these are {ours}.")
+        raise ValueError(f"--codec: {found} is for images of {theirs}; these are {ours}.")
     build.check_size(config, factor=theirs[0] // autoencoder.x_shape[0])
+    saved = autoencoder.decoder.layers[-2].dtype_policy.name
+    if saved != keras.config.dtype_policy().name:
+        print(f"the autoencoder computes in {saved}, as it was trained", flush=True)
     return autoencoder
+
+
+def _found(path):
+    """Returns the file of an autoencoder: `path`, or in a run or its codec folder.
+
+    Raises:
+        ValueError: there is none; one line, that says where one may be.
+    """
+    places = [path] if path.is_file() else [path / AUTOENCODER, path / FOLDER / AUTOENCODER]
+    found = [place for place in places if place.is_file()]
+    if found:
+        return found[0]
+    known = "give a run on latents whose stage one is finished, its codec folder, or the file."
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        other = json.loads((path / "config.json").read_text(encoding="utf-8"))["config"]["codec"]
+        known = f"that run took the one of {other}." if other else known
+    raise ValueError(f"--codec: there is no {AUTOENCODER} in {path}; {known}")
 
 
 def _load(path, votes):
@@ -144,7 +157,7 @@ def _train(config, data, folder, votes):
         config,
         epochs=config.codec_epochs,
         minutes=config.minutes and config.minutes * config.codec_share,
-        learning_rate=LEARNING_RATE,
+        learning_rate=config.codec_learning_rate,
         score_every=None,  # there is nothing to draw yet
     )
     autoencoder, progress = _begin(stage, data.image_shape, folder, votes)
@@ -152,9 +165,10 @@ def _train(config, data, folder, votes):
         folder.mkdir(exist_ok=True)
         checkpoints.clear_parts(folder)
         records.write(folder, stage, data.source)
-    if not fitting.is_finished(stage, progress):
+    plateau = Plateau(progress, PATIENCE, "val_reconstruction")
+    if not fitting.is_finished(stage, progress) and not (progress.step == 0 and plateau.is_reached):
         print("stage one: the autoencoder", flush=True)
-        used = [Plateau(progress, PATIENCE, "val_reconstruction")]
+        used = [plateau]
         if votes.is_chief:
             images = next(iter(data.validation))["image"][:SHOWN]
             used.append(

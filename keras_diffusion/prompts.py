@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import functools
 import re
+import unicodedata
 
 import numpy as np
 
@@ -18,12 +19,16 @@ TEMPLATES = (
 PADDING, START, FIRST_WORD = 0, 1, 2  # tokens; START begins every prompt, the empty one too
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")  # letters and digits: T-shirt is two words, colt's one
 # An article goes by the sound: eight, eleven, hour; but one, unicorn, European.
-VOWEL = re.compile(r"(?i)(?!one\b|once\b|uni|use|eu)[aeiou]|8|11\b|18\b|hour|heir|honest")
+# So do letters: an F, a U.
+VOWEL = re.compile(
+    r"(?i)(?!one\b|once\b|uni(?![ndm])|use|eu|uk|u\b)[aeiou]"
+    r"|[fhlmnrsx]\b|8|11\b|18\b|hour|heir|honest"
+)
 
 
 def words_of(text):
     """Returns the words of a text, in lower case; all else is left out."""
-    return WORD.findall(text.lower())
+    return WORD.findall(unicodedata.normalize("NFC", text).lower())  # macOS names files in NFD
 
 
 def filled(template, name):
@@ -63,6 +68,12 @@ class Prompts:
         for template in self.templates:
             if "{name}" not in template:
                 raise ValueError(f"prompts: the template {template!r} has no {{name}}.")
+            try:
+                filled(template, "name")
+            except (KeyError, IndexError, ValueError) as error:
+                raise ValueError(
+                    f"prompts: the template {template!r} may have {{name}} and {{a}} alone."
+                ) from error
         named = {}
         for name in self.class_names:
             words = tuple(words_of(name))
@@ -115,6 +126,8 @@ class Prompts:
         rows = np.full((len(texts), self.length), PADDING, "int32")
         for row, text in zip(rows, texts, strict=True):
             words = words_of(text)
+            if text.strip() and not words:
+                raise ValueError(f"{text!r} has no words.")
             if unknown := [word for word in dict.fromkeys(words) if word not in known]:
                 raise ValueError(f"{text!r} has {self._explained(unknown)}.")
             if len(words) >= self.length:

@@ -48,9 +48,16 @@ CODEC_OPTIONS = (
     "latent_channels",
     "edge_weight",
     "kl_weight",
+    "codec_learning_rate",
     "codec_epochs",
     "codec_share",
 )
+
+# Why one of the two is refused.
+LENGTHS_OF_CODECS = {
+    "codec_epochs": "with --minutes give codec_share, the share of them.",
+    "codec_share": "is of --minutes; with --epochs give codec_epochs.",
+}
 
 # Types of options, in words.
 KINDS = {
@@ -61,6 +68,12 @@ KINDS = {
     tuple: "a tuple such as (64, 64) or (False, True)",
     type(None): "None",
 }
+
+
+def in_words(kinds):
+    """Returns types of options in words."""
+    return " or ".join(KINDS[kind] for kind in kinds)
+
 
 LARGEST_SIDE = 4096  # pixels
 WIDEST = 2**14  # channels
@@ -116,6 +129,7 @@ RULES = {
     "latent_channels": _from(1, WIDEST),
     "edge_weight": _from(0, 1_000),
     "kl_weight": _from(0, 1_000),
+    "codec_learning_rate": _above(0, 1),
     "codec_epochs": _from(1, LARGEST_INT),
     "codec_share": _above(0, 0.9),
     "ema_decay": _SHARE,

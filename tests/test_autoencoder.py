@@ -7,7 +7,8 @@ import tensorflow as tf
 from fixtures_latents import shades, tiny_autoencoder
 from keras import layers
 
-from keras_diffusion import Autoencoder
+from keras_diffusion import Autoencoder, LatentCodec
+from keras_diffusion.evaluation.restoration import compare
 from keras_diffusion.networks import decoder, encoder
 from keras_diffusion.networks.layers import DepthToSpace, SpaceToDepth
 
@@ -68,16 +69,34 @@ def test_the_terms_of_the_loss_are_those_of_the_formulas():
         autoencoder = shifting(offset, log_variance=-2.0)
         autoencoder.compile()
         found = autoencoder.evaluate(images, batch_size=6, return_dict=True, verbose=0)
+        lost = (np.clip(x + offset, -1, 1) - x) ** 2  # as pictures have no more than white
         expected = {
             "reconstruction": np.sqrt(offset**2 + 0.01**2).mean(),
             "edges": edges,
             "kl": (x**2 + np.exp(-2.0) - 1 + 2.0).mean() / 2,
-            "psnr": 10 * np.log10(4 / (offset**2).mean()),
+            "psnr": 10 * np.log10(4 / lost.mean(axis=(1, 2, 3))).mean(),
         }
         expected["loss"] = expected["reconstruction"] + 2 * edges + 0.5 * expected["kl"]
         for name, value in expected.items():
             assert found[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
         assert 0 < found["ssim"] < 1
+
+
+def test_psnr_and_ssim_are_those_of_the_pictures_that_come_back():
+    autoencoder, images = tiny_autoencoder(), shades(64)
+    autoencoder.fit(images, epochs=3, verbose=0)
+    found = autoencoder.evaluate(images, batch_size=64, return_dict=True, verbose=0)
+    codec = LatentCodec(autoencoder.encoder, autoencoder.decoder)
+    expected = compare(codec.decode(codec.encode(tf.constant(images))), images)
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values.mean(), rel=5e-3), name
+
+
+def test_once_a_codec_holds_it_it_is_not_trained_on():
+    autoencoder = tiny_autoencoder((8, 8, 1), (8,))
+    LatentCodec.measured(autoencoder, shades(4, (8, 8, 1)))
+    with pytest.raises(ValueError, match="is frozen, as a LatentCodec holds it"):
+        autoencoder.fit(shades(4, (8, 8, 1)), verbose=0)
 
 
 def test_it_learns_by_fit():

@@ -127,7 +127,7 @@ def test_the_fewest_steps_that_are_no_worse_than_the_most_of_ddim():
     assert found["fewest_steps"] == {"mnist": 8}
     assert found["reference"] == {"sampler": "ddim", "num_steps": 250, "distance": 1.55}
     pairs = (0.2, 0.1, 0.1, 0.2, 0.1)
-    assert found["noise"] == pytest.approx(np.mean(np.square(pairs) / 2) ** 0.5)
+    assert found["noise"] == pytest.approx((np.mean(np.square(pairs) / 2) / 2) ** 0.5)
     assert [point["num_steps"] for point in found["curve"]] == [3, 5, 8, 20, 50, 250]
     json.dumps(found)
 
@@ -216,7 +216,9 @@ def test_a_plan_takes_what_is_asked_for_and_else_the_published_settings():
     asked = plans.Options(minutes=2.5, autocast=True, peer_images=700)
     plan = plans.make("flowers", asked)
     assert plan.peer_images == 700
-    assert (plan.minutes, plan.seeds, plan.autocast, plan.fresh) == (2.5, 2, True, False)
+    assert (plan.minutes, plan.seeds, plan.autocast, plan.fresh) == (2.5, 1, True, False)
+    assert (plan.num, plan.curve_num) == (1000, 500)
+    assert plans.make("flowers", plans.Options(num=200)).curve_num == 200
 
 
 @pytest.mark.parametrize("wrong", [["cifar10"], ["mnist", "--minutes", "0"],

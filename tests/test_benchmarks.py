@@ -210,6 +210,13 @@ def test_the_report_of_training_tells_ratios_and_goals():
     assert training.images_per_second(None, "flowers") is None
 
 
+def of_steps(fewest):
+    """What the section on quality found of MNIST."""
+    reference = {"sampler": "ddim", "num_steps": 250, "distance": 2.5}
+    return {"fewest": fewest, "distance": fewest and 2.4, "reference": reference, "noise": 0.1,
+            "floor": 0.5}  # fmt: skip
+
+
 def test_the_report_of_sampling_scales_what_was_measured_on_fewer_steps():
     def row(name, variant, steps, measured, seconds, call):
         run = {"num": 64, "seconds": seconds, "seconds_per_call": call, "parameters": 3_430_000}
@@ -218,7 +225,7 @@ def test_the_report_of_sampling_scales_what_was_measured_on_fewer_steps():
 
     ours = row("ours", "default", 10, 10, 1.0, 0.1)
     found = {
-        "steps_from_quality": {"mnist": 10, "flowers": None},
+        "quality": {"mnist": of_steps(10), "flowers": None},
         "mnist": [ours, row("ddp", "float32", 250, 50, 20.0, 0.4)],
         "flowers": [row("ours", "default", 20, 20, 2.0, 0.1)],
         "flat": {"num_steps": 2, "peaks": [
@@ -230,14 +237,27 @@ def test_the_report_of_sampling_scales_what_was_measured_on_fewer_steps():
     said = "| 250 * | **0.64** | 0.64 - 0.64 | 100x | 400 | 4.00x | 60x: met; per call 3x: met |"
     assert said in text
     assert "in 10 steps of dpmpp_2m: the fewest" in text and "still to be run" in text
+    assert "no worse (2.40) than the 2.50 of 250 steps of ddim (± 0.10; real pictures 0.50)" in text
+    found["quality"]["flowers"] = of_steps(None)
+    assert "no number of steps that was tried scores as well" in sampling.report(found)
     assert re.search(r"900 MiB after 640 digits and 920 MiB after 10,000 .*: flat", text)
 
 
 def test_sampling_takes_the_steps_that_quality_found(tmp_path):
     options = runs.Options(results=tmp_path)
-    assert sampling._fewest_steps("mnist", options) is None
-    options.save("quality_mnist", {"fewest_steps": {"mnist": 7}}, 1.0)
-    assert sampling._fewest_steps("mnist", options) == 7
+    assert sampling._quality("mnist", options) is None
+    found = {
+        "minutes": 20.0,
+        "fewest_steps": {"mnist": 7},
+        "curve": [{"sampler": "dpmpp_2m", "num_steps": 7, "distances": [2.0, 2.8]}],
+        "curve_floor": {"mean": 0.5},
+        "reference": of_steps(7)["reference"],
+        "noise": 0.1,
+    }
+    options.save("quality_mnist", found, 1.0)
+    assert sampling._quality("mnist", options) == of_steps(7)
+    options.save("quality_mnist", {**found, "minutes": 1.0}, 1.0)  # a trial
+    assert sampling._quality("mnist", options) is None
 
 
 def test_latents_are_measured_and_told():

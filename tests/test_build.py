@@ -5,6 +5,7 @@ import pytest
 
 from keras_diffusion import build, precision
 from keras_diffusion.networks import unet
+from keras_diffusion.networks.text import CrossAttention
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,14 @@ def test_flops_of_a_convolution():
     assert costs["flops"] == 2 * 8 * 4 * 3 * 3 * 3 * 5
     assert costs["parameters"] == 3 * 3 * 3 * 5 + 5
     assert costs["memory"] == 20 * costs["parameters"] + 10 * 4 * 8 * 4 * (3 + 5)
+
+
+def test_flops_of_words_do_not_grow_with_the_pixels():
+    for side in (4, 8):
+        x, words = keras.Input((side, side, 8)), keras.Input((5, 6))
+        network = keras.Model([x, words], CrossAttention(head_width=4)(x, words))
+        expected = side * side * 8 * 8 * 2 + 5 * 6 * 16
+        assert build.costs(network, batch_size=1)["flops"] == 2 * expected
 
 
 def test_flops_of_convolutions_grow_with_the_pixels():

@@ -19,6 +19,7 @@ import sample
 import train
 from keras_diffusion import (
     Autoencoder,
+    callbacks,
     checkpoints,
     distribution,
     latent_run,
@@ -108,6 +109,23 @@ def test_interrupted_or_not_it_ends_the_same(folder, monkeypatch, tmp_path):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("moment", ["preview", "validation"])
+def test_a_stage_that_was_left_on_its_plateau_is_not_trained_on(moment, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(latent_run, "PATIENCE", 0)  # one epoch is a plateau
+    holder, name = {
+        "preview": (latent_run, "draw_reconstructions"),
+        "validation": (callbacks.Plateau, "on_test_batch_end"),
+    }[moment]
+    with monkeypatch.context() as patch:
+        patch.setattr(holder, name, lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+        assert train.main([*shlex.split(TINY), "--run-dir", "runs/tiny"]) == 128 + signal.SIGTERM
+    assert not (tmp_path / "runs/tiny/codec/quality.json").exists()
+    monkeypatch.setattr(training, "_finish", lambda *_: None)  # pictures and export
+    assert train.main(["--resume"]) == 0
+    assert [row["epoch"] for row in rows(tmp_path / "runs/tiny/codec/history.csv")] == ["1"]
+
+
 def test_it_is_sampled_as_any_other(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     sample.main(["--num", "4", "--seed", "5", "--separate", "--out", "drawn"])
@@ -152,6 +170,11 @@ def test_its_autoencoder_can_be_used_again(folder, monkeypatch, capsys):
         [*_, line] = refusal(train.main, shlex.split(f"{free} {options}"), capsys)
         assert re.search(message, line), line
     assert sorted(folder.rglob("*")) == before
+    other = folder / "runs/other"
+    other.mkdir()
+    (other / "config.json").write_text('{"config": {"codec": "runs/tiny"}}')
+    [*_, line] = refusal(train.main, shlex.split(f"{again} --codec runs/other"), capsys)
+    assert line.endswith("no autoencoder.keras in runs/other; that run took the one of runs/tiny.")
 
 
 def test_the_best_autoencoder_is_the_one_that_is_left(tmp_path):
@@ -193,3 +216,16 @@ def test_presets_of_latents():
         assert preset(name, latent=True).latent and preset(name, latent=True).dataset == name
         assert not preset(name).latent
     assert preset("mnist", latent=True).widths == preset("mnist").widths[1:]
+    assert resolve("cifar10", {"widths": (8,)}).attention is None, "it was for other widths"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"minutes": 5.0, "codec_epochs": 3}, "--codec-epochs: with --minutes give codec_share"),
+        ({"codec_share": 0.5}, "--codec-share: is of --minutes; with --epochs give codec_epochs"),
+    ],
+)
+def test_the_length_of_stage_one_is_given_as_that_of_the_run(options, message):
+    with pytest.raises(ValueError, match=message):
+        resolve("cifar10", {"latent": True, **options})

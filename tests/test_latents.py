@@ -1,5 +1,7 @@
 """Latents: the codec, a model that is trained on them, and batches of them held in memory."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -156,6 +158,14 @@ def test_batches_are_those_of_the_images(options):
 def test_latents_without_labels():
     encoded = latents.encoded(digits(labels=False), halved, (4, 4, 2), batch_size=16)
     assert set(encoded.training_batches().element_spec) == {"latent"}
+
+
+def test_a_data_set_that_ends_early_is_said_to():
+    images = digits()
+    source = dataclasses.replace(images.source, train=images.source.train.take(40))
+    images = dataclasses.replace(images, source=source)
+    with pytest.raises(ValueError, match="the data set ended after 40 of 70 images"):
+        latents.encoded(images, halved, (4, 4, 2), batch_size=16)
 
 
 def test_too_many_for_memory(monkeypatch):

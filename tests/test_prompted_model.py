@@ -123,11 +123,16 @@ def test_rescaled_guidance_is_another_picture(model):
     ("options", "message"),
     [
         ({"prompts": "a brigt"}, r"prompts: 'a brigt' has unknown word 'brigt' \(nearest: bright"),
-        ({"negative_prompts": "red"}, "negative_prompts: 'red' has unknown word 'red'"),
+        (
+            {"negative_prompts": "red", "guidance_scale": 2.0},
+            "negative_prompts: 'red' has unknown word 'red'",
+        ),
         ({"prompts": ["dark"]}, "prompts: 1 given for 2 images"),
         ({"guidance_rescale": 1.5}, r"guidance_rescale: 1.5 is not in \[0, 1\]"),
         ({"guidance_rescale": float("nan")}, r"guidance_rescale: nan is not in \[0, 1\]"),
         ({"prompts": "dark", "labels": [0, 1]}, "prompts: stand in the place of labels"),
+        ({"negative_prompts": "dark"}, "negative_prompts: change nothing at guidance_scale 1"),
+        ({"guidance_scale": -1.0}, r"guidance_scale: -1.0 is not in 0 \.\. 100"),
     ],
 )
 def test_what_cannot_be_drawn(model, options, message):
@@ -141,6 +146,8 @@ def test_models_without_prompts_refuse_them():
         unlabelled.generate(1, prompts="dark")
     with pytest.raises(ValueError, match="guidance_rescale: this model was trained without lab"):
         unlabelled.generate(1, guidance_rescale=0.5)
+    with pytest.raises(ValueError, match="guidance_scale: this model was trained without labels"):
+        unlabelled.generate(1, guidance_scale=2.0)
 
 
 # Saved, exported
@@ -179,6 +186,12 @@ def test_config_says_how_prompts_are_read(exported):
         "plain": list(PROMPTS.plain),
         **PROMPTS.get_config(),
     }
+
+
+def test_an_export_names_classes_as_its_prompts_do(model, tmp_path):
+    with pytest.raises(ValueError, match="class_names: those of the model's prompts are others"):
+        export.export_saved_model(model, tmp_path / "new", class_names=["bright", "dark"])
+    assert not (tmp_path / "new").exists()
 
 
 def drawn_by_sample(folder, arguments, monkeypatch):

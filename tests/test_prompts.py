@@ -28,6 +28,11 @@ PETS = Prompts(["cat", "orange_cat", "T-shirt/top", "colt's foot"])
         ("hourglass", "an"),
         ("house", "a"),
         ("one", "a"),
+        ("unidentified bird", "an"),
+        ("ukulele", "a"),
+        ("F", "an"),
+        ("U", "a"),
+        ("fox", "a"),
     ],
 )
 def test_the_article_goes_by_the_sound(name, article):
@@ -68,6 +73,7 @@ def test_reading_minds_neither_case_nor_commas():
         ("a cta", r"'a cta' has unknown word 'cta' \(nearest: cat\)\.$"),
         ("red orang cat", r"has unknown words 'red', 'orang' \(nearest: orange\)\.$"),
         ("a cat of a cat of a cat", "has 8 words; the model reads 7"),
+        ("?!", r"'\?!' has no words"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_one_line(text, message):
@@ -84,11 +90,18 @@ def test_what_cannot_be_read_is_named_in_one_line(text, message):
         (("cat", "!?"), TEMPLATES, r"the class name '!\?' has no words"),
         (("red cat", "Red-Cat"), TEMPLATES, "'red cat' and 'Red-Cat' have the same words"),
         (("cat",), ("{name}", "a photo"), "the template 'a photo' has no {name}"),
+        (("cat",), ("{name} in {colour}",), "'{name} in {colour}' may have {name} and {a} alone"),
+        (("cat",), ("{name} {",), "may have {name} and {a} alone"),
     ],
 )
 def test_names_that_make_no_prompts(names, templates, message):
     with pytest.raises(ValueError, match=message):
         Prompts(names, templates)
+
+
+def test_accents_may_be_written_apart_from_their_letters():
+    composed, apart = "cr\u00e8me", "cre\u0300me"
+    assert words_of(apart) == words_of(composed) == [composed]
 
 
 def test_prompts_come_back_from_what_is_saved():
@@ -98,7 +111,9 @@ def test_prompts_come_back_from_what_is_saved():
 
 
 DESCRIBED = {"words": list(PETS.words), "length": PETS.length, "plain": list(PETS.plain)}
-said = st.lists(st.sampled_from([*PETS.words, "Cat", "COLT'S", "colt", "dog", "_", "-", "\u00e9"]))
+said = st.lists(
+    st.sampled_from([*PETS.words, "Cat", "COLT'S", "colt", "dog", "_", "-", "\u00e9", "e\u0301"])
+)
 
 
 @settings(max_examples=300, deadline=None)

@@ -82,6 +82,7 @@ allowed = {
     "latent_channels": counts,
     "edge_weight": st.floats(0, 1000),
     "kl_weight": st.floats(0, 1000),
+    "codec_learning_rate": st.floats(0, 1, exclude_min=True),
     "codec_epochs": counts,
     "codec_share": st.floats(0, 0.9, exclude_min=True),
     "ema_decay": shares,
@@ -121,6 +122,7 @@ def fitting(options):
         refused |= set(CODEC_OPTIONS)
     if options.get("latent"):
         refused.add("image")
+        refused.add("codec_share" if options.get("minutes") is None else "codec_epochs")
     if options.get("network", "unet") not in READERS:
         refused |= {"text", *TEXT_OPTIONS}
     elif not options.get("text"):

@@ -6,11 +6,13 @@
 
 Ours is trained by the project's own command with the preset of the data set, and drawn as
 `sample.py` draws, with default sampler, steps and guidance; but with classes as often as in the
-data. The peers are trained as their users train them. One after the other, never at once. Each
-stage keeps its result in benchmarks/cache, under a name that stands for its settings and for the
-code that it ran: what was stopped goes on, and what has not changed is not made again. On a machine
-that does other work meanwhile, `--peer-images` says how many images the peer would see in these
-minutes on an idle one (the training section measures how many per second): it then sees that many.
+data. The peers are trained as their users train them, and drawn with the average of their weights,
+as theirs do; beside it with the weights themselves, which an average of few steps lags behind. One
+after the other, never at once. Each stage keeps its result in benchmarks/cache, under a name that
+stands for its settings and for the code that it ran: what was stopped goes on, and what has not
+changed is not made again. On a machine that does other work meanwhile, `--peer-images` says how
+many images the peer would see in these minutes on an idle one (the training section measures how
+many per second): it then sees that many.
 """
 
 import shutil
@@ -22,8 +24,8 @@ from benchmarks import data, subjects
 from benchmarks.quality import making, plans, tables
 
 report = tables.report
-PLANNED = ("task", "minutes", "num", "seeds", "tiny", "peer_images")
-NO_FIGURES = ("images", "labels", "weights")
+PLANNED = ("task", "minutes", "num", "curve_num", "seeds", "tiny", "peer_images")
+NO_FIGURES = ("images", "labels", "weights", "averaged")
 NO_FIGURES += ("guidance_scale", "guidance_interval", "guidance_rescale")
 
 
@@ -46,6 +48,7 @@ def run(options, task):
     ours = making.train_ours(plan)
     variants = [plan.peer.variant, plan.peer.autocast][: 1 + plan.autocast]
     peers = [making.train_peer(plan, variant) for variant in variants]
+    peers += [making.not_averaged(peer) for peer in peers]
     ways, curve = making.ways(plan, ours), making.curve(plan, ours)
     drawn = making.draw_ours(ours, [*ways.values(), *curve])
     for peer in peers:
@@ -57,13 +60,16 @@ def run(options, task):
     seen = making.score(plan, [*table, *curve])
     for each, found in zip([*table, *curve], seen.pop("scores"), strict=True):
         each["score"] = found
+    floors = seen.pop("floors")
     rows = [{name: value for name, value in row.items() if name not in NO_FIGURES} for row in table]
     return {
         **{name: getattr(plan, name) for name in PLANNED},
-        **{name: seen[name] for name in ("extractor", "floor")},
+        "extractor": seen["extractor"],
+        "floor": floors[0],
         "rows": rows,
-        **tables.steps(task, curve, seen["floor"]),
-        "goal": tables.goal(task, rows, seen["floor"]),
+        "curve_floor": floors[-1],
+        **tables.steps(task, curve, floors[-1]),
+        "goal": tables.goal(task, rows, floors[0]),
         "picture": _picture(plan, table),
     }
 

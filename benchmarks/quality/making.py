@@ -43,14 +43,19 @@ def train_ours(plan):
             arguments += ["--data-dir", str(plan.data_dir)]
         tell(f"ours: {plan.minutes} minutes of training, told of in {log}")
         _run_train([*arguments, "--export-dir", str(model)], log)
-    config = json.loads((run_dir / "config.json").read_text())["config"]
-    steps = max(int(file.stem[5:]) for file in (run_dir / "checkpoints").glob("step-*.keras"))
     return {
         "path": path,
         "model": model,
-        "images_seen": steps * config["batch_size"],
+        "images_seen": _images_seen(run_dir, path / "images_seen.json"),
         "defaults": json.loads((model / "assets.extra" / "config.json").read_text()),
     }
+
+
+def _images_seen(run_dir, kept):
+    """What a finished run of ours has seen; kept in a file, as reading it takes TensorFlow."""
+    if not kept.exists():
+        kept.write_text(json.dumps(shown("quality.stages.images_seen", run_dir=str(run_dir))))
+    return json.loads(kept.read_text())
 
 
 def _training(plan):
@@ -89,17 +94,18 @@ def curve(plan, ours):
     So is drawn what section sampling times, at half the work.
     """
     return [
-        _set(plan, ours, sampler, num_steps, seed, guidance_scale=1.0)
+        _set(plan, ours, sampler, num_steps, seed, guidance_scale=1.0, num=plan.curve_num)
         for seed in range(plan.seeds)
         for sampler, counts in plan.steps.items()
         for num_steps in counts
     ]
 
 
-def _set(plan, ours, sampler, num_steps, seed=0, guidance_scale=None, shares="data"):
+def _set(plan, ours, sampler, num_steps, seed=0, guidance_scale=None, shares="data", num=None):
     """What `stages.sample_ours` is to draw; the name of the file says all of it."""
+    num = num or plan.num
     scale = ours["defaults"]["guidance_scale"] if guidance_scale is None else guidance_scale
-    name = f"{sampler}-{num_steps}-guidance{scale}-{shares}-seed{seed}-{plan.num}.npy"
+    name = f"{sampler}-{num_steps}-guidance{scale}-{shares}-seed{seed}-{num}.npy"
     return {
         "sampler": sampler,
         "num_steps": num_steps,
@@ -107,23 +113,23 @@ def _set(plan, ours, sampler, num_steps, seed=0, guidance_scale=None, shares="da
         "guidance_scale": scale,
         "guidance_interval": ours["defaults"]["guidance_interval"],
         "guidance_rescale": ours["defaults"]["guidance_rescale"],
-        "labels": str(_labels(plan, ours, shares)),
+        "labels": str(_labels(plan, ours, shares, num)),
         "images": str(ours["path"] / name),
     }
 
 
-def _labels(plan, ours, shares):
+def _labels(plan, ours, shares, num):
     """The file of the classes to draw: by the data's shares, or in turn, as `sample.py` does.
 
     What is judged has the data's: a set with as many of each class is nearer to the training
     pictures than so many real ones are, and the peers have no say in their classes.
     """
-    path = ours["path"] / f"labels-{shares}-{plan.num}.npy"
+    path = ours["path"] / f"labels-{shares}-{num}.npy"
     if not path.exists():
-        labels = np.arange(plan.num) % ours["defaults"]["num_classes"]
+        labels = np.arange(num) % ours["defaults"]["num_classes"]
         if shares == "data":
             _, real = data.load(plan.task, "train", plan.tiny, plan.cache)
-            labels = np.random.default_rng(0).choice(real, plan.num)
+            labels = np.random.default_rng(0).choice(real, num)
         np.save(path, labels.astype("int32"))
     return path
 
@@ -169,14 +175,28 @@ def train_peer(plan, variant):
         "num_steps": num_steps,
         "labels": None,
         "weights": str(weights),
+        "averaged": True,
         "images": str(path / f"ddim-{num_steps}-seed0-{plan.num}.npy"),
+    }
+
+
+def not_averaged(row):
+    """Returns the row of the same training, drawn with the weights that it ended with."""
+    images = Path(row["images"])
+    return {
+        **row,
+        "variant": f"{row['variant']}, last weights",
+        "trained": row["variant"],
+        "averaged": False,
+        "images": str(images.with_name(f"last-{images.name}")),
     }
 
 
 def draw_peer(plan, row):
     """Draws the pictures of a row of `train_peer`, unless they are there."""
     if not Path(row["images"]).exists():
-        shared = {name: row[name] for name in ("variant", "weights", "num_steps", "images")}
+        shared = {name: row[name] for name in ("weights", "averaged", "num_steps", "images")}
+        shared["variant"] = row.get("trained", row["variant"])
         subject = {"peer": plan.peer.subject, "task": plan.task, "tiny": plan.tiny}
         shown("quality.stages.sample_peer", **shared, **subject, num=plan.num, seed=0)
 
@@ -188,7 +208,7 @@ def score(plan, sets):
     """See `stages.score`; sets are dicts with `images` and `labels`."""
     files = [{"images": each["images"], "labels": each["labels"]} for each in sets]
     where = {"task": plan.task, "tiny": plan.tiny, "cache": str(plan.cache)}
-    return shown("quality.stages.score", **where, num=plan.num, sets=files)
+    return shown("quality.stages.score", **where, sizes=[plan.num, plan.curve_num], sets=files)
 
 
 def picture(plan, left, right, titles, caption):

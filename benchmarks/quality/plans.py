@@ -9,7 +9,10 @@ FEW, MANY = "dpmpp_2m", "ddim"  # the sampler of few steps is held against that 
 STEPS = {FEW: (3, 4, 5, 6, 8, 10, 15, 20, 30), MANY: (50, 250)}
 TINY_STEPS = {FEW: (1, 2), MANY: (3,)}
 MINUTES = {"mnist": 20, "flowers": 60}
-SEEDS = {"mnist": 3, "flowers": 2}  # of each number of steps; 250 steps of flowers take long
+# How often each number of steps is drawn, and how many pictures each time: 250 steps of flowers
+# take long.
+SEEDS = {"mnist": 3, "flowers": 1}
+CURVE = {"mnist": 1000, "flowers": 500}
 # What `train.py` is given besides the minutes: the presets decide everything else.
 TRAINING = {
     "mnist": ("--dataset", "mnist"),
@@ -57,6 +60,7 @@ class Plan:
         cache: folder that the stages keep their results in.
         images: folder for the picture.
         num: int, pictures in each set.
+        curve_num: int, pictures in each set of the curve over steps.
         peer_images: None, or how many images end the peer's training, instead of the minutes.
         autocast: also train the peer in bfloat16.
         fresh: make everything anew but the classifier.
@@ -70,6 +74,7 @@ class Plan:
     cache: Path
     images: Path
     num: int = 1000
+    curve_num: int = 1000
     peer_images: int | None = None
     autocast: bool = False
     fresh: bool = False
@@ -109,12 +114,14 @@ class Options(runs.Options):
 
 def make(task, options):
     """Returns the `Plan` of a task for `runs.Options`, or for those above."""
-    values = {"minutes": MINUTES[task], "seeds": SEEDS[task]}
+    values = {"minutes": MINUTES[task], "seeds": SEEDS[task], "curve_num": CURVE[task]}
     if options.tiny:
-        values = {"minutes": 0.01, "seeds": 2, "num": 64}
+        values = {"minutes": 0.01, "seeds": 2, "num": 64, "curve_num": 64}
     for name in ASKED:
         if (asked := getattr(options, name, None)) is not None:
             values[name] = asked
+    values["curve_num"] = min(values["curve_num"], values.get("num", Plan.num))
+    values["minutes"] = float(values["minutes"])  # a part of the names in the cache
     for name in ("tiny", "data_dir"):
         values[name] = getattr(options, name)
     return Plan(task, **values, cache=Path(options.cache), images=Path(options.images))

@@ -9,6 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
+import filelock
 import numpy as np
 
 from benchmarks import data, subjects
@@ -32,6 +33,9 @@ def train_peer(peer, variant, task, tiny, cache, minutes, images_to_see, batch_s
     Returns:
         dict of steps, images, seconds, parameters.
     """
+    # Whoever was left training by a benchmark that was killed would take half of the machine.
+    lock = filelock.FileLock(f"{weights}.lock")
+    lock.acquire(timeout=0)
     subject = subjects.make(peer, task, variant, tiny)
     images, _ = data.load(task, "train", tiny, cache)
     batch = min(batch_size, len(images))
@@ -47,7 +51,17 @@ def train_peer(peer, variant, task, tiny, cache, minutes, images_to_see, batch_s
     subject.save(weights)
     with whole_file(f"{weights}.json") as part:  # last: it says that the weights are whole
         Path(part).write_text(json.dumps(facts) + "\n")
+    lock.release()
     return facts
+
+
+def images_seen(run_dir):
+    """Returns how many images a finished run has seen, int: time may end an epoch early."""
+    from keras_diffusion import checkpoints
+
+    _, model, _ = checkpoints.load(Path(run_dir) / "checkpoints")
+    config = json.loads((Path(run_dir) / "config.json").read_text())["config"]
+    return int(model.optimizer.iterations.numpy()) * config["batch_size"]
 
 
 class _Clock:
@@ -76,10 +90,16 @@ class _Clock:
         return step >= self._last if self._last else self.seconds >= self._limit
 
 
-def sample_peer(peer, variant, task, tiny, weights, num, num_steps, seed, images):
-    """Draws `num` pictures of a trained peer into the file `images`."""
+def sample_peer(peer, variant, task, tiny, weights, averaged, num, num_steps, seed, images):
+    """Draws `num` pictures of a trained peer into the file `images`.
+
+    Args:
+        averaged: whether with the average of its weights, or with those that it ended with.
+    """
     subject = subjects.make(peer, task, variant, tiny)
     subject.load(weights)
+    if not averaged:
+        _forget_average(subject)
 
     def draw(first, count):
         # Another seed for each part: a part that is made later is not one that was made before.
@@ -87,6 +107,14 @@ def sample_peer(peer, variant, task, tiny, weights, num, num_steps, seed, images
 
     draw_parts(images, num, draw, peer)
     return {}
+
+
+def _forget_average(subject):
+    """Puts the weights of a peer in the place of their average."""
+    if hasattr(subject, "diffusion"):  # denoising-diffusion-pytorch
+        subject.ema.ema_model.load_state_dict(subject.diffusion.state_dict())
+    else:
+        subject.model.ema_network.set_weights(subject.model.network.get_weights())
 
 
 def sample_ours(model, sets):
@@ -158,15 +186,15 @@ def draw_parts(out, num, draw, name):
     shutil.rmtree(folder)
 
 
-def score(task, tiny, cache, num, sets):
+def score(task, tiny, cache, sizes, sets):
     """Scores sets of pictures, and real ones, by the extractor of a task; trains it if need be.
 
     Args:
-        num: int, pictures in each set, for the floor.
+        sizes: ints, of sets, for a floor each.
         sets: list of dicts of `images` (.npy) and `labels` (.npy, or None).
 
     Returns:
-        dict: `extractor` (facts), `floor`, `scores` (for each set, see `scored`).
+        dict: `extractor` (facts), `floors`, `scores` (for each set, see `scored`).
     """
     from keras_diffusion.evaluation import classifier, scores
 
@@ -175,8 +203,8 @@ def score(task, tiny, cache, num, sets):
     for each in sets:
         labels = np.load(each["labels"]) if each["labels"] else None
         found.append(scored(eyes, *classifier.look(eyes.model, np.load(each["images"])), labels))
-    floor = scores.distance_floor(eyes.held_out, eyes.reference, num)
-    return {"extractor": eyes.facts, "floor": floor, "scores": found}
+    floors = [scores.distance_floor(eyes.held_out, eyes.reference, size) for size in sizes]
+    return {"extractor": eyes.facts, "floors": floors, "scores": found}
 
 
 def scored(eyes, features, probabilities, labels=None):

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import unicodedata
 import warnings
 
 import numpy as np
@@ -57,7 +58,7 @@ def scan(root):
             raise NotADirectoryError(f"{str(root)!r} is a file, not a folder")
         raise FileNotFoundError(f"there is no folder {str(root)!r}")
     groups, skipped = _groups(root)
-    files = [(path, name) for name, paths in groups.items() for path in paths]
+    files = [(path, _typed(name)) for name, paths in groups.items() for path in paths]
     with _warned_of_bombs_alone(), concurrent.futures.ThreadPoolExecutor() as pool:
         probes = list(pool.map(_probe_named, (path for path, _ in files)))  # without the GIL
     good = []
@@ -167,6 +168,11 @@ def _common_shape(shapes):
     if 4 in channels:
         return height, width, 4
     return height, width, 1 if channels == {1} else 3
+
+
+def _typed(name):
+    """Returns the name of a class as keyboards type it: macOS takes accents apart from letters."""
+    return name and unicodedata.normalize("NFC", name)
 
 
 def _groups(root):

@@ -69,5 +69,7 @@ def _read(dataset, num_images, copies, image_shape, encode, x_shape):
             latents[1, start:stop] = encode(tf.reverse(batch["image"], [2]))
         labels[:, start:stop] = batch.get("label", 0)
         start = stop
+    if start < num_images:
+        raise ValueError(f"the data set ended after {start:,} of {num_images:,} images")
     arrays = {"latent": latents.reshape(-1, *x_shape), "label": labels.reshape(-1)}
     return arrays if "label" in dataset.element_spec else {"latent": arrays["latent"]}

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from keras_diffusion.networks.layers import LabelEmbedding, LogSNREmbedding
-from keras_diffusion.networks.text import TextEncoder
+from keras_diffusion.networks.text import MeanOfWords, TextEncoder
 
 TOLD = ("label", "tokens")  # inputs that say what a picture is of; a network has one or none
 
@@ -44,7 +44,7 @@ def conditioned_inputs(image_shape, num_classes, embedding_width, text=None):
     if text is not None:
         inputs["tokens"] = keras.Input((text.length,), dtype="int32", name="tokens")
         words = [text(inputs["tokens"])]
-        mean = layers.GlobalAveragePooling1D(dtype="float32", name="text_mean")(*words)
+        mean = MeanOfWords(name="text_mean")(*words, inputs["tokens"])
         told = layers.Dense(width, dtype="float32", name="text_dense")(mean)
     if told is not None:
         h = layers.Add(dtype="float32", name="embedding_sum")([h, told])

@@ -70,6 +70,24 @@ class TextEncoder(layers.Layer):
 
 
 @register
+class MeanOfWords(layers.Layer):
+    """The mean over a prompt without its padding: words (B, L, width), tokens (B, L) -> (B, width).
+
+    Padding is zero in the words already, as `TextEncoder` leaves it.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def call(self, words, tokens):
+        count = ops.sum(ops.cast(ops.not_equal(tokens, 0), "float32"), axis=1, keepdims=True)
+        return ops.sum(words, axis=1) / ops.maximum(count, 1.0)
+
+    def compute_output_shape(self, words_shape, tokens_shape):
+        return words_shape[0], words_shape[-1]
+
+
+@register
 class TransformerBlock(layers.Layer):
     """Self-attention and two dense layers, each on normalised features and added to them.
 
