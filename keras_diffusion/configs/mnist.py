@@ -2,8 +2,8 @@
 
     python train.py --dataset mnist --minutes 20
 
-Twenty minutes on two cores of an AMD EPYC (Zen 4, bfloat16 in AVX-512) see 359,000 images, at up
-to 340 per second, and end at a validation loss of 0.097: nearly all digits are legible. Ten
+Twenty minutes on two cores of an AMD EPYC (Zen 4, bfloat16 in AVX-512) see at most 359,000 images,
+at up to 340 per second, and end at a validation loss of 0.097: nearly all digits are legible. Ten
 minutes are enough to see them.
 """
 

@@ -3,9 +3,9 @@
     python train.py --dataset oxford_flowers102 --minutes 60
     python train.py --dataset oxford_flowers102 --minutes 60 --image-size 32
 
-One hour on two cores of an AMD EPYC (Zen 4, bfloat16 in AVX-512) sees 294,000 images of 64x64,
-at up to 95 per second, and ends at a validation loss of 0.111: flowers of the right colours, with
-petals.
+One hour on two cores of an AMD EPYC (Zen 4, bfloat16 in AVX-512) sees at most 294,000 images of
+64x64, at up to 95 per second, and ends at a validation loss of 0.111: flowers of the right colours,
+with petals.
 """
 
 import dataclasses
