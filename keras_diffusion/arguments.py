@@ -62,17 +62,17 @@ def checked(
     common = {"seed": np.int32(seed), "num_steps": np.int32(num_steps)}
     if prompts is not None and labels is not None:
         raise ValueError("prompts: stand in the place of labels; give one of the two.")
-    if negative_prompts is not None and guidance_scale == 1:
-        raise ValueError("negative_prompts: change nothing at guidance_scale 1; give a higher one.")
     labels = checked_labels(labels, rows["indices"], model.num_classes)
-    guidance = (
-        checked_scale(guidance_scale, model.num_classes),
-        checked_interval(guidance_interval, model.num_classes),
-        checked_rescale(guidance_rescale, model.num_classes),
+    guidance = checked_guidance(
+        guidance_scale, guidance_interval, guidance_rescale, model.num_classes
     )
     if labels is not None:
         common.update(zip(GUIDANCE, guidance, strict=True))
     if model.prompts:
+        if negative_prompts is not None and guidance_scale == 1:
+            raise ValueError(
+                "negative_prompts: change nothing at guidance_scale 1; give a higher one."
+            )
         none = np.full_like(labels, model.num_classes)
         rows["tokens"] = checked_tokens("prompts", prompts, model.prompts, labels)
         rows["negative_tokens"] = checked_tokens(
@@ -109,6 +109,19 @@ def checked_tokens(name, texts, prompts, labels):
         return prompts.tokens(texts)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def checked_guidance(scale, interval, rescale, num_classes):
+    """Returns the values of `GUIDANCE`, see below.
+
+    Raises:
+        ValueError: one of them does not fit a model of so many classes.
+    """
+    return (
+        checked_scale(scale, num_classes),
+        checked_interval(interval, num_classes),
+        checked_rescale(rescale, num_classes),
+    )
 
 
 def checked_scale(scale, num_classes):

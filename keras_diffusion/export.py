@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_diffusion.arguments import checked_interval, checked_rescale, checked_scale, signature
+from keras_diffusion.arguments import checked_guidance, signature
 from keras_diffusion.denoiser import make_denoiser
 from keras_diffusion.files import whole_folder
 from keras_diffusion.registry import lookup
@@ -68,9 +68,7 @@ def export_saved_model(
     path = check_target(path)
     class_names = class_names or (model.prompts.class_names if model.prompts else ())
     _check_defaults(model, sampler, num_steps, class_names)
-    checked_scale(guidance_scale, model.num_classes)
-    checked_interval(guidance_interval, model.num_classes)
-    checked_rescale(guidance_rescale, model.num_classes)
+    checked_guidance(guidance_scale, guidance_interval, guidance_rescale, model.num_classes)
     archive = keras.export.ExportArchive()
     archive.track(model.ema_network)
     specs = list(signature(model).values())

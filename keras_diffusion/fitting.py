@@ -102,8 +102,6 @@ def _fit(model, data, config, progress, used, strategy):
     left = data.steps_per_epoch - progress.step
     if left == 0:
         _validate_begun_epoch(model, options, progress, used)
-        if any(isinstance(each, callbacks.Plateau) and each.is_reached for each in used):
-            return
     elif progress.step:
         model.fit(
             batches(),
@@ -112,8 +110,8 @@ def _fit(model, data, config, progress, used, strategy):
             epochs=progress.epoch + 1,
             **options,
         )
-        if model.stop_training:
-            return
+    if model.stop_training:
+        return
     last = callbacks.UNLIMITED_EPOCHS if config.minutes else config.epochs
     if progress.epoch < last:
         model.fit(
@@ -145,6 +143,10 @@ def _validate_begun_epoch(model, options, progress, used):
             callback.set_model(model)
             callback.on_epoch_end(progress.epoch, logs)
     recorder.end_epoch(logs)
+    for callback in used:
+        if isinstance(callback, callbacks.Plateau):  # it looks at what is recorded
+            callback.set_model(model)
+            callback.on_epoch_end(progress.epoch, logs)
 
 
 def drawing(config, labelled):

@@ -166,7 +166,7 @@ def _train(config, data, folder, votes):
         checkpoints.clear_parts(folder)
         records.write(folder, stage, data.source)
     plateau = Plateau(progress, PATIENCE, "val_reconstruction")
-    if not fitting.is_finished(stage, progress) and not (progress.step == 0 and plateau.is_reached):
+    if not fitting.is_finished(stage, progress) and not plateau.is_reached:
         print("stage one: the autoencoder", flush=True)
         used = [plateau]
         if votes.is_chief:

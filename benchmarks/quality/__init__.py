@@ -25,7 +25,7 @@ from benchmarks.quality import making, plans, tables
 
 report = tables.report
 PLANNED = ("task", "minutes", "num", "curve_num", "seeds", "tiny", "peer_images")
-NO_FIGURES = ("images", "labels", "weights", "averaged")
+NO_FIGURES = ("images", "labels", "weights")
 NO_FIGURES += ("guidance_scale", "guidance_interval", "guidance_rescale")
 
 
@@ -54,7 +54,7 @@ def run(options, task):
     for peer in peers:
         making.draw_peer(plan, peer)
     for name, way in ways.items():
-        way.update(subject=subjects.TITLES["ours"], variant=name)
+        way.update(subject=subjects.TITLES["ours"], variant=name, averaged=True)
         way.update(parameters=drawn["parameters"], images_seen=ours["images_seen"])
     table = [*ways.values(), *peers]
     seen = making.score(plan, [*table, *curve])

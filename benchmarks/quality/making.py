@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks import data, machine, runs, subjects
 from benchmarks.quality.plans import TINY_SETTINGS, TRAINING
+from keras_diffusion.files import whole_file
 
 ROOT = Path(__file__).resolve().parents[2]
 SUBJECTS = ROOT / "benchmarks" / "subjects"
@@ -54,7 +55,9 @@ def train_ours(plan):
 def _images_seen(run_dir, kept):
     """What a finished run of ours has seen; kept in a file, as reading it takes TensorFlow."""
     if not kept.exists():
-        kept.write_text(json.dumps(shown("quality.stages.images_seen", run_dir=str(run_dir))))
+        count = shown("quality.stages.images_seen", run_dir=str(run_dir))
+        with whole_file(kept) as part:
+            Path(part).write_text(json.dumps(count))
     return json.loads(kept.read_text())
 
 
@@ -183,20 +186,14 @@ def train_peer(plan, variant):
 def not_averaged(row):
     """Returns the row of the same training, drawn with the weights that it ended with."""
     images = Path(row["images"])
-    return {
-        **row,
-        "variant": f"{row['variant']}, last weights",
-        "trained": row["variant"],
-        "averaged": False,
-        "images": str(images.with_name(f"last-{images.name}")),
-    }
+    return {**row, "averaged": False, "images": str(images.with_name(f"last-{images.name}"))}
 
 
 def draw_peer(plan, row):
     """Draws the pictures of a row of `train_peer`, unless they are there."""
     if not Path(row["images"]).exists():
-        shared = {name: row[name] for name in ("weights", "averaged", "num_steps", "images")}
-        shared["variant"] = row.get("trained", row["variant"])
+        names = ("variant", "weights", "averaged", "num_steps", "images")
+        shared = {name: row[name] for name in names}
         subject = {"peer": plan.peer.subject, "task": plan.task, "tiny": plan.tiny}
         shown("quality.stages.sample_peer", **shared, **subject, num=plan.num, seed=0)
 

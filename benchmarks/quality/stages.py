@@ -34,24 +34,22 @@ def train_peer(peer, variant, task, tiny, cache, minutes, images_to_see, batch_s
         dict of steps, images, seconds, parameters.
     """
     # Whoever was left training by a benchmark that was killed would take half of the machine.
-    lock = filelock.FileLock(f"{weights}.lock")
-    lock.acquire(timeout=0)
-    subject = subjects.make(peer, task, variant, tiny)
-    images, _ = data.load(task, "train", tiny, cache)
-    batch = min(batch_size, len(images))
-    steps = images_to_see and -(-images_to_see // batch)
-    clock = _Clock(60 * minutes, steps, peer)
-    subject.train(images, batch_size, clock)
-    facts = {
-        "parameters": subject.parameters,
-        "steps": clock.steps,
-        "images": clock.steps * batch,
-        "seconds": clock.seconds,
-    }
-    subject.save(weights)
-    with whole_file(f"{weights}.json") as part:  # last: it says that the weights are whole
-        Path(part).write_text(json.dumps(facts) + "\n")
-    lock.release()
+    with filelock.FileLock(f"{weights}.lock", timeout=0):
+        subject = subjects.make(peer, task, variant, tiny)
+        images, _ = data.load(task, "train", tiny, cache)
+        batch = min(batch_size, len(images))
+        steps = images_to_see and -(-images_to_see // batch)
+        clock = _Clock(60 * minutes, steps, peer)
+        subject.train(images, batch_size, clock)
+        facts = {
+            "parameters": subject.parameters,
+            "steps": clock.steps,
+            "images": clock.steps * batch,
+            "seconds": clock.seconds,
+        }
+        subject.save(weights)
+        with whole_file(f"{weights}.json") as part:  # last: it says that the weights are whole
+            Path(part).write_text(json.dumps(facts) + "\n")
     return facts
 
 
@@ -99,7 +97,7 @@ def sample_peer(peer, variant, task, tiny, weights, averaged, num, num_steps, se
     subject = subjects.make(peer, task, variant, tiny)
     subject.load(weights)
     if not averaged:
-        _forget_average(subject)
+        subject.forget_average()
 
     def draw(first, count):
         # Another seed for each part: a part that is made later is not one that was made before.
@@ -107,14 +105,6 @@ def sample_peer(peer, variant, task, tiny, weights, averaged, num, num_steps, se
 
     draw_parts(images, num, draw, peer)
     return {}
-
-
-def _forget_average(subject):
-    """Puts the weights of a peer in the place of their average."""
-    if hasattr(subject, "diffusion"):  # denoising-diffusion-pytorch
-        subject.ema.ema_model.load_state_dict(subject.diffusion.state_dict())
-    else:
-        subject.model.ema_network.set_weights(subject.model.network.get_weights())
 
 
 def sample_ours(model, sets):

@@ -167,7 +167,7 @@ def _cells(row, floor):
     score = row["score"]
     return [
         row["subject"],
-        row["variant"],
+        row["variant"] + (", last weights" if not row["averaged"] else ""),
         f"{row['parameters'] / 1e6:.2f} M",
         f"{row['images_seen']:,}",
         f"{row['num_steps']} steps of {row['sampler']}",

@@ -8,6 +8,7 @@
     .sample(num, num_steps, seed)            uint8 (num, H, W, C), from the averaged weights
     .call(num)                               one call of the averaged network, without gradients
     .save(path), .load(path)                 all weights; path without suffix
+    .forget_average()                        the last weights take its place; of peers in quality
 
 Each is trained as its own users train it: its loss, optimizer, clipping and averaging. The torch
 subjects import no TensorFlow and the others no torch: start-up and memory are measured.

@@ -85,6 +85,9 @@ class Subject:
                 torch_parts.blank(num, self.image_shape), torch.zeros(num, dtype=torch.long)
             )
 
+    def forget_average(self):
+        self.ema.ema_model.load_state_dict(self.diffusion.state_dict())
+
     def save(self, path):
         torch_parts.save(path, diffusion=self.diffusion, ema=self.ema)
 

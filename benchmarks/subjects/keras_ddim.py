@@ -67,6 +67,9 @@ class Subject:
         x = tf.zeros((num, *self.image_shape))
         return self.model.predict_eps(x, tf.zeros((num, 1, 1, 1))).numpy()
 
+    def forget_average(self):
+        self.model.ema_network.set_weights(self.model.network.get_weights())
+
     def save(self, path):
         np.savez(f"{path}.npz", *[variable.numpy() for variable in self._variables()])
 
