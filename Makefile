@@ -43,7 +43,7 @@ demo: .venv/.requirements  ## train on 8x8 digits for a minute on a CPU, then sa
 	@echo "Samples: $(DEMO_PICTURE)   The run's pictures and curves: runs/demo"
 
 test: .venv/.requirements-dev  ## run the tests
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: .venv/.requirements-dev  ## kill a training 20 times, resume, compare every bit
 	$(PY) tests/kills.py --kills 20

@@ -87,6 +87,10 @@ def _check(given):
         raise ValueError("--extractor-size: is for --extractor inception.")
     if given.guidance_interval and given.guidance_interval[0] > given.guidance_interval[1]:
         raise ValueError("--guidance-interval: LOW is above HIGH.")
+    for name in ("guidance_interval", "guidance_rescale"):
+        if getattr(given, name) is not None and given.guidance_scale == 1:
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{flag}: changes nothing at --guidance-scale 1; give another.")
 
 
 def evaluate(given):

@@ -89,7 +89,8 @@ def parse(arguments):
     flags.error = fail
     add = flags.add_argument
     add("--model", type=Path, help="SavedModel folder; default: the newest in saved_models/")
-    add("--num", type=int, help="pictures; default: 8 of each class, or 64")
+    add("--num", type=int, help="pictures at each scale; default: 8 of each class, or 64; of "
+        "several scales one of each class")  # fmt: skip
     classes = flags.add_mutually_exclusive_group()
     classes.add_argument("--class-name", nargs="+", metavar="NAME", help="only these classes")
     classes.add_argument("--labels", nargs="+", type=int, help="the same by number")
@@ -207,7 +208,8 @@ def tokens_of(text, prompts, flag):
     for word in dict.fromkeys(found):
         if word not in known:
             near = difflib.get_close_matches(word, known)
-            unknown.append(f"{word!r}" + f" (nearest: {', '.join(near)})" * bool(near))
+            near = near or difflib.get_close_matches(word, known, n=1, cutoff=0)
+            unknown.append(f"{word!r} (nearest: {', '.join(near)})")
     if unknown:
         fail(f"{flag}: {text!r} has unknown word{'s' * (len(unknown) > 1)} {', '.join(unknown)}.")
     if len(found) >= prompts["length"]:
@@ -224,11 +226,14 @@ def resolve(flags, config, chosen):
             fail(f"--{name.replace('_', '-')}: this model was exported before there was any "
                  f"(format {config['format']}); leave the flag out, or export the model again."
             )  # fmt: skip
+    only = [name for name in ("negative_prompt", *GUIDANCE[1:]) if getattr(flags, name) is not None]
     for name in ("sampler", "num_steps", *GUIDANCE):
         if getattr(flags, name) is None:
             setattr(flags, name, config[name])
     if not isinstance(flags.guidance_scale, list):
         flags.guidance_scale = [flags.guidance_scale]
+    if only and set(flags.guidance_scale) == {1}:
+        fail(f"--{only[0].replace('_', '-')}: changes nothing at --guidance-scale 1; give another.")
     if flags.num is None and len(flags.guidance_scale) > 1:
         flags.num = len(chosen)
     if flags.num is None:
@@ -248,8 +253,6 @@ def resolve(flags, config, chosen):
     if not is_interval(flags.guidance_interval):
         low, high = flags.guidance_interval
         fail(f"--guidance-interval: {low} {high} must be two times, 0 <= LOW <= HIGH <= 1.")
-    if flags.negative_prompt is not None and set(flags.guidance_scale) == {1}:
-        fail("--negative-prompt: changes nothing at --guidance-scale 1; give a scale above it.")
     if not is_share(flags.guidance_rescale):
         fail(f"--guidance-rescale: {flags.guidance_rescale} must be 0 to 1.")
     if not -(2**31) <= flags.seed < 2**31:

@@ -92,18 +92,23 @@ def _finished(script, *flags, cwd):
 
 def _first_step(flags, folder):
     """Seconds until train.py's progress bar shows that a step is done; it is ended then."""
-    with tempfile.TemporaryDirectory(dir=folder) as cwd:
+    try:
+        import pty
+    except ImportError as error:
+        raise runs.RunFailed("Windows has no terminal that a process could be given") from error
+    terminal, its_end = pty.openpty()  # what is written to anything else has no progress bar
+    with tempfile.TemporaryDirectory(dir=folder) as cwd, open(terminal, "rb", 0) as written:
         began = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-u", str(ROOT / "train.py"), *flags],
-            cwd=cwd, env=runs.ENVIRONMENT, bufsize=0,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=cwd, env=runs.ENVIRONMENT, stdout=its_end, stderr=subprocess.STDOUT,
         )  # fmt: skip
+        os.close(its_end)
         too_late = threading.Timer(GIVEN_UP, process.kill)
         too_late.start()
         printed = b""
         try:
-            while part := process.stdout.read(4096):
+            while part := _read(written):
                 printed += part
                 if FIRST_STEP.search(printed):
                     return {"seconds": time.monotonic() - began}
@@ -111,7 +116,15 @@ def _first_step(flags, folder):
         finally:
             too_late.cancel()
             process.kill()
-            process.communicate()
+            process.wait()
+
+
+def _read(terminal):
+    """What was written to a terminal, or b"" once no process has it open any more."""
+    try:
+        return terminal.read(4096)
+    except OSError:  # as Linux says it
+        return b""
 
 
 def export(folder, tiny=False):

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import sys
 import time
 from pathlib import Path
 
@@ -257,8 +258,16 @@ class Plateau(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+def is_watched():
+    """Returns whether what is printed is seen at once: by a terminal, or in a notebook."""
+    return getattr(sys.stdout, "isatty", bool)() or "ipykernel" in sys.modules
+
+
 class ProgressBar(keras.callbacks.ProgbarLogger):
-    """Keras' progress bar with losses, the score where there is one, and images per second."""
+    """Keras' progress bar with losses, the score where there is one, and images per second.
+
+    In a file an epoch is told once it is over.
+    """
 
     def __init__(self, batch_size):
         super().__init__()
@@ -266,6 +275,8 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
 
     def set_params(self, params):
         super().set_params(params)
+        if self.verbose == 1 and not is_watched():
+            self.verbose = 2
         if self.epochs >= UNLIMITED_EPOCHS:
             self.epochs = 1  # Keras' way of not printing "Epoch 1/2147483648"
 

@@ -1,7 +1,6 @@
 """An evaluation, from a trained model to a folder of scores, tables and pictures."""
 
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from keras_diffusion import images, plotting, real, trained
 from keras_diffusion.artist import Artist, Cell
+from keras_diffusion.callbacks import is_watched
 from keras_diffusion.evaluation import memorisation, reference, tables
 from keras_diffusion.files import whole_file
 
@@ -260,7 +260,7 @@ def _remarks(record):
 
 def bar(total):
     """Returns a function that shows how many of `total` pictures are done."""
-    interval = 0.1 if sys.stdout.isatty() else 30  # seconds; a log is not to be filled
+    interval = 0.1 if is_watched() else 30  # seconds; a log is not to be filled
     return keras.utils.Progbar(total, unit_name="picture", interval=interval).update
 
 

@@ -37,7 +37,10 @@ def reused(config, run_dir, votes):
     if config.codec is None or checkpoints.listed(Path(run_dir) / "checkpoints"):
         return None
     found = _found(Path(config.codec))
-    autoencoder = _load(found, votes)
+    try:
+        autoencoder = _load(found, votes)
+    except ValueError as error:
+        raise ValueError(f"--codec: {error}") from error
     ours, theirs = (*config.image_size, config.channels), autoencoder.image_shape
     if ours != theirs:
         ours, theirs = ("x".join(map(str, shape)) for shape in (ours, theirs))
@@ -72,10 +75,10 @@ def _load(path, votes):
             autoencoder = keras.models.load_model(path)
     except Exception as error:  # a damaged file raises anything
         what = " ".join(str(error).split())[:160]
-        raise ValueError(f"--codec: {path} cannot be loaded ({what}).") from error
+        raise ValueError(f"{path} cannot be loaded ({what}).") from error
     if not isinstance(autoencoder, Autoencoder):
         kind = type(autoencoder).__name__
-        raise ValueError(f"--codec: {path} holds a {kind}; give one of an Autoencoder.")
+        raise ValueError(f"{path} holds a {kind}; give one of an Autoencoder.")
     return autoencoder
 
 
@@ -166,11 +169,11 @@ def _train(config, data, folder, votes):
         checkpoints.clear_parts(folder)
         records.write(folder, stage, data.source)
     plateau = Plateau(progress, PATIENCE, "val_reconstruction")
+    images = next(iter(data.validation))["image"][:SHOWN]
     if not fitting.is_finished(stage, progress) and not plateau.is_reached:
         print("stage one: the autoencoder", flush=True)
         used = [plateau]
         if votes.is_chief:
-            images = next(iter(data.validation))["image"][:SHOWN]
             used.append(
                 keras.callbacks.LambdaCallback(
                     on_epoch_end=lambda *_: draw_reconstructions(autoencoder, images, folder)
@@ -179,9 +182,13 @@ def _train(config, data, folder, votes):
         with fitting.naming_what_is_left(folder):
             fitting.fit(autoencoder, data, stage, folder, progress, votes, used)
     if votes.is_chief:
-        _finish(progress, folder)
-    votes.total([1])  # until the chief's files are there
-    return _load(folder / AUTOENCODER, votes)  # the best, and not the last
+        quality = _keep_best(progress, folder)
+    votes.total([1])  # until the chief's file is there
+    autoencoder = _load(folder / AUTOENCODER, votes)  # the best, and not the last
+    if votes.is_chief:
+        draw_reconstructions(autoencoder, images, folder)
+        _finish(quality, folder)
+    return autoencoder
 
 
 def _begin(stage, image_shape, folder, votes):
@@ -195,8 +202,8 @@ def _begin(stage, image_shape, folder, votes):
     return autoencoder, progress
 
 
-def _finish(progress, folder):
-    """Leaves the autoencoder of the best epoch, and what is known of it."""
+def _keep_best(progress, folder):
+    """Leaves the autoencoder of the best epoch; returns what is known of it."""
     [*_, kept] = checkpoints.listed(folder / "checkpoints")
     row = progress.history[-1]
     if progress.best:  # there was a validation
@@ -206,12 +213,16 @@ def _finish(progress, folder):
     with whole_file(folder / AUTOENCODER) as part:
         shutil.copyfile(kept, part)
     scores = {name: row[f"val_{name}"] for name in ("psnr", "ssim") if f"val_{name}" in row}
-    quality = {**scores, "epochs": progress.epoch, "minutes": progress.seconds / 60}
+    return {**scores, "epochs": progress.epoch, "minutes": progress.seconds / 60}
+
+
+def _finish(quality, folder):
+    """Writes the file that says that stage one is finished, and tells."""
     with whole_file(folder / QUALITY) as part:
         Path(part).write_text(json.dumps(quality, indent=2) + "\n")
     lines = ["", "stage one is finished"]
-    if scores:
-        lines.append(f"  validation    PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}")
+    if "psnr" in quality:
+        lines.append(f"  validation    PSNR {quality['psnr']:.2f} dB, SSIM {quality['ssim']:.3f}")
     lines += [f"  pictures      {folder}/reconstructions.png", f"  codec         {folder}/"]
     print("\n".join(lines), flush=True)
 

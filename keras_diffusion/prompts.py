@@ -141,7 +141,8 @@ class Prompts:
         parts = []
         for word in unknown:
             near = difflib.get_close_matches(word, self.words)
-            parts.append(f"{word!r}" + f" (nearest: {', '.join(near)})" * bool(near))
+            near = near or difflib.get_close_matches(word, self.words, n=1, cutoff=0)
+            parts.append(f"{word!r} (nearest: {', '.join(near)})")
         return f"unknown word{'s' * (len(parts) > 1)} {', '.join(parts)}"
 
     def get_config(self):

@@ -41,6 +41,7 @@ NETWORK_OPTIONS = {
 }
 OF_NETWORKS = {name for options in NETWORK_OPTIONS.values() for name in options}
 READERS = ("convnext_unet", "unet")  # networks that read prompts
+OF_LABELS = ("label_dropout", "guidance_scale", "guidance_interval", "guidance_rescale")
 TEXT_OPTIONS = ("text_width", "text_depth", "word_vectors")  # of what reads them
 # Those of the autoencoder of a run on latents, and of its training.
 CODEC_OPTIONS = (

@@ -7,7 +7,6 @@ A notebook runs in a temporary folder, with the package as it is checked out. Da
 tfds keeps them; the environment variable TFDS_DATA_DIR names another folder.
 """
 
-import argparse
 import ast
 import os
 import sys
@@ -20,6 +19,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from keras_diffusion.files import whole_file
+from keras_diffusion.flags import OneLineParser
 
 FOLDER = Path(__file__).resolve().parent
 SETTINGS = "parameters"  # the tag of the settings cell, which papermill goes by as well
@@ -89,10 +89,14 @@ def _environment():
     return found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments=None):
+    parser = OneLineParser(prog="execute.py", description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", type=Path, default=sorted(FOLDER.glob("*.ipynb")))
-    for path in parser.parse_args().notebooks:
+    notebooks = parser.parse_args(arguments).notebooks
+    for path in notebooks:
+        if not path.is_file():
+            parser.error(f"{path}: no such file")
+    for path in notebooks:
         print(f"{path.name} ...", flush=True)
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:

@@ -19,14 +19,21 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from keras_diffusion import Autoencoder, DiffusionModel, LatentCodec, distribution  # noqa: E402
-from keras_diffusion.networks import decoder, encoder, unet  # noqa: E402
+from keras_diffusion import (  # noqa: E402
+    Autoencoder,
+    DiffusionModel,
+    LatentCodec,
+    Prompts,
+    distribution,
+)
+from keras_diffusion.networks import TextEncoder, decoder, encoder, unet  # noqa: E402
 from keras_diffusion.randomness import own_rows, places, step_key  # noqa: E402
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (64, 8, 8, 1), np.uint8)
 LABELS = np.arange(64) % 10
 EPOCHS, STEPS = 4, 4
+NUMBERS = "zero one two three four five six seven eight nine"
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -59,7 +66,7 @@ def trained(strategy, dropout=0.0, **options):
     """
     keras.utils.set_random_seed(1)
     with strategy.scope():
-        network = unet((8, 8, 1), num_classes=10, widths=(8, 16), dropout=dropout)
+        network = unet((8, 8, 1), num_classes=10, widths=(8,), attention=(False,), dropout=dropout)
         model = Poisoned(network, **options)
         model.compile(keras.optimizers.SGD(0.05, momentum=0.9, global_clipnorm=0.5))
     history = model.fit(
@@ -75,7 +82,7 @@ def trained(strategy, dropout=0.0, **options):
 
 
 def latents(strategy):
-    """Returns (weights, pictures) of an autoencoder and a model of its latents, after an epoch."""
+    """Returns (weights, pictures) of a model of latents and prompts, each after an epoch."""
     keras.utils.set_random_seed(1)
     options = {"widths": (8,), "latent_channels": 2}
     with strategy.scope():
@@ -84,11 +91,17 @@ def latents(strategy):
     fit = {"steps_per_epoch": STEPS, "shuffle": False, "verbose": 0}
     autoencoder.fit(distribution.share_out(strategy, training()), **fit)
     codec = LatentCodec.measured(autoencoder, IMAGES)
+    prompts = Prompts([f"number {word}" for word in NUMBERS.split()])
     with strategy.scope():
-        model = DiffusionModel(unet(codec.x_shape, num_classes=10, widths=(8,)), codec=codec)
+        text = TextEncoder(prompts.num_tokens, prompts.length, width=8, depth=1)
+        network = unet(codec.x_shape, text=text, widths=(8, 16))
+        model = DiffusionModel(network, codec=codec, prompts=prompts)
         model.compile(keras.optimizers.SGD(0.05, global_clipnorm=0.5))
     model.fit(distribution.share_out(strategy, training()), **fit)
-    return model.get_weights(), model.generate(5, num_steps=2).astype(int)
+    drawn = model.generate(
+        5, prompts="number two", negative_prompts="number six", guidance_scale=2.0, num_steps=2
+    )
+    return model.get_weights(), drawn.astype(int)
 
 
 def largest_difference(one, other):

@@ -163,6 +163,7 @@ TRAIN = [
     ("two lengths, by set", "--epochs 3 --set minutes=2", "--epochs: not allowed with --m", None),
     ("two values", "--epochs 3 --set epochs=4", "epochs=4' contradicts 3; give one", None),
     ("two settings", "--set epochs=3 --set epochs=4", "'epochs=4' contradicts 3", None),
+    ("guidance what", "--unconditional --set guidance_scale=3", "--guidance-scale: is for l", None),
     ("balance what", "--balance classes --unconditional", "needs labels, and 'digits' has", None),
     ("splits of digits", "--train-split train", "--train-split .* tfds.*digits .* 80/20", None),
     # paths

@@ -1,4 +1,6 @@
+import io
 import re
+import sys
 from types import SimpleNamespace
 
 import keras
@@ -310,7 +312,20 @@ def test_a_loss_as_of_the_answer_zero_is_warned_of(capsys, losses, epochs):
 # ProgressBar
 
 
-def test_progress_shows_losses_and_speed_alone(model, capsys, clock):
+def test_it_is_watched_in_terminals_and_notebooks(monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    for stream, watched in ((io.StringIO(), False), (object(), False), (None, False)):
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert callbacks.is_watched() == watched
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
+    assert callbacks.is_watched()
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
+    assert callbacks.is_watched()
+
+
+def test_progress_shows_losses_and_speed_alone(model, capsys, clock, monkeypatch):
+    monkeypatch.setattr(callbacks, "is_watched", lambda: True)
     options = {"validation_data": (IMAGES,), "validation_batch_size": 8, "verbose": 1}
     fit(model, Ticking(clock, 0.5), ProgressBar(batch_size=8), epochs=2, **options)
     shown = capsys.readouterr().out
@@ -320,15 +335,28 @@ def test_progress_shows_losses_and_speed_alone(model, capsys, clock):
     assert float(re.search(r"images/s: (\S+)", last)[1]) == pytest.approx(16)
 
 
-def test_progress_of_a_run_without_a_last_epoch(model, capsys, clock):
+def test_progress_of_a_run_without_a_last_epoch(model, capsys, clock, monkeypatch):
+    monkeypatch.setattr(callbacks, "is_watched", lambda: True)
     used = Ticking(clock, 15), Budget(1e-3, minutes=1), ProgressBar(batch_size=8)
     fit(model, *used, epochs=callbacks.UNLIMITED_EPOCHS, verbose=1)
     shown = capsys.readouterr().out
     assert re.findall(r"Epoch .*", shown) == ["Epoch 1", "Epoch 2"]
 
 
-def test_progress_with_a_coarse_clock(capsys, clock):
+def test_progress_in_a_file_is_a_line_for_each_epoch(model, capsys, monkeypatch):
+    lines = {}
+    for watched in (True, False):
+        monkeypatch.setattr(callbacks, "is_watched", lambda watched=watched: watched)
+        fit(model, ProgressBar(batch_size=8), epochs=2, verbose=1)
+        shown = capsys.readouterr().out
+        lines[watched] = [line for line in re.split(r"[\r\n]", shown) if "loss" in line]
+    assert len(lines[False]) == 2 < len(lines[True])
+    assert "\b" not in "".join(lines[False])
+
+
+def test_progress_with_a_coarse_clock(capsys, clock, monkeypatch):
     # Batches of a small network are quicker than Windows' monotonic clock ticks.
+    monkeypatch.setattr(callbacks, "is_watched", lambda: True)
     progress = ProgressBar(batch_size=8)
     progress.set_params({"verbose": 1, "epochs": 1, "steps": 2})
     progress.on_train_begin()

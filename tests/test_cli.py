@@ -22,7 +22,7 @@ import evaluate
 import sample
 import train
 from keras_diffusion import config as configuration
-from keras_diffusion import records
+from keras_diffusion import records, training
 from keras_diffusion.networks import NETWORKS
 from keras_diffusion.process import LOSS_WEIGHTINGS, PREDICTION_TYPES
 from keras_diffusion.rules import CHOICES, NETWORK_OPTIONS
@@ -123,8 +123,10 @@ def test_presets_answer_to_their_names():
     assert configuration.resolve("oxford_flowers102", {"image_size": (32, 32)}).widths[0] == 32
 
 
-def test_dry_run_tells_all_and_writes_nothing(tmp_path):
-    printed = run("train.py", *TINY, "--dry-run", cwd=tmp_path)
+def test_dry_run_tells_all_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert train.main([*TINY, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
     for part in ("precision: float32", "validation", "parameters", "GFLOP", "GiB", '"widths"'):
         assert part in printed
     assert not list(tmp_path.iterdir())
@@ -157,12 +159,15 @@ def test_a_run_leaves_all_that_it_says(trained):
     assert named[1] in saved
 
 
-def test_resumed_run_ends_as_the_uninterrupted_one(trained):
+def test_resumed_run_ends_as_the_uninterrupted_one(trained, monkeypatch, capsys):
     folder, _ = trained
     copy = folder.parent / "resumed"
     shutil.copytree(folder, copy)
+    monkeypatch.chdir(copy)
+    monkeypatch.setattr(training, "_finish", lambda *_: None)  # pictures and export
     (copy / "runs/tiny/checkpoints/step-00000004.keras").write_bytes(b"torn off by a power cut")
-    printed = run("train.py", "--resume", cwd=copy)
+    assert train.main(["--resume"]) == 0
+    printed = capsys.readouterr().out
     assert re.search(r"warning: skipping .*step-00000004.keras, which does not read", printed)
     message = r"resuming .*step-00000003.keras: step 3, 1 epochs and 1 batches, learning rate"
     assert re.search(message, printed)
@@ -172,7 +177,7 @@ def test_resumed_run_ends_as_the_uninterrupted_one(trained):
         assert float(first[name]) == pytest.approx(float(second[name]), rel=1e-4), name
 
 
-def test_a_finished_run_is_not_trained_again(trained):
+def test_a_finished_run_is_not_trained_again(trained, monkeypatch, capsys):
     folder, _ = trained
     copy = folder.parent / "finished"
     shutil.copytree(folder, copy)
@@ -182,7 +187,9 @@ def test_a_finished_run_is_not_trained_again(trained):
     (copy / "runs/tiny/config.json").write_text(json.dumps(record))
     before = {path: path.read_bytes() for path in copy.glob("runs/tiny/checkpoints/*")}
     drawn = ("--set", "guidance_scale=3.5", "--set", "num_steps=3")
-    printed = run("train.py", "--resume", "runs/tiny", *drawn, cwd=copy)
+    monkeypatch.chdir(copy)
+    assert train.main(["--resume", "runs/tiny", *drawn]) == 0
+    printed = capsys.readouterr().out
     assert "this run is finished; only its pictures and its export are made again" in printed
     assert {path: path.read_bytes() for path in copy.glob("runs/tiny/checkpoints/*")} == before
     assert history(copy) == history(folder)
@@ -237,7 +244,8 @@ def test_run_directory_is_not_overwritten_and_contradictions_are_named(
         assert re.search(pattern, refusal(train.main, arguments, capsys)[-1])
 
 
-def test_own_pictures_in_folders(tmp_path):
+def test_own_pictures_in_folders(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     noise = np.random.default_rng(0)
     for name in ("cats", "dogs"):
         (tmp_path / "pets" / name).mkdir(parents=True)
@@ -247,29 +255,31 @@ def test_own_pictures_in_folders(tmp_path):
     (tmp_path / "pets" / "dogs" / "broken.jpg").write_bytes(b"no picture")
     tiny = TINY[TINY.index("--batch-size") + 2 :]
     options = ["--folder", "pets", "--image-size", "12x16", "--batch-size", "4", *tiny]
-    printed = run("train.py", *options, "--run-dir", "runs/pets", cwd=tmp_path)
-    assert "broken.jpg" in printed
-    run("sample.py", "--class-name", "dogs", "--num", "3", "--out", "dogs.png", cwd=tmp_path)
+    assert train.main([*options, "--run-dir", "runs/pets"]) == 0
+    assert "broken.jpg" in capsys.readouterr().out
+    sample.main(["--class-name", "dogs", "--num", "3", "--out", "dogs.png"])
     assert opened(tmp_path / "dogs.png")[1] == "RGB"
 
 
 # Sampling -------------------------------------------------------------------------------
 
 
-def test_sample_needs_no_flags(trained):
+def test_sample_needs_no_flags(trained, monkeypatch):
     folder, _ = trained
     printed = run("sample.py", cwd=folder)
     assert re.search(r"wrote samples/tiny.png: 80 pictures of saved_models/tiny, 3 steps", printed)
     assert opened(folder / "samples/tiny.png")[1] == "L"
-    run("sample.py", "--guidance-interval", 0.5, 0.6, "--out", "other.png", cwd=folder)
+    monkeypatch.chdir(folder)
+    sample.main(["--guidance-interval", "0.5", "0.6", "--out", "other.png"])
     assert opened(folder / "other.png")[0] == opened(folder / "samples/tiny.png")[0]
 
 
-def test_separate_pictures_do_not_depend_on_the_batch(trained):
+def test_separate_pictures_do_not_depend_on_the_batch(trained, monkeypatch):
     folder, _ = trained
-    for batch in (3, 8):
-        run("sample.py", "--num", 8, "--separate", "--gif", "--out", f"b{batch}",
-            "--batch-size", batch, cwd=folder)  # fmt: skip
+    monkeypatch.chdir(folder)
+    for batch in ("3", "8"):
+        options = ["--num", "8", "--separate", "--gif", "--batch-size", batch]
+        sample.main([*options, "--out", f"b{batch}"])
     for index in range(8):
         one, other = (opened(folder / b / f"{index:05d}.png")[3] for b in ("b3", "b8"))
         assert np.abs(one - other).max() <= 1

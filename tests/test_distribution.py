@@ -158,7 +158,7 @@ def test_a_bad_gradient_on_one_replica_is_skipped_on_both(compared):
     assert compared["two_skipped"] == compared["two_in_parts_skipped"] == [1, 1]
 
 
-def test_latents_are_shared_out_as_images_are(compared):
+def test_latents_and_prompts_are_shared_out_as_images_are(compared):
     assert compared["latent_weights"] < 1e-4  # their scale, too, is measured on sums
     assert compared["latent_pictures"] <= 1
 
@@ -208,7 +208,8 @@ def test_two_workers_train_lose_one_and_go_on_to_the_weights_of_one(tmp_path):
     alone, tmp_path = tmp_path / "alone", tmp_path / "workers"
     alone.mkdir()
     tmp_path.mkdir()
-    options = ["--epochs", "3", "--set", "widths=(8,)", "--set", "num_steps=2"]
+    options = ["--epochs", "3", "--set", "widths=(8,)", "--set", "attention=(False,)"]
+    options += ["--set", "num_steps=2"]
     options += ["--precision", "float32", "--run-dir", "run", "--checkpoint-minutes", "0"]
     workers = start_workers(tmp_path, *options)
     until = time.monotonic() + DEADLINE

@@ -302,6 +302,11 @@ REFUSALS = [
     ("--extractor inception --extractor-size 74", None, "--extractor-size: '74' is not a number"),
     ("--extractor-size 75", None, "--extractor-size: is for --extractor inception"),
     ("--guidance-interval 0.8 0.1", None, "--guidance-interval: LOW is above HIGH"),
+    (
+        "--guidance-scale 1 --guidance-rescale 0.5",
+        None,
+        "--guidance-rescale: changes nothing at --guidance-scale 1",
+    ),
     ("--dataset a --folder b", None, "not allowed with"),
     ("--out f/x", file("f"), "--out: 'f/x' is not a folder to write to"),
 ]

@@ -110,7 +110,9 @@ def test_interrupted_or_not_it_ends_the_same(folder, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("moment", ["preview", "validation"])
-def test_a_stage_that_was_left_on_its_plateau_is_not_trained_on(moment, monkeypatch, tmp_path):
+def test_a_stage_that_was_left_on_its_plateau_is_not_trained_on(
+    moment, monkeypatch, tmp_path, capsys
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(latent_run, "PATIENCE", 0)  # one epoch is a plateau
     holder, name = {
@@ -121,9 +123,19 @@ def test_a_stage_that_was_left_on_its_plateau_is_not_trained_on(moment, monkeypa
         patch.setattr(holder, name, lambda *_, **__: signal.raise_signal(signal.SIGTERM))
         assert train.main([*shlex.split(TINY), "--run-dir", "runs/tiny"]) == 128 + signal.SIGTERM
     assert not (tmp_path / "runs/tiny/codec/quality.json").exists()
+    shown = []
+    monkeypatch.setattr(latent_run, "draw_reconstructions", lambda model, *_: shown.append(model))
+    monkeypatch.setattr(training, "_train", lambda *_: None)  # stage two
     monkeypatch.setattr(training, "_finish", lambda *_: None)  # pictures and export
     assert train.main(["--resume"]) == 0
     assert [row["epoch"] for row in rows(tmp_path / "runs/tiny/codec/history.csv")] == ["1"]
+    [shown] = shown  # what is kept, and not what was trained last
+    kept = keras.models.load_model(tmp_path / "runs/tiny/codec/autoencoder.keras")
+    for one, other in zip(shown.get_weights(), kept.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    (tmp_path / "runs/tiny/codec/autoencoder.keras").write_bytes(b"torn off")
+    [*_, line] = refusal(train.main, ["--resume"], capsys)
+    assert "error: runs/tiny/codec/autoencoder.keras cannot be loaded" in line
 
 
 def test_it_is_sampled_as_any_other(folder, monkeypatch, capsys):

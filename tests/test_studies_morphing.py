@@ -268,7 +268,8 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(toys, tmp_path, monkey
     assert distances[0] == pytest.approx(distances[1], abs=0.1)
 
 
-def test_a_pace_is_measured_by_training(toys):
+def test_a_pace_is_measured_by_training(toys, monkeypatch):
+    monkeypatch.setattr(training, "convnext_unet", one_layer)
     found = pace._pace(pictures.Batches(*toys, SETTINGS), SETTINGS)
     assert 0 < found["step"] < 60 and 0 < found["call"] < 10
 
