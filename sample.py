@@ -5,13 +5,13 @@ inside the SavedModel, and what it can draw is in its assets.extra/config.json.
 """
 
 import argparse
-import difflib
 import json
 import os
 import re
 import sys
 import time
 import unicodedata
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -184,7 +184,7 @@ def choose(flags, config):
         if not names:
             fail(f"--class-name: this model has no class names; --labels takes 0 .. {count - 1}.")
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names[:20]
+            near = get_close_matches(name, names, n=5, cutoff=0.4) or names[:20]
             fail(f"--class-name: unknown {name!r}. Choose from: {', '.join(near)}.")
     if prompts:
         text = flags.negative_prompt or ""
@@ -207,8 +207,7 @@ def tokens_of(text, prompts, flag):
     unknown = []
     for word in dict.fromkeys(found):
         if word not in known:
-            near = difflib.get_close_matches(word, known)
-            near = near or difflib.get_close_matches(word, known, n=1, cutoff=0)
+            near = get_close_matches(word, known) or get_close_matches(word, known, 1, 0)
             unknown.append(f"{word!r} (nearest: {', '.join(near)})")
     if unknown:
         fail(f"{flag}: {text!r} has unknown word{'s' * (len(unknown) > 1)} {', '.join(unknown)}.")
@@ -232,8 +231,6 @@ def resolve(flags, config, chosen):
             setattr(flags, name, config[name])
     if not isinstance(flags.guidance_scale, list):
         flags.guidance_scale = [flags.guidance_scale]
-    if only and set(flags.guidance_scale) == {1}:
-        fail(f"--{only[0].replace('_', '-')}: changes nothing at --guidance-scale 1; give another.")
     if flags.num is None and len(flags.guidance_scale) > 1:
         flags.num = len(chosen)
     if flags.num is None:
@@ -255,6 +252,8 @@ def resolve(flags, config, chosen):
         fail(f"--guidance-interval: {low} {high} must be two times, 0 <= LOW <= HIGH <= 1.")
     if not is_share(flags.guidance_rescale):
         fail(f"--guidance-rescale: {flags.guidance_rescale} must be 0 to 1.")
+    if only and set(flags.guidance_scale) == {1}:
+        fail(f"--{only[0].replace('_', '-')}: changes nothing at --guidance-scale 1; give another.")
     if not -(2**31) <= flags.seed < 2**31:
         fail(f"--seed: {flags.seed} must fit in 32 bits.")
 

@@ -143,7 +143,13 @@ def report(found):
         if dataset in found:
             parts += [f"## Latents beside pixels, {title}", _table(found[dataset])]
             parts.append(_way_in_and_out(found[dataset]["latents"]))
-    how = f"Presets, batch {BATCH}; pictures are guided, {NUM_STEPS} steps of dpmpp_2m."
+    rounds = min(
+        len(result.get("runs", ())) for name in DATASETS for result in found.get(name, {}).values()
+    )
+    how = (
+        f"Presets, batch {BATCH}; pictures are guided, {NUM_STEPS} steps of dpmpp_2m. Medians of "
+        f"{rounds} rounds."
+    )
     return "\n\n".join([parts[0], how, *parts[1:]])
 
 

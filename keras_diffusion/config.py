@@ -183,13 +183,9 @@ def resolve(dataset=None, overrides=()):
     if "widths" in options:  # a preset's attention is for its own
         options.setdefault("attention", None)
     config = dataclasses.replace(start, **options)
-    if config.unconditional:
-        for name in rules.OF_LABELS:
-            if name in options:
-                raise ValueError(f"{flag(name)}: is for labels; leave out --unconditional.")
-    unused = "codec_epochs" if config.minutes else "codec_share"
-    if unused in options:
-        raise ValueError(f"{flag(unused)}: {rules.LENGTHS_OF_CODECS[unused]}")
+    for name, why in rules.unused(config).items():
+        if name in options:
+            raise ValueError(f"{flag(name)}: {why}")
     return config
 
 

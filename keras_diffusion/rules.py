@@ -60,6 +60,16 @@ LENGTHS_OF_CODECS = {
     "codec_share": "is of --minutes; with --epochs give codec_epochs.",
 }
 
+
+def unused(config):
+    """Returns {option: why it is refused}, of options that presets may set and users then not."""
+    name = "codec_epochs" if config.minutes else "codec_share"
+    reasons = {name: LENGTHS_OF_CODECS[name]}
+    if config.unconditional:
+        reasons.update(dict.fromkeys(OF_LABELS, "is for labels; leave out --unconditional."))
+    return reasons
+
+
 # Types of options, in words.
 KINDS = {
     int: "a whole number",

@@ -287,7 +287,7 @@ def given(folder, monkeypatch):
 
 
 def test_guidance_is_the_last_arguments(given):
-    config(guidance_interval=[0.2, 0.7], guidance_rescale=0.3)()
+    config(guidance_scale=2.0, guidance_interval=[0.2, 0.7], guidance_rescale=0.3)()
     sample.main(["--num", "2"])
     sample.main(["--num", "2", "--guidance-interval", "0", "0.5", "--guidance-rescale", "1"])
     for inputs, interval, rescale in zip(given, ([0.2, 0.7], [0, 0.5]), (0.3, 1), strict=True):

@@ -20,7 +20,7 @@ from keras_diffusion import checkpoints, distribution, fitting
 
 TESTS = Path(__file__).resolve().parent
 SINGLE = tf.distribute.get_strategy()
-DEADLINE = 240  # seconds, for anything that waits for a process
+DEADLINE = 600  # seconds, for anything that waits for a process
 
 
 # Choosing

@@ -195,10 +195,10 @@ def test_the_best_autoencoder_is_the_one_that_is_left(tmp_path):
         (tmp_path / f"checkpoints/step-{batches:08d}.keras").write_text(str(batches))
     history = [{"val_loss": loss, "val_psnr": 30 - loss, "val_ssim": 0.9} for loss in (2, 1, 3)]
     best = {"val_loss": 1, "batches": 4}
-    latent_run._finish(checkpoints.Progress(epoch=3, history=history, best=best), tmp_path)
+    progress = checkpoints.Progress(epoch=3, history=history, best=best)
+    assert latent_run._keep_best(progress, tmp_path)["psnr"] == 29
     assert (tmp_path / "autoencoder.keras").read_text() == "4"
-    assert json.loads((tmp_path / "quality.json").read_text())["psnr"] == 29
-    latent_run._finish(checkpoints.Progress(epoch=1, history=[{"loss": 1}]), tmp_path)
+    latent_run._keep_best(checkpoints.Progress(epoch=1, history=[{"loss": 1}]), tmp_path)
     assert (tmp_path / "autoencoder.keras").read_text() == "6"  # nothing was measured
 
 

@@ -28,6 +28,7 @@ from keras_diffusion.rules import (
     CODEC_OPTIONS,
     LARGEST_SIDE,
     NETWORK_OPTIONS,
+    OF_LABELS,
     READERS,
     RULES,
     TEXT_OPTIONS,
@@ -120,6 +121,8 @@ def fitting(options):
         refused |= {"codec", *CODEC_OPTIONS}
     elif options.get("codec") is not None:
         refused |= set(CODEC_OPTIONS)
+    if options.get("unconditional"):
+        refused |= set(OF_LABELS)
     if options.get("latent"):
         refused.add("image")
         refused.add("codec_share" if options.get("minutes") is None else "codec_epochs")
