@@ -10,8 +10,9 @@ import os
 import sys
 from pathlib import Path
 
+from keras_diffusion.config import flag
 from keras_diffusion.flags import OneLineParser, folder, listed, within
-from keras_diffusion.rules import CHOICES, LARGEST_INT
+from keras_diffusion.rules import CHOICES, GUIDANCE, LARGEST_INT
 
 EXTRACTORS = ("classifier", "inception")
 INCEPTION_SIZE = 75  # pixels, the least that it takes
@@ -73,11 +74,12 @@ def main(arguments=None):
 
 def _check(given):
     """Raises ValueError for what can be told before TensorFlow is imported."""
-    for flag, path in (("--model", given.model), ("--folder", given.folder)):
+    for name in ("model", "folder"):
+        path = getattr(given, name)
         if path == "":
-            raise ValueError(f"{flag}: is empty; give a value or leave the flag out.")
+            raise ValueError(f"{flag(name)}: is empty; give a value or leave the flag out.")
         if path is not None and not Path(path).exists():
-            raise ValueError(f"{flag}: {path} does not exist.")
+            raise ValueError(f"{flag(name)}: {path} does not exist.")
     if given.extractor not in EXTRACTORS and not Path(given.extractor).is_file():
         raise ValueError(
             f"--extractor: unknown {given.extractor!r}. Choose from: {', '.join(EXTRACTORS)}, or "
@@ -87,10 +89,9 @@ def _check(given):
         raise ValueError("--extractor-size: is for --extractor inception.")
     if given.guidance_interval and given.guidance_interval[0] > given.guidance_interval[1]:
         raise ValueError("--guidance-interval: LOW is above HIGH.")
-    for name in ("guidance_interval", "guidance_rescale"):
+    for name in GUIDANCE[1:]:
         if getattr(given, name) is not None and given.guidance_scale == 1:
-            flag = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{flag}: changes nothing at --guidance-scale 1; give another.")
+            raise ValueError(f"{flag(name)}: changes nothing at --guidance-scale 1; give another.")
 
 
 def evaluate(given):
@@ -106,12 +107,11 @@ def evaluate(given):
         raise ValueError(f"--model: {error}") from error
     print(f"model: {model}", flush=True)
     names = ("cache", "num", "samplers", "steps", "minutes", "extractor", "seed", "batch_size")
-    guidance = ("guidance_scale", "guidance_interval", "guidance_rescale")
     try:
         evaluating.run(
             model,
             out=given.out or Path("evaluations") / _name(model.resolve()),
-            guidance={name: getattr(given, name) for name in guidance},
+            guidance={name: getattr(given, name) for name in GUIDANCE},
             where={name: getattr(given, name) for name in real.WHERE},
             extractor_size=given.extractor_size or INCEPTION_SIZE,
             **{name: getattr(given, name) for name in names},

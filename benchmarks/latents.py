@@ -143,7 +143,7 @@ def report(found):
         if dataset in found:
             parts += [f"## Latents beside pixels, {title}", _table(found[dataset])]
             parts.append(_way_in_and_out(found[dataset]["latents"]))
-    rounds = min(
+    rounds = max(  # what has failed has none
         len(result.get("runs", ())) for name in DATASETS for result in found.get(name, {}).values()
     )
     how = (

@@ -15,6 +15,7 @@ from keras_diffusion import (
 )
 from keras_diffusion.model import DiffusionModel
 from keras_diffusion.recording import Recorder
+from keras_diffusion.rules import GUIDANCE
 
 VALIDATION_SHARE = 0.25  # of the training images, at most: an epoch is not to wait for it
 
@@ -153,7 +154,7 @@ def drawing(config, labelled):
     """Returns how pictures of a run are drawn: options of `generate` and `export_saved_model`."""
     names = ["sampler", "num_steps"]
     if labelled:
-        names += ["guidance_scale", "guidance_interval", "guidance_rescale"]
+        names += GUIDANCE
     return {name: getattr(config, name) for name in names}
 
 

@@ -165,11 +165,11 @@ def _train(config, data, folder, votes):
     )
     autoencoder, progress = _begin(stage, data.image_shape, folder, votes)
     if votes.is_chief:
+        images = next(iter(data.validation))["image"][:SHOWN]
         folder.mkdir(exist_ok=True)
         checkpoints.clear_parts(folder)
         records.write(folder, stage, data.source)
     plateau = Plateau(progress, PATIENCE, "val_reconstruction")
-    images = next(iter(data.validation))["image"][:SHOWN]
     if not fitting.is_finished(stage, progress) and not plateau.is_reached:
         print("stage one: the autoencoder", flush=True)
         used = [plateau]

@@ -12,12 +12,12 @@ CHOICES = {
     "precision": ("auto", "float32", "mixed_bfloat16"),
     "strategy": ("auto", "single", "mirrored", "multiworker", "tpu"),
 }
+GUIDANCE = ("guidance_scale", "guidance_interval", "guidance_rescale")  # as arguments.py has it
 # What may be given anew when a run is resumed, as no weight depends on it: where the data lies, on
 # what hardware the run goes on, how it is saved, and how pictures are drawn.
 MOVABLE = (
     "data_dir", "folder", "image", "strategy", "accumulate", "checkpoint_minutes",
-    "keep_checkpoints", "score_every", "sampler", "num_steps", "guidance_scale",
-    "guidance_interval", "guidance_rescale",
+    "keep_checkpoints", "score_every", "sampler", "num_steps", *GUIDANCE,
 )  # fmt: skip
 EXCLUSIVE = (("dataset", "folder", "image"), ("epochs", "minutes"), ("text", "unconditional"))
 # The options that a network takes, with its own values for them. Others are refused, not ignored.
@@ -41,7 +41,7 @@ NETWORK_OPTIONS = {
 }
 OF_NETWORKS = {name for options in NETWORK_OPTIONS.values() for name in options}
 READERS = ("convnext_unet", "unet")  # networks that read prompts
-OF_LABELS = ("label_dropout", "guidance_scale", "guidance_interval", "guidance_rescale")
+OF_LABELS = ("label_dropout", *GUIDANCE)
 TEXT_OPTIONS = ("text_width", "text_depth", "word_vectors")  # of what reads them
 # Those of the autoencoder of a run on latents, and of its training.
 CODEC_OPTIONS = (

@@ -21,8 +21,9 @@ from PIL import Image
 import evaluate
 import sample
 import train
+from keras_diffusion import arguments as of_graphs
 from keras_diffusion import config as configuration
-from keras_diffusion import records, training
+from keras_diffusion import records, rules, training
 from keras_diffusion.networks import NETWORKS
 from keras_diffusion.process import LOSS_WEIGHTINGS, PREDICTION_TYPES
 from keras_diffusion.rules import CHOICES, NETWORK_OPTIONS
@@ -93,6 +94,7 @@ def test_choices_are_those_of_the_tables():
     }
     for name, table in tables.items():
         assert set(CHOICES[name]) == set(table), name
+    assert rules.GUIDANCE == of_graphs.GUIDANCE == sample.GUIDANCE
 
 
 def test_networks_take_what_their_builders_take():

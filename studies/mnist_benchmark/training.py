@@ -6,7 +6,7 @@ import time
 import keras
 import numpy as np
 
-from keras_diffusion import build, callbacks
+from keras_diffusion import build, callbacks, fitting
 from keras_diffusion.config import Config, preset
 from keras_diffusion.real import labels_by_shares
 from studies.mnist_benchmark import PUBLISHED, TOY
@@ -118,10 +118,7 @@ class Training:
 
     def drawing(self):
         """Options of `generate`: what this configuration's users draw with."""
-        names = ["sampler", "num_steps"]
-        if self.data.source.num_classes:
-            names += ["guidance_scale", "guidance_interval", "guidance_rescale"]
-        return {name: getattr(self.config, name) for name in names}
+        return fitting.drawing(self.config, self.data.source.num_classes > 0)
 
     def quick_drawing(self):
         """The same with the sampler of the curve."""
