@@ -38,6 +38,7 @@ SECTIONS = {
     "startup": ("startup", {}),
     "roofline": ("roofline", {}),
     "changes": ("changes", {}),
+    "settings": ("settings", {}),
 }
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 SHARED_DATA = ROOT.parent / "shared" / "tfds"

@@ -7,7 +7,7 @@ from keras import layers
 
 from benchmarks import plain
 from benchmarks.changes import BATCH, SIDE, WIDTH
-from keras_diffusion import build
+from keras_diffusion import arguments, build
 from keras_diffusion import config as configuration
 from keras_diffusion.data import pipeline
 from keras_diffusion.networks.layers import DepthToSpace, SpaceToDepth
@@ -43,6 +43,20 @@ def _training_step(tiny):
     return _plain_and_own(lambda: _step(tiny))
 
 
+def _root_mean_square(tiny):
+    x = _images(tiny)
+    own = GroupRMSNorm(activation="silu")
+    groups = x.shape[-1] // own.group_width
+    stock = keras.Sequential([layers.GroupNormalization(groups), layers.Activation("silu")])
+    return [_both_ways(stock, x), _both_ways(own, x)]
+
+
+def _attention_at_one_level(tiny):
+    levels = 2 if tiny else 3
+    low = (False,) * (levels - 2)
+    return [_step(tiny, attention=(*low, *which)) for which in ((True, True), (False, True))]
+
+
 def _plain_and_own(make):
     """Returns what `make` returns with plain layers, traced by a first call, and with ours."""
     with plain.layers():
@@ -51,17 +65,17 @@ def _plain_and_own(make):
     return [before, make()]
 
 
-def _preset(tiny):
+def _preset(tiny, **options):
     """The model of the MNIST preset, its options and the shape of its images."""
     toy = {"widths": (8, 16), "batch_size": 4} if tiny else {}
-    config = configuration.resolve("mnist", toy)
+    config = configuration.resolve("mnist", {**toy, **options})
     shape = (8, 8, 1) if tiny else (28, 28, 1)
     return build.model(config, shape, num_classes=10), config, shape
 
 
-def _step(tiny, optimizer=None, jit_compile=False):
+def _step(tiny, optimizer=None, jit_compile=False, **options):
     """One training step of the MNIST preset, on noise."""
-    model, config, shape = _preset(tiny)
+    model, config, shape = _preset(tiny, **options)
     if optimizer:
         given = model.optimizer
         model.compile(optimizer=optimizer(config.learning_rate, beta_2=given.beta_2))
@@ -100,6 +114,29 @@ def _end_of_a_data_set(tiny):
     return [lambda data=data: model.evaluate(data, verbose=0) for data in (tuned, batches)]
 
 
+def _guidance_in_an_interval(tiny):
+    model, *_ = _preset(tiny)
+    count, num_steps = (2, 2) if tiny else (16, 20)
+    options = {"num_steps": num_steps, "guidance_scale": 2.0}
+    return [
+        lambda interval=interval: model.generate(count, guidance_interval=interval, **options)
+        for interval in ((0.0, 1.0), (0.1, 0.8))
+    ]
+
+
+def _autograph(tiny):
+    """Traces the graph of a whole sampler, anew in each call."""
+    model, *_ = _preset(tiny)
+    model.graphs.network()  # all sampling graphs share it
+    draw = model.graphs.drawing("dpmpp_2m")
+
+    def trace(autograph):
+        traced = tf.function(draw, autograph=autograph)
+        traced.get_concrete_function(**arguments.signature(model))
+
+    return [lambda: trace(True), lambda: trace(False)]
+
+
 def _xla(tiny):
     return [_step(tiny), _step(tiny, jit_compile=True)]
 
@@ -113,7 +150,13 @@ def _embeddings(tiny):
     x = tf.random.stateless_normal((count, *network.output.shape[1:]), (0, 0))
     inputs = {"x": x, "logsnr": tf.zeros((count,)), "label": tf.range(count) % 10}
     ready = keras.Model(network.input, embedding)(inputs)
-    return [tf.function(lambda: network(inputs)), tf.function(lambda: rest([x, ready]))]
+    return [_called(network, inputs), _called(rest, [x, ready])]
+
+
+def _called(network, inputs):
+    """One call as a graph of its inputs: of constants, TensorFlow would compute it beforehand."""
+    predict = tf.function(lambda inputs: network(inputs, training=False))
+    return lambda: predict(inputs)
 
 
 class _OneOperationAdam(keras.optimizers.AdamW):
@@ -140,6 +183,10 @@ def _adam(tiny):
 PAIRS = {
     "layer": _layer,
     "training step": _training_step,
+    "root mean square": _root_mean_square,
+    "attention at one level": _attention_at_one_level,
+    "guidance in an interval": _guidance_in_an_interval,
+    "AutoGraph": _autograph,
     "halving": _halving,
     "doubling": _doubling,
     "end of a data set": _end_of_a_data_set,

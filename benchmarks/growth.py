@@ -20,8 +20,8 @@ AXES = {
 }
 TINY_AXES = {"size": (8, 16), "batch": (1, 2), "steps": (1, 2), "parameters": (1, 2)}
 TINY_BASE = {"size": 8, "batch": 2, "steps": 2, "widths": (8, 16)}
-# Parameters grow with the square of the widths; in multiples of 8, which divide evenly.
-SMALLEST_WIDTHS = (24, 48, 96)
+# Parameters grow with the square of all widths; in multiples of 8, which divide evenly.
+SMALLEST_WIDTHS, SMALLEST_EMBEDDING = (24, 48, 96), 192
 TITLES = {
     "size": "image side, pixels",
     "batch": "batch, images",
@@ -73,22 +73,25 @@ def along(axis, tiny=False):
 
 
 def _network_options(axis, value, base, tiny):
-    size, widths = base["size"], base["widths"]
+    options = {"size": base["size"], "widths": base["widths"]}
     if axis == "size":
-        size = value
+        options["size"] = value
     if axis == "parameters":
         smallest = base["widths"] if tiny else SMALLEST_WIDTHS
-        widths = tuple(8 * round(width * math.sqrt(value) / 8) for width in smallest)
-    return {"size": size, "widths": widths}
+        *widths, embedding = (
+            8 * round(width * math.sqrt(value) / 8) for width in (*smallest, SMALLEST_EMBEDDING)
+        )
+        options.update(widths=tuple(widths), embedding_width=embedding)
+    return options
 
 
-def _model(size, widths):
+def _model(size, **network):
     import keras
 
     from keras_diffusion import DiffusionModel, networks, precision
 
     keras.config.set_dtype_policy(precision.policy("auto")[0])
-    model = DiffusionModel(networks.unet((size, size, 3), widths=widths))
+    model = DiffusionModel(networks.unet((size, size, 3), **network))
     model.compile(optimizer=keras.optimizers.AdamW(1e-3, global_clipnorm=1.0))
     return model
 

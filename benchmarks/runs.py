@@ -70,13 +70,14 @@ class RunFailed(Exception):
     """A measurement ended without a result; the text is one line."""
 
 
-def in_fresh_process(function, /, timeout=None, **arguments):
+def in_fresh_process(function, /, timeout=None, environment=None, **arguments):
     """Calls a function of a file in this folder in a new Python process.
 
     Args:
         function: "module.function", such as "training.rate"; it returns a dict that JSON
             can hold. Its module must import nothing heavy at its top.
         timeout: None, or seconds after which it is given up.
+        environment: None, or {variable: value} on top of ENVIRONMENT.
         **arguments: of the function, as JSON can hold.
 
     Returns:
@@ -86,9 +87,10 @@ def in_fresh_process(function, /, timeout=None, **arguments):
         RunFailed: it raised, or took too long; says why.
     """
     command = [sys.executable, str(WORKER), function, json.dumps(arguments)]
+    variables = {**ENVIRONMENT, **(environment or {})}
     try:
         done = subprocess.run(
-            command, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout
+            command, env=variables, capture_output=True, text=True, timeout=timeout
         )
     except subprocess.TimeoutExpired as error:
         raise RunFailed(f"given up after {timeout:.0f} s") from error

@@ -31,9 +31,11 @@ CONTENDERS = {
         ("keras_ddim", "mixed_bfloat16", KERAS_DDIM, KERAS_DDIM),
         ("ddp", "float32", DDP, 10),
         ("ddp", "bfloat16 autocast", DDP, 10),
+        ("diffusers_unet", "float32", DIFFUSERS, 10),
+        ("diffusers_unet", "bfloat16 autocast", DIFFUSERS, 10),
     ),
 }
-GOALS = {("mnist", "ddp", "float32"): {"images": 60, "call": 3}}
+GOALS = {(task, "ddp", "float32"): {"images": 60, "call": 3} for task in CONTENDERS}
 PRESET_STEPS = 20  # of ours, until quality is measured
 CALLS = 5
 GIVEN_UP = 20 * 60  # seconds

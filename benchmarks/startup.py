@@ -1,4 +1,4 @@
-"""Start-up: seconds until something happens, memory until then, and whether data keeps up.
+"""Start-up: seconds until something happens, and whether the input pipeline keeps up.
 
 The commands are run as a user runs them, in a folder of their own; first they are run once
 without being timed, so that the files they read are in memory.
@@ -27,7 +27,6 @@ TITLES = {
     "first_step": "`train.py`: from start to the first training step",
     "first_sample": f"`sample.py --num 1`: from start to a picture, {SAMPLING_STEPS} steps",
 }
-MADE = {"ours": "default", "ddp": "float32", "diffusers_unet": "float32"}  # subject: variant
 DATASETS = {
     "mnist": {"name": "mnist"},
     "flowers": {"name": "oxford_flowers102", "image_size": 64, "horizontal_flip": True},
@@ -53,13 +52,6 @@ def run(options):
         results = runs.in_turns(lambda name: timed[name](), list(timed), options.rounds)
     found = {"tiny": options.tiny, "times": dict(zip(timed, results, strict=True))}
     found["pipelines"] = _pipelines(options)
-    made = runs.in_turns(
-        lambda name: runs.in_fresh_process("startup.made", name=name, tiny=options.tiny),
-        list(MADE),
-        1,
-        lambda name: f"memory of a network, {name}",
-    )
-    found["made"] = dict(zip(MADE, made, strict=True))
     found["training"] = {
         task: training.images_per_second(options.earlier("training"), task)
         for task in found["pipelines"]
@@ -133,11 +125,6 @@ def export(folder, tiny=False):
     return {}
 
 
-def made(name, tiny=False):
-    """Makes a network of a subject, all of its libraries with it; in a fresh process."""
-    return {"parameters": subjects.make(name, "mnist", MADE[name], tiny).parameters}
-
-
 def _pipelines(options):
     """{task: {"images_per_second"}} of the input pipelines alone, each in a fresh process."""
     found = {}
@@ -183,26 +170,7 @@ def report(found):
         rows.append([TITLES[name], f"**{runs.figure(numbers['median'])}**",
                      runs.spread(numbers), said])  # fmt: skip
     first = runs.table(["", "seconds", "spread", "goal"], rows)
-    return "\n\n".join([
-        f"## Start-up\n\n{first}",
-        *_memory(found.get("made")),
-        f"## Input pipeline alone\n\n{_pipeline_table(found)}",
-    ])  # fmt: skip
-
-
-def _memory(made):
-    if made is None:  # figures of before this was measured
-        return []
-    rows = []
-    for name, result in made.items():
-        figure = result.get("failed") or f"**{result['runs'][0]['peak_mib']:,.0f}**"
-        rows.append([subjects.TITLES[name], figure])
-    return [
-        "## Memory before the first image",
-        "Most resident memory of a process that has made the network of the MNIST trainings above: "
-        "libraries and weights.",
-        runs.table(["", "MiB"], rows),
-    ]
+    return f"## Start-up\n\n{first}\n\n## Input pipeline alone\n\n{_pipeline_table(found)}"
 
 
 def _pipeline_table(found):

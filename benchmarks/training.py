@@ -5,9 +5,10 @@ keras.io example in batches of 64. Everyone trains as its users do (see `subject
 images in memory.
 """
 
+import statistics
 import time
 
-from benchmarks import data, runs, subjects
+from benchmarks import data, machine, runs, subjects
 
 VARIANTS = {
     "mnist": (
@@ -44,6 +45,8 @@ HEADINGS = {
 WARM_UP = 3  # steps: graphs are traced, memory is claimed
 LEAST_STEPS, LEAST_SECONDS = 5, 10.0
 GIVEN_UP = 15 * 60  # seconds; compiling may never end
+# The most memory held until the network is made, in the steps before the clock starts, and later.
+WHEN = {"made": "libraries, network", "first": "first steps", "later": "later steps"}
 
 
 class Clock:
@@ -80,9 +83,20 @@ def rate(task, name, variant, cache, tiny=False):
     subject = subjects.make(name, task, variant, tiny)
     clock = Clock(1, 1, 0.0) if tiny else Clock(WARM_UP, LEAST_STEPS, LEAST_SECONDS)
     batch_size = _batch_size(task, tiny)
-    subject.train(images, batch_size, clock)
+    memory = {"made": machine.peak_mib()}
+
+    def should_stop(step):
+        if step == (1 if tiny else WARM_UP):
+            memory["first"] = machine.peak_mib()
+            machine.forget_peak()
+        return clock(step)
+
+    subject.train(images, batch_size, should_stop)
+    memory["later"] = machine.peak_mib()
     return {
         "images_per_second": batch_size * clock.rate,
+        "memory": memory,
+        "peak_mib": max(memory.values()),
         "parameters": subject.parameters,
         "precision": getattr(subject, "precision", None),
     }
@@ -134,8 +148,8 @@ def report(found):
         parts.append(f"## {heading}\n\n{_speed_table(found, task)}")
     for task in HEADINGS:
         heading = f"## Memory of these trainings, {subjects.DATASET_TITLES[task]}"
-        parts.append(f"{heading}\n\nMost resident memory of the whole process, all libraries "
-                     f"and images included.\n\n{_memory_table(found, task)}")  # fmt: skip
+        parts.append(f"{heading}\n\nMost resident memory of the whole process in MiB, all "
+                     f"libraries and images included.\n\n{_memory_table(found, task)}")  # fmt: skip
     return "\n\n".join(parts)
 
 
@@ -174,10 +188,19 @@ def _memory_table(found, task):
         if ours and row["subject"] != "ours":
             said = f"no more than it: {runs.verdict(ours, numbers['median'], most=True)}"
         ratio = numbers["median"] / ours if ours else None
-        rows.append([*name_cells(row), f"**{runs.figure(numbers['median'])}**",
-                     runs.spread(numbers), runs.times(ratio), said])  # fmt: skip
-    header = ["", "variant", "parameters", "MiB", "spread", "ratio", "goal"]
+        cells = [*name_cells(row), *_memory_by_time(row)]
+        rows.append([*cells, f"**{runs.figure(numbers['median'])}**", runs.spread(numbers),
+                     runs.times(ratio), said])  # fmt: skip
+    header = ["", "variant", "parameters", *WHEN.values(), "most", "spread", "ratio", "goal"]
     return runs.table(header, rows)
+
+
+def _memory_by_time(row):
+    """Cells: the medians of the times in WHEN; figures of earlier versions have none."""
+    memories = [run["memory"] for run in row["runs"] if "memory" in run]
+    if not memories:
+        return ["-"] * len(WHEN)
+    return [runs.figure(statistics.median(memory[when] for memory in memories)) for when in WHEN]
 
 
 def _goals(found, task):

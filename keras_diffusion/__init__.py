@@ -34,6 +34,8 @@ def __dir__():
     return sorted([*globals(), *__all__])
 
 
-if "keras" in sys.modules:  # whoever loads models wants our classes registered; it is quick now
+# Whoever loads models wants our classes registered; with Keras at hand it is quick. On JAX there
+# may be no TensorFlow: networks, schedules and samplers do without.
+if "keras" in sys.modules and sys.modules["keras"].config.backend() == "tensorflow":
     for _room in ("autoencoder", "model"):
         importlib.import_module(f"{__name__}.{_room}")

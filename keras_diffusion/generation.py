@@ -138,9 +138,23 @@ class SamplingGraphs:
         """Returns `draw_images` of the model as one graph, with the arguments of `signature`."""
         return self._once(
             (sampler, num_frames, *pictures.values(), self._model.schedule),
-            lambda: graph(self._drawing(sampler, num_frames)).get_concrete_function(
+            lambda: graph(self.drawing(sampler, num_frames)).get_concrete_function(
                 **signature(self._model, **pictures)
             ),
+        )
+
+    def drawing(self, sampler, num_frames=None):
+        """Returns `draw_images` of the model as a function of the arguments in `signature`."""
+        model = self._model
+        return lambda **arguments: draw_images(
+            sampler,
+            self.network(),
+            schedule=model.noise_schedule,
+            prediction_type=model.prediction_type,
+            codec=model.codec,
+            shape=model.x_shape,
+            num_frames=num_frames,
+            **_conditioned(model.num_classes, **arguments),
         )
 
     def network(self):
@@ -162,23 +176,10 @@ class SamplingGraphs:
 
     def _shared(self, sampler, num_frames):
         """The same on all replicas at once: a function of {argument: value on each replica}."""
-        draw, strategy = self._drawing(sampler, num_frames), self._model.distribute_strategy
+        draw, strategy = self.drawing(sampler, num_frames), self._model.distribute_strategy
         return self._once(
             ("shared", sampler, num_frames, self._model.schedule),
             lambda: graph(lambda arguments: strategy.run(draw, kwargs=arguments)),
-        )
-
-    def _drawing(self, sampler, num_frames):
-        model = self._model
-        return lambda **arguments: draw_images(
-            sampler,
-            self.network(),
-            schedule=model.noise_schedule,
-            prediction_type=model.prediction_type,
-            codec=model.codec,
-            shape=model.x_shape,
-            num_frames=num_frames,
-            **_conditioned(model.num_classes, **arguments),
         )
 
     def _once(self, key, make):

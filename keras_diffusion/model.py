@@ -156,8 +156,9 @@ class DiffusionModel(keras.Model):
         distribution.apply_reduced(self.optimizer, gradients, variables)
         step = tf.cast(self.optimizer.iterations, tf.float32)
         decay = tf.minimum(self.ema_decay, (1 + step) / (10 + step))
-        for average, weight in zip(self.ema_network.weights, self.network.weights, strict=True):
-            average.assign(average + (1 - decay) * (weight - average))
+        with tf.name_scope("average"):
+            for average, weight in zip(self.ema_network.weights, self.network.weights, strict=True):
+                average.assign(average + (1 - decay) * (weight - average))
 
     def _noised(self, batch, key):
         """Draws times, noise and label dropout for training, see `_mixed`."""

@@ -222,9 +222,10 @@ def _print_costs(model, config):
     print(
         f"network: {costs['parameters'] / 1e6:.2f} M parameters, "
         f"{costs['flops'] / 1e9:.2f} GFLOP per image forward, "
-        f"about {costs['memory'] / 2**30:.1f} GiB to train batches of {config.batch_size}",
-        flush=True,
+        f"about {costs['memory'] / 2**30:.1f} GiB to train batches of {config.batch_size}"
     )
+    whole = model.jit_compile  # as Keras decides: on one GPU alone
+    print(f"XLA: {'the whole training step' if whole else 'element-wise chains'}", flush=True)
 
 
 def _print_summary(run_dir, export_dir, of_one_image, progress):

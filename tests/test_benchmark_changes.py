@@ -2,19 +2,30 @@
 
 import pytest
 
-from benchmarks import change_pairs, changes, roofline, runs
+from benchmarks import change_pairs, changes, data, roofline, runs, settings
+
+LONG = ("training step", "XLA for the whole step", "one operation of Adam")  # to trace
 
 
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
-        ("unet_1/down0_0_conv1_1/convolution:_MklNativeFusedConv2D", "convolutions"),
+        (
+            "unet_1/down0_0_conv1_1/convolution:_MklNativeFusedConv2D",
+            "convolutions: forward, gradients by inputs",
+        ),
         ("gradient_tape/unet_1/down0_0_norm1_1/mul:Mul", "normalisation and activation"),
         ("multiply_convert_fusion", "normalisation and activation"),
         ("unet_1/middle_0_attention_1/MatMul:_MklBatchMatMulV2", "attention"),
         ("unet_1/middle_0_attention_norm_1/mul:Mul", "normalisation and activation"),
-        ("global_norm/L2Loss_3:L2Loss", "optimizer and average"),
-        ("adamw/mul_1:Mul", "optimizer and average"),
+        (
+            "gradient_tape/unet/stem/Conv2DBackpropFilter:_MklNativeConv2DBackpropFilter",
+            "convolutions: gradients by weights",
+        ),
+        ("global_norm/L2Loss_3:L2Loss", "optimizer"),
+        ("adamw/mul_1:Mul", "optimizer"),
+        ("average/mul_7:Mul", "average of the weights"),
+        ("PyFunc:PyFunc", "noise and data"),
         ("random_normal/StatelessRandomNormalV2:StatelessRandomNormalV2", "noise and data"),
         ("AddN_2:AddN", "sums of gradients"),
         ("unet_1/skip0_1/concat:ConcatV2", "the rest"),
@@ -39,10 +50,10 @@ def test_a_profile_of_a_toy_step_is_made_of_operations(monkeypatch):
     rates = {"bfloat16": 1e12, "float32": 1e12, "bytes": 1e10}
     one = {"runs": [found], "shares": found["shares"]}
     text = roofline.report({"rates": rates, "mnist": one, "flowers": one})
-    assert f"{found['shares']['convolutions']:.0%}" in text
+    assert f"{found['shares']['average of the weights']:.0%}" in text
 
 
-@pytest.mark.parametrize("name", ["layer", "halving", "doubling", "embeddings before the loop"])
+@pytest.mark.parametrize("name", [name for name in changes.CHANGES if name not in LONG])
 def test_both_versions_of_a_change_run(name):
     seconds = changes.pair(name, tiny=True)
     assert seconds["before"] > 0 and seconds["after"] > 0
@@ -52,8 +63,45 @@ def test_every_change_has_its_pair_and_a_row(monkeypatch):
     assert set(changes.CHANGES) == set(change_pairs.PAIRS)
     found = {name: {"before": 0.2, "after": 0.1} for name in changes.CHANGES}
     found["halving"] = {"failed": "given up"}
-    text = changes.report({**found, "loss": [{"plain": 0.25, "ours": 0.5}]})
+    losses = [{"plain": 0.25, "ours": 0.5}]  # as an earlier version measured them
+    text = changes.report({**found, "loss": losses})
     assert "**2.00x**" in text and "given up" in text and "0.25000" in text
+    del found["layer"]
+    assert "still to be measured" in changes.report({**found, "loss": losses})
+
+
+def test_a_loss_is_held_against_what_a_seed_makes_of_it():
+    losses = [
+        {"float32": 0.10 + seed / 100, "plain": 0.11 + seed / 100, "ours": 0.111 + seed / 100}
+        for seed in range(3)
+    ]
+    assert "+0.01100 (standard error 0.00000), **beyond**" in changes._difference(losses, "float32")
+    assert "+0.00100 (standard error 0.00000), within the 0.01000" in changes._difference(
+        losses, "plain"
+    )
+
+
+def test_a_loss_of_each_version_is_measured(tmp_path):
+    data.ensure("mnist", tiny=True, cache=tmp_path)
+    plain, ours = (
+        changes.loss(seed=0, version=version, tiny=True, cache=tmp_path)["loss"]
+        for version in ("plain", "ours")
+    )
+    assert plain == pytest.approx(ours, rel=0.05)
+
+
+def test_settings_are_measured_and_told(tmp_path):
+    data.ensure("mnist", tiny=True, cache=tmp_path)
+    found = settings.rate({}, str(tmp_path), tiny=True)
+    assert found["images_per_second"] > 0
+    rows = {
+        "as it is": {"runs": [{"images_per_second": 100.0, "peak_mib": 1000.0}]},
+        "one arena": {"runs": [{"images_per_second": 110.0, "peak_mib": 900.0}]},
+        "huge pages": {"failed": "no such pages"},
+    }
+    text = settings.report({"rows": rows})
+    assert "| one arena | **110** | 110 - 110 | 1.10x | 900 | 0.90 |" in text
+    assert "no such pages" in text
 
 
 def test_a_change_that_fails_does_not_stop_the_others(monkeypatch, tmp_path):

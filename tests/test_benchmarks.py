@@ -23,7 +23,12 @@ from benchmarks import (
     training,
 )
 
-PEER_PARAMETERS = 3_434_017  # of denoising-diffusion-pytorch's network for MNIST
+PEER_PARAMETERS = {  # of networks that need torch
+    ("ddp", "mnist"): 3_434_017,
+    ("ddp", "flowers"): 1_986_435,
+    ("diffusers_unet", "mnist"): 3_423_385,
+    ("diffusers_unet", "flowers"): 1_992_147,
+}
 SUBJECTS = {
     "ours": {"tensorflow"},
     "keras_ddim": {"tensorflow"},
@@ -78,6 +83,7 @@ def test_a_torch_subject_trains(name, tmp_path):
         "training.rate", task="mnist", name=name, variant="float32", cache=str(tmp_path), tiny=True
     )
     assert found["images_per_second"] > 0 and found["parameters"] > 1000
+    assert found["peak_mib"] == max(found["memory"].values())
 
 
 def test_unknown_variants_are_refused():
@@ -86,12 +92,19 @@ def test_unknown_variants_are_refused():
 
 
 def test_networks_that_are_compared_are_of_equal_size():
-    ours = subjects.make("ours", "mnist", "float32")
-    assert abs(ours.parameters / PEER_PARAMETERS - 1) < 0.05
     published = subjects.make("keras_ddim", "flowers", "float32").parameters
     assert round(published / 1e6, 2) == 1.95
-    ours = subjects.make("ours", "flowers", "float32")
-    assert abs(ours.parameters / published - 1) < 0.05
+    peers = {**PEER_PARAMETERS, ("keras_ddim", "flowers"): published}
+    for task in subjects.TASKS:
+        ours = subjects.make("ours", task, "float32").parameters
+        of_task = {name: count for (name, which), count in peers.items() if which == task}
+        assert all(abs(ours / count - 1) < 0.05 for count in of_task.values()), of_task
+
+
+@pytest.mark.parametrize("name, task", PEER_PARAMETERS)
+def test_networks_in_torch_have_the_parameters_that_are_told_here(name, task):
+    pytest.importorskip("diffusers")
+    assert subjects.make(name, task, "float32").parameters == PEER_PARAMETERS[name, task]
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
@@ -205,7 +218,7 @@ def test_the_report_of_training_tells_ratios_and_goals():
     assert "| **150** | 150 - 150 | 2.00x | 3x: missed |" in text  # against the best variant
     assert "| 60.0 - 60.0 | 5.00x |  |" in text
     assert "no compiler" in text
-    assert "| **990** | 990 - 990 | 0.99x | no more than it: missed |" in text
+    assert "| - | - | - | **990** | 990 - 990 | 0.99x | no more than it: missed |" in text
     assert training.images_per_second(made_up_training(), "flowers") == 90.0
     assert training.images_per_second(None, "flowers") is None
 
@@ -291,6 +304,8 @@ def made_up_growth():
 def test_growth_is_fitted_drawn_and_told(tmp_path):
     found = made_up_growth()
     axes, exponents = found["axes"], found["exponents"]
+    last = growth._network_options("parameters", 16, growth.BASE, tiny=False)
+    assert last["widths"] == (96, 192, 384) and last["embedding_width"] == 768  # 16 = 4 squared
     assert [point["value"] for point in axes["steps"]] == [1, 2]
     assert exponents["size"]["training"] == pytest.approx(2)
     growth.draw(axes, exponents, str(tmp_path / "images" / "growth.png"))

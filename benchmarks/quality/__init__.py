@@ -98,7 +98,7 @@ def main(arguments=None):
     add = flags.add_argument
     add("task", choices=list(plans.PEERS))
     add("--minutes", type=_above_zero, help="of training, for each (20; of flowers 60)")
-    add("--seeds", type=count, help="how often each number of steps is drawn (3; 2)")
+    add("--seeds", type=count, help="how often each number of steps is drawn (3; of flowers 1)")
     add("--num", type=count, help="pictures in each set (1000)")
     add("--peer-images", type=count, help="end the peer's training after so many images")
     add("--autocast", action="store_true", help="train the peer in bfloat16 too")

@@ -55,7 +55,7 @@ def train_ours(plan):
 def _images_seen(run_dir, kept):
     """What a finished run of ours has seen; kept in a file, as reading it takes TensorFlow."""
     if not kept.exists():
-        count = shown("quality.stages.images_seen", run_dir=str(run_dir))
+        count = shown("quality.stages.images_seen", run_dir=str(run_dir))["count"]
         with whole_file(kept) as part:
             Path(part).write_text(json.dumps(count))
     return json.loads(kept.read_text())

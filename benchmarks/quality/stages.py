@@ -54,12 +54,12 @@ def train_peer(peer, variant, task, tiny, cache, minutes, images_to_see, batch_s
 
 
 def images_seen(run_dir):
-    """Returns how many images a finished run has seen, int: time may end an epoch early."""
+    """Returns `count`, of the images that a finished run has seen: time may end an epoch early."""
     from keras_diffusion import checkpoints
 
     _, model, _ = checkpoints.load(Path(run_dir) / "checkpoints")
     config = json.loads((Path(run_dir) / "config.json").read_text())["config"]
-    return int(model.optimizer.iterations.numpy()) * config["batch_size"]
+    return {"count": int(model.optimizer.iterations.numpy()) * config["batch_size"]}
 
 
 class _Clock:

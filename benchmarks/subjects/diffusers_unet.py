@@ -13,14 +13,8 @@ from benchmarks.subjects import torch_parts
 VARIANTS = torch_parts.VARIANTS
 # Attention at the lowest resolution alone, as in ours, and two blocks on each level as in its
 # defaults; the widths are those that give the number of parameters.
-BLOCKS = {
-    "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
-    "up_block_types": ("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-    "layers_per_block": 2,
-    "norm_num_groups": 8,
-}
-NETWORK = {"block_out_channels": (32, 64, 120), **BLOCKS}
-TINY_NETWORK = {"block_out_channels": (8, 8, 16), **BLOCKS, "layers_per_block": 1}
+NETWORKS = {"mnist": (32, 56, 120), "flowers": (32, 48, 64, 64)}
+TINY_WIDTHS = (8, 8, 16)
 NUM_TIMESTEPS = 1000
 LEARNING_RATE = 1e-4
 ADAM = {"betas": (0.95, 0.999), "weight_decay": 1e-6, "eps": 1e-8}
@@ -37,11 +31,17 @@ class Subject:
 
         height, _, channels = self.image_shape = subjects.image_shape(task, tiny)
         self.variant = variant
+        widths = TINY_WIDTHS if tiny else NETWORKS[task]
+        plain = len(widths) - 1  # levels without attention
         self.network = UNet2DModel(
             sample_size=height,
             in_channels=channels,
             out_channels=channels,
-            **(TINY_NETWORK if tiny else NETWORK),
+            block_out_channels=widths,
+            down_block_types=("DownBlock2D",) * plain + ("AttnDownBlock2D",),
+            up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * plain,
+            layers_per_block=1 if tiny else 2,
+            norm_num_groups=8,
         )
         self.scheduler = DDPMScheduler(NUM_TIMESTEPS)
         self.ema = EMAModel(self.network.parameters(), **EMA)

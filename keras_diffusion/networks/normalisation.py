@@ -23,7 +23,7 @@ class GroupRMSNorm(layers.Layer):
 
     rms is taken over height, width and the channels of a group; scale and shift are weights, one
     for each channel, 1 and 0 at the start. What has the size of the images is in the compute
-    dtype, all else is float32.
+    dtype, and sums over pixels are rounded to it; all else is float32.
 
     Args:
         group_width: channels that share their statistics; all of them if the number of
