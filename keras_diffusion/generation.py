@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_diffusion import distribution, grids, samplers, schedules
-from keras_diffusion.arguments import signature
+from keras_diffusion.arguments import GUIDANCE, signature
 from keras_diffusion.denoiser import make_denoiser
 from keras_diffusion.process import mix
 from keras_diffusion.randomness import image_noise
@@ -15,34 +15,31 @@ from keras_diffusion.registry import lookup
 # Loops and conditions are those of keras.ops. AutoGraph would read and rewrite the source of all
 # that is called and find nothing to do, for a third of the time to a first picture.
 graph = functools.partial(tf.function, autograph=False)
+# What the denoiser is told, of the arguments in `signature`.
+_TOLD = ("labels", "tokens", "negative_tokens", *GUIDANCE)
 
 
 def draw_images(
     sampler,
-    network,
+    denoiser,
     *,
     schedule,
-    prediction_type,
     codec,
     shape,
     seed,
     indices,
     num_steps,
-    condition=None,
-    null=None,
     endpoints=None,
     images=None,
     strength=None,
     num_frames=None,
-    **guidance,
 ):
     """Draws pictures with a whole sampler, as graph operations.
 
     Args:
         sampler: a name in `samplers.SAMPLERS`.
-        network: see `make_denoiser`, as are condition and null.
+        denoiser: (x_t, t) -> (x0, eps), see `make_denoiser`.
         schedule: t -> alpha_bar.
-        prediction_type: "eps", "x0" or "v".
         codec: decodes x to images.
         shape: (H, W, C) of x.
         seed: scalar int32 tensor.
@@ -54,21 +51,11 @@ def draw_images(
             level of t = strength.
         strength: scalar float32 tensor in (0, 1], with images.
         num_frames: None, or the number of pictures of the way to return besides the start.
-        guidance: guidance_scale, guidance_interval and guidance_rescale of `make_denoiser`.
 
     Returns:
         uint8 images (N, H, W, C), or with `num_frames` (num_frames + 1, N, H, W, C).
     """
     run = lookup(samplers.SAMPLERS, sampler, "sampler")
-    denoiser = make_denoiser(
-        network,
-        schedule,
-        prediction_type,
-        condition=condition,
-        null=null,
-        clip=codec.clip,
-        **guidance,
-    )
     options = {"num_frames": num_frames}
     if sampler in samplers.STOCHASTIC:
         options["noise_fn"] = lambda i: image_noise(seed, indices, shape, i + 1)
@@ -146,19 +133,38 @@ class SamplingGraphs:
     def drawing(self, sampler, num_frames=None):
         """Returns `draw_images` of the model as a function of the arguments in `signature`."""
         model = self._model
-        return lambda **arguments: draw_images(
-            sampler,
-            self.network(),
-            schedule=model.noise_schedule,
-            prediction_type=model.prediction_type,
-            codec=model.codec,
-            shape=model.x_shape,
-            num_frames=num_frames,
-            **_conditioned(model.num_classes, **arguments),
-        )
+
+        def draw(**arguments):
+            told = {name: arguments.pop(name) for name in _TOLD if name in arguments}
+            return draw_images(
+                sampler,
+                lambda x_t, t: self.denoiser()(x_t, t, told),
+                schedule=model.noise_schedule,
+                codec=model.codec,
+                shape=model.x_shape,
+                num_frames=num_frames,
+                **arguments,
+            )
+
+        return draw
+
+    def denoiser(self):
+        """Returns (x_t, t, {name in _TOLD: tensor}) -> (x0, eps) as one graph of all samplers."""
+        model = self._model
+
+        def denoise(x_t, t, told):
+            return make_denoiser(
+                self.network(),
+                model.noise_schedule,
+                model.prediction_type,
+                clip=model.codec.clip,
+                **_conditioned(model.num_classes, **told),
+            )(x_t, t)
+
+        return self._once(("denoiser", model.schedule), lambda: graph(denoise))
 
     def network(self):
-        """Returns the EMA network as one graph that all sampling graphs call."""
+        """Returns the EMA network as one graph that all denoisers call."""
         network = self._model.ema_network
 
         def make():
@@ -188,11 +194,11 @@ class SamplingGraphs:
         return self._graphs[key]
 
 
-def _conditioned(null_label, labels=None, tokens=None, negative_tokens=None, **others):
-    """Returns the arguments of a graph with what pictures are of as condition and null."""
+def _conditioned(null_label, labels=None, tokens=None, negative_tokens=None, **guidance):
+    """Returns what `make_denoiser` is told: guidance, and what pictures are of and are not."""
     if labels is not None:
-        others.update(condition={"label": labels})
-        others.update(null={"label": tf.fill(tf.shape(labels), null_label)})
+        guidance.update(condition={"label": labels})
+        guidance.update(null={"label": tf.fill(tf.shape(labels), null_label)})
     if tokens is not None:
-        others.update(condition={"tokens": tokens}, null={"tokens": negative_tokens})
-    return others
+        guidance.update(condition={"tokens": tokens}, null={"tokens": negative_tokens})
+    return guidance
