@@ -164,7 +164,8 @@ def _head(records):
         f"- **Versions**: Python {found['python']}, {versions}.\n"
         "- **Method**: contenders are processes of their own that take turns (A B C A B C ...); "
         "figures are medians, the spread is lowest - highest. A ratio is how many times better "
-        "ours is. Sections that are made otherwise say so.",
+        "ours is. GFLOP are those of one image through the network, forward, 2 for each "
+        "multiply-add. Sections that are made otherwise say so.",
     ]
     if len(processors) > 1:
         lines.append(

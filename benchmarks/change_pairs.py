@@ -1,13 +1,15 @@
 """The two versions of each change in `changes.py`: {name: function (tiny) -> [before, after]}."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from benchmarks import plain
+from benchmarks import plain, runs
 from benchmarks.changes import BATCH, SIDE, WIDTH
-from keras_diffusion import arguments, build
+from keras_diffusion import build, generation
 from keras_diffusion import config as configuration
 from keras_diffusion.data import pipeline
 from keras_diffusion.networks.layers import DepthToSpace, SpaceToDepth
@@ -43,7 +45,7 @@ def _training_step(tiny):
     return _plain_and_own(lambda: _step(tiny))
 
 
-def _root_mean_square(tiny):
+def _stock_layers(tiny):
     x = _images(tiny)
     own = GroupRMSNorm(activation="silu")
     groups = x.shape[-1] // own.group_width
@@ -125,16 +127,21 @@ def _guidance_in_an_interval(tiny):
 
 
 def _autograph(tiny):
-    """Traces the graph of a whole sampler, anew in each call."""
+    """Starts a process in each call, as what was rewritten once is kept."""
+
+    def draw(autograph):
+        runs.in_fresh_process("change_pairs.first_picture", autograph=autograph, tiny=tiny)
+
+    return [lambda: draw(True), lambda: draw(False)]
+
+
+def first_picture(autograph, tiny):
+    """Draws one picture with a new model; in a fresh process."""
+    generation.graph = functools.partial(tf.function, autograph=autograph)
+    keras.config.set_dtype_policy("mixed_bfloat16")
     model, *_ = _preset(tiny)
-    model.graphs.network()  # all sampling graphs share it
-    draw = model.graphs.drawing("dpmpp_2m")
-
-    def trace(autograph):
-        traced = tf.function(draw, autograph=autograph)
-        traced.get_concrete_function(**arguments.signature(model))
-
-    return [lambda: trace(True), lambda: trace(False)]
+    model.generate(1, num_steps=2)
+    return {}
 
 
 def _xla(tiny):
@@ -183,7 +190,7 @@ def _adam(tiny):
 PAIRS = {
     "layer": _layer,
     "training step": _training_step,
-    "root mean square": _root_mean_square,
+    "stock layers": _stock_layers,
     "attention at one level": _attention_at_one_level,
     "guidance in an interval": _guidance_in_an_interval,
     "AutoGraph": _autograph,

@@ -19,9 +19,9 @@ AXES = {
     "parameters": (1, 2, 4, 8, 16),  # times those of the smallest
 }
 TINY_AXES = {"size": (8, 16), "batch": (1, 2), "steps": (1, 2), "parameters": (1, 2)}
-TINY_BASE = {"size": 8, "batch": 2, "steps": 2, "widths": (8, 16)}
-# Parameters grow with the square of all widths; in multiples of 8, which divide evenly.
-SMALLEST_WIDTHS, SMALLEST_EMBEDDING = (24, 48, 96), 192
+TINY_BASE = {"size": 8, "batch": 2, "steps": 2, "widths": (16, 16)}
+# Parameters grow with the square of all widths; in multiples of 16, the width of a norm's group.
+SMALLEST_WIDTHS, SMALLEST_EMBEDDING = (32, 64, 128), 256
 TITLES = {
     "size": "image side, pixels",
     "batch": "batch, images",
@@ -79,7 +79,7 @@ def _network_options(axis, value, base, tiny):
     if axis == "parameters":
         smallest = base["widths"] if tiny else SMALLEST_WIDTHS
         *widths, embedding = (
-            8 * round(width * math.sqrt(value) / 8) for width in (*smallest, SMALLEST_EMBEDDING)
+            16 * round(width * math.sqrt(value) / 16) for width in (*smallest, SMALLEST_EMBEDDING)
         )
         options.update(widths=tuple(widths), embedding_width=embedding)
     return options

@@ -62,6 +62,7 @@ def drawing(task, name, variant, measured_steps, tiny=False):
         "seconds": seconds,
         "seconds_per_call": statistics.median(calls),
         "parameters": subject.parameters,
+        "flops": subject.flops,
         "precision": getattr(subject, "precision", None),
     }
 
@@ -201,8 +202,8 @@ def _table(found, task):
         rows.append([*cells, steps, f"**{runs.figure(rates['median'])}**", runs.spread(rates),
                      runs.times(faster), f"{runs.figure(1000 * call['median'])}",
                      runs.times(per_call), said])  # fmt: skip
-    header = ["", "variant", "parameters", "steps", "images/s", "spread", "ratio", "ms per call",
-              "ratio", "goal"]  # fmt: skip
+    header = ["", "variant", "parameters", "GFLOP", "steps", "images/s", "spread", "ratio",
+              "ms per call", "ratio", "goal"]  # fmt: skip
     return runs.table(header, rows)
 
 

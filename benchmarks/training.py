@@ -45,8 +45,8 @@ HEADINGS = {
 WARM_UP = 3  # steps: graphs are traced, memory is claimed
 LEAST_STEPS, LEAST_SECONDS = 5, 10.0
 GIVEN_UP = 15 * 60  # seconds; compiling may never end
-# The most memory held until the network is made, in the steps before the clock starts, and later.
-WHEN = {"made": "libraries, network", "first": "first steps", "later": "later steps"}
+# The most memory held until the network is made, until the clock starts, and from then on.
+WHEN = {"made": "libraries, network", "first": "until step 3", "later": "later"}
 
 
 class Clock:
@@ -79,11 +79,11 @@ class Clock:
 
 def rate(task, name, variant, cache, tiny=False):
     """Trains a subject for a while; in a fresh process."""
-    images, _ = data.load(task, "train", tiny, cache)
     subject = subjects.make(name, task, variant, tiny)
     clock = Clock(1, 1, 0.0) if tiny else Clock(WARM_UP, LEAST_STEPS, LEAST_SECONDS)
     batch_size = _batch_size(task, tiny)
     memory = {"made": machine.peak_mib()}
+    images, _ = data.load(task, "train", tiny, cache)
 
     def should_stop(step):
         if step == (1 if tiny else WARM_UP):
@@ -98,6 +98,7 @@ def rate(task, name, variant, cache, tiny=False):
         "memory": memory,
         "peak_mib": max(memory.values()),
         "parameters": subject.parameters,
+        "flops": subject.flops,
         "precision": getattr(subject, "precision", None),
     }
 
@@ -168,7 +169,7 @@ def _speed_table(found, task):
         said = f"{goal}x: {runs.verdict(ratio, goal)}" if goal and ratio else ""
         rows.append([*cells, f"**{runs.figure(numbers['median'])}**", runs.spread(numbers),
                      runs.times(ratio), said])  # fmt: skip
-    header = ["", "variant", "parameters", "images/s", "spread", "ratio", "goal"]
+    header = ["", "variant", "parameters", "GFLOP", "images/s", "spread", "ratio", "goal"]
     return runs.table(header, rows)
 
 
@@ -191,7 +192,8 @@ def _memory_table(found, task):
         cells = [*name_cells(row), *_memory_by_time(row)]
         rows.append([*cells, f"**{runs.figure(numbers['median'])}**", runs.spread(numbers),
                      runs.times(ratio), said])  # fmt: skip
-    header = ["", "variant", "parameters", *WHEN.values(), "most", "spread", "ratio", "goal"]
+    header = ["", "variant", "parameters", "GFLOP", *WHEN.values(), "most", "spread", "ratio"]
+    header += ["goal"]
     return runs.table(header, rows)
 
 
@@ -219,17 +221,18 @@ def _goals(found, task):
 
 
 def name_cells(row):
-    """Subject, variant and parameters, as the tables show them."""
+    """Subject, variant, parameters and GFLOP of one image forward, as the tables show them."""
     first = row.get("runs", [{}])[0]
     variant = row["variant"]
     if variant in ("default", "deeper") and first.get("precision"):
         note = "default" if variant == "default" else "two blocks a level"
         variant = f"{first['precision']} ({note})"
-    parameters = first.get("parameters")
+    parameters, flops = first.get("parameters"), first.get("flops")  # earlier versions had none
     return [
         subjects.TITLES[row["subject"]],
         variant,
         f"{parameters / 1e6:.2f} M" if parameters else "-",
+        f"{flops / 1e9:.2f}" if flops else "-",
     ]
 
 

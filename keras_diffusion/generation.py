@@ -125,28 +125,10 @@ class SamplingGraphs:
         """Returns `draw_images` of the model as one graph, with the arguments of `signature`."""
         return self._once(
             (sampler, num_frames, *pictures.values(), self._model.schedule),
-            lambda: graph(self.drawing(sampler, num_frames)).get_concrete_function(
+            lambda: graph(self._drawing(sampler, num_frames)).get_concrete_function(
                 **signature(self._model, **pictures)
             ),
         )
-
-    def drawing(self, sampler, num_frames=None):
-        """Returns `draw_images` of the model as a function of the arguments in `signature`."""
-        model = self._model
-
-        def draw(**arguments):
-            told = {name: arguments.pop(name) for name in _TOLD if name in arguments}
-            return draw_images(
-                sampler,
-                lambda x_t, t: self.denoiser()(x_t, t, told),
-                schedule=model.noise_schedule,
-                codec=model.codec,
-                shape=model.x_shape,
-                num_frames=num_frames,
-                **arguments,
-            )
-
-        return draw
 
     def denoiser(self):
         """Returns (x_t, t, {name in _TOLD: tensor}) -> (x0, eps) as one graph of all samplers."""
@@ -182,11 +164,29 @@ class SamplingGraphs:
 
     def _shared(self, sampler, num_frames):
         """The same on all replicas at once: a function of {argument: value on each replica}."""
-        draw, strategy = self.drawing(sampler, num_frames), self._model.distribute_strategy
+        draw, strategy = self._drawing(sampler, num_frames), self._model.distribute_strategy
         return self._once(
             ("shared", sampler, num_frames, self._model.schedule),
             lambda: graph(lambda arguments: strategy.run(draw, kwargs=arguments)),
         )
+
+    def _drawing(self, sampler, num_frames):
+        """Returns `draw_images` of the model as a function of the arguments in `signature`."""
+        model = self._model
+
+        def draw(**arguments):
+            told = {name: arguments.pop(name) for name in _TOLD if name in arguments}
+            return draw_images(
+                sampler,
+                lambda x_t, t: self.denoiser()(x_t, t, told),
+                schedule=model.noise_schedule,
+                codec=model.codec,
+                shape=model.x_shape,
+                num_frames=num_frames,
+                **arguments,
+            )
+
+        return draw
 
     def _once(self, key, make):
         if key not in self._graphs:

@@ -36,6 +36,11 @@ def models():
     return {name: awake_model(name) for name in SHAPES}
 
 
+def test_all_endpoints_share_one_denoiser(models, exports):
+    for model in models.values():
+        assert model.graphs.denoiser().experimental_get_tracing_count() == 1
+
+
 @pytest.fixture(scope="module")
 def exports(models, tmp_path_factory):
     """Both models, exported as {name: path}."""

@@ -560,6 +560,7 @@ def test_schedule_may_change_between_samplings():
     linear = model.generate(2, num_steps=3)
     model.schedule = "cosine"
     assert np.abs(cosine.astype(int) - linear).max() > 1
+    np.testing.assert_array_equal(tiny_model(schedule="linear").generate(2, num_steps=3), linear)
     np.testing.assert_array_equal(model.generate(2, num_steps=3), cosine)
 
 

@@ -2,6 +2,7 @@
 
     Subject(task, variant, tiny=False)       task: a key of TASKS; tiny: a toy network
     .parameters                              int, trainable ones
+    .flops                                   int, of one image forward, 2 for each multiply-add
     .train(images, batch_size, should_stop)  endless shuffled batches of uint8 (N, H, W, C); calls
                                              should_stop(step), step = 1, 2, ..., after each
                                              optimizer step and ends when that is true

@@ -55,6 +55,11 @@ class Subject:
     def parameters(self):
         return torch_parts.parameters(self.diffusion)
 
+    @property
+    def flops(self):
+        one = torch_parts.blank(1, self.image_shape)
+        return torch_parts.flops(self.diffusion.model, one, torch.zeros(1, dtype=torch.long))
+
     def train(self, images, batch_size, should_stop):
         def loss_of(batch):
             with torch_parts.autocast(self.variant):

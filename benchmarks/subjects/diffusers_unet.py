@@ -54,6 +54,10 @@ class Subject:
     def parameters(self):
         return torch_parts.parameters(self.network)
 
+    @property
+    def flops(self):
+        return torch_parts.flops(self.network, torch_parts.blank(1, self.image_shape), 0)
+
     def train(self, images, batch_size, should_stop):
         def loss_of(batch):
             x0 = batch * 2 - 1

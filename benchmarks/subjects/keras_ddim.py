@@ -16,6 +16,7 @@ from keras import layers
 
 from benchmarks import subjects
 from benchmarks.subjects.keras_parts import WITHOUT_END, Stop
+from keras_diffusion import build
 
 VARIANTS = ("float32", "mixed_bfloat16")
 WIDTHS, BLOCK_DEPTH = (32, 64, 96, 128), 2
@@ -41,6 +42,10 @@ class Subject:
     @property
     def parameters(self):
         return sum(int(np.prod(v.shape)) for v in self.model.network.trainable_variables)
+
+    @property
+    def flops(self):
+        return build.costs(self.model.network, 1)["flops"]
 
     def train(self, images, batch_size, should_stop):
         if not self.model.optimizer.built:

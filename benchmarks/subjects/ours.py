@@ -50,6 +50,10 @@ class Subject:
     def parameters(self):
         return sum(int(np.prod(v.shape)) for v in self.model.network.trainable_variables)
 
+    @property
+    def flops(self):
+        return build.costs(self.model.network, 1)["flops"]
+
     def train(self, images, batch_size, should_stop):
         batches = pipeline.batches_in_memory(
             {"image": images}, batch_size, horizontal_flip=bool(self.config.horizontal_flip)

@@ -92,6 +92,15 @@ def parameters(network):
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
+def flops(network, *inputs):
+    """Returns the floating-point operations of a call, 2 for each multiply-add."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(*inputs)
+    return counter.get_total_flops()
+
+
 def blank(num, image_shape):
     """Returns float32 zeros (num, C, H, W) for images (H, W, C)."""
     height, width, channels = image_shape
