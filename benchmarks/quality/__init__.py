@@ -48,7 +48,7 @@ def run(options, task):
     ours = making.train_ours(plan)
     variants = [plan.peer.variant, plan.peer.autocast][: 1 + plan.autocast]
     peers = [making.train_peer(plan, variant) for variant in variants]
-    peers += [making.not_averaged(peer) for peer in peers]
+    peers += [making.not_averaged(plan, peer) for peer in peers]
     ways, curve = making.ways(plan, ours), making.curve(plan, ours)
     drawn = making.draw_ours(ours, [*ways.values(), *curve])
     for peer in peers:

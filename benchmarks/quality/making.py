@@ -176,6 +176,7 @@ def train_peer(plan, variant):
         "images_seen": facts["images"],
         "sampler": "ddim",
         "num_steps": num_steps,
+        "num": plan.num,
         "labels": None,
         "weights": str(weights),
         "averaged": True,
@@ -183,19 +184,21 @@ def train_peer(plan, variant):
     }
 
 
-def not_averaged(row):
+def not_averaged(plan, row):
     """Returns the row of the same training, drawn with the weights that it ended with."""
-    images = Path(row["images"])
-    return {**row, "averaged": False, "images": str(images.with_name(f"last-{images.name}"))}
+    num = min(plan.num, plan.peer.last_num)
+    name = f"last-ddim-{row['num_steps']}-seed0-{num}.npy"
+    images = str(Path(row["images"]).with_name(name))
+    return {**row, "averaged": False, "num": num, "images": images}
 
 
 def draw_peer(plan, row):
     """Draws the pictures of a row of `train_peer`, unless they are there."""
     if not Path(row["images"]).exists():
-        names = ("variant", "weights", "averaged", "num_steps", "images")
+        names = ("variant", "weights", "averaged", "num_steps", "num", "images")
         shared = {name: row[name] for name in names}
         subject = {"peer": plan.peer.subject, "task": plan.task, "tiny": plan.tiny}
-        shown("quality.stages.sample_peer", **shared, **subject, num=plan.num, seed=0)
+        shown("quality.stages.sample_peer", **shared, **subject, seed=0)
 
 
 # Both ---------------------------------------------------------------------------------------

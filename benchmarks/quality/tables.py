@@ -126,11 +126,12 @@ def report(figures):
     ]  # fmt: skip
     header = ["subject", "variant", "parameters", "images seen", "drawn in", "distance",
               "above the floor", "sure", "classes off", "right class"]  # fmt: skip
-    rows = [_cells(row, floor["mean"]) for row in figures["rows"]]
+    rows = [_cells(row, floor) for row in figures["rows"]]
     return "\n\n".join(
         [
             f"## Quality after {figures['minutes']:g} minutes of training: {title}",
-            f"{figures['num']} pictures of each. The distance is Frechet's, between the features "
+            f"{figures['num']} pictures of each, if no other number stands with it: of fewer, a "
+            "distance is a little larger. The distance is Frechet's, between the features "
             f"of a small classifier ({eyes['feature_width']} wide, trained on the training split; "
             f"right about {eyes['test_accuracy']:.1%} of held-out pictures) of these pictures and "
             f"of all {eyes['train_images']:,} training pictures. Sure: share of pictures with a "
@@ -165,14 +166,16 @@ def _length(figures, peer):
 
 def _cells(row, floor):
     score = row["score"]
+    fewer = score["num_images"] != floor["size"]  # the floor of these is another
+    drawn = f"{row['num_steps']} steps of {row['sampler']}"
     return [
         row["subject"],
         row["variant"] + (", last weights" if not row["averaged"] else ""),
         f"{row['parameters'] / 1e6:.2f} M",
         f"{row['images_seen']:,}",
-        f"{row['num_steps']} steps of {row['sampler']}",
+        f"{drawn}, {score['num_images']} pictures" if fewer else drawn,
         runs.figure(score["distance"]),
-        runs.figure(score["distance"] - floor),
+        "-" if fewer else runs.figure(score["distance"] - floor["mean"]),
         f"{score['sure']:.1%}",
         f"{score['class_distance']:.1%}",
         f"{score['accuracy']:.1%}" if "accuracy" in score else "-",
