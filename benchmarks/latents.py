@@ -7,7 +7,7 @@ images: what they show and what the weights are takes no time.
 import time
 
 from benchmarks import runs
-from benchmarks.training import LEAST_SECONDS, LEAST_STEPS, WARM_UP, Clock
+from benchmarks.training import clock_of
 
 DATASETS = {  # title, shape of the images, classes
     "cifar10": ("CIFAR-10 32x32", (32, 32, 3), 10),
@@ -24,7 +24,7 @@ def training(dataset, kind, tiny=False):
     from benchmarks.subjects.keras_parts import WITHOUT_END, Stop
 
     model = _model(dataset, kind, tiny)
-    clock = Clock(1, 1, 0.0) if tiny else Clock(WARM_UP, LEAST_STEPS, LEAST_SECONDS)
+    clock = clock_of(tiny)
     model.fit(
         _batches(model, kind, DATASETS[dataset][2]),
         steps_per_epoch=WITHOUT_END,

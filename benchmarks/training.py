@@ -57,36 +57,42 @@ class Clock:
         least_steps, least_seconds: how much is timed; both.
 
     Attributes:
+        warm_up: as given.
         rate: steps per second, once it has stopped.
     """
 
     def __init__(self, warm_up, least_steps, least_seconds):
-        self._warm_up = warm_up
+        self.warm_up = warm_up
         self._least_steps, self._least_seconds = least_steps, least_seconds
         self._began = None
         self.rate = None
 
     def __call__(self, step):
         now = time.monotonic()
-        if step == self._warm_up:
+        if step == self.warm_up:
             self._began = now
-        timed = step - self._warm_up
+        timed = step - self.warm_up
         if timed < self._least_steps or now - self._began < self._least_seconds:
             return False
         self.rate = timed / max(now - self._began, 1e-6)
         return True
 
 
+def clock_of(tiny):
+    """Returns the `Clock` of a measurement."""
+    return Clock(1, 1, 0.0) if tiny else Clock(WARM_UP, LEAST_STEPS, LEAST_SECONDS)
+
+
 def rate(task, name, variant, cache, tiny=False):
     """Trains a subject for a while; in a fresh process."""
     subject = subjects.make(name, task, variant, tiny)
-    clock = Clock(1, 1, 0.0) if tiny else Clock(WARM_UP, LEAST_STEPS, LEAST_SECONDS)
+    clock = clock_of(tiny)
     batch_size = _batch_size(task, tiny)
     memory = {"made": machine.peak_mib()}
     images, _ = data.load(task, "train", tiny, cache)
 
     def should_stop(step):
-        if step == (1 if tiny else WARM_UP):
+        if step == clock.warm_up:
             memory["first"] = machine.peak_mib()
             machine.forget_peak()
         return clock(step)

@@ -41,6 +41,12 @@ def drawn(network, sampler):
     return run(denoiser, schedules.cosine, keras.ops.array(noise), times, **options)
 
 
+def a_batch():
+    """What a network takes: two noisy pictures of two classes."""
+    x = np.random.default_rng(2).standard_normal((2, *SHAPE)).astype("float32")
+    return {"x": x, "logsnr": np.zeros(2, "float32"), "label": np.array([0, 1], "int32")}
+
+
 def on_jax(path):
     """What the process below does: draws, takes a gradient, and writes both."""
     import jax
@@ -49,8 +55,7 @@ def on_jax(path):
     made = network()
     weights = [w.value for w in made.trainable_weights]
     others = [w.value for w in made.non_trainable_weights]
-    x = np.random.default_rng(2).standard_normal((2, *SHAPE)).astype("float32")
-    inputs = {"x": x, "logsnr": np.zeros(2, "float32"), "label": np.array([0, 1], "int32")}
+    inputs = a_batch()
 
     def loss(weights):
         return keras.ops.mean(made.stateless_call(weights, others, inputs)[0] ** 2)
@@ -79,10 +84,8 @@ def test_jax_draws_and_learns_as_tensorflow_does(tmp_path):
     for name in samplers.SAMPLERS:
         assert np.mean(np.abs(found[name]) < 0.99) > 0.5, "clipped, all would look alike"
         np.testing.assert_allclose(found[name], drawn(made, name), atol=2e-3, err_msg=name)
-    x = np.random.default_rng(2).standard_normal((2, *SHAPE)).astype("float32")
-    inputs = {"x": x, "logsnr": np.zeros(2, "float32"), "label": np.array([0, 1], "int32")}
     with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(made(inputs) ** 2)
+        loss = tf.reduce_mean(made(a_batch()) ** 2)
     norm = tf.linalg.global_norm(tape.gradient(loss, made.trainable_weights))
     assert float(found["loss"]) == pytest.approx(float(loss), rel=1e-3)
     assert float(found["norm"]) == pytest.approx(float(norm), rel=1e-3)

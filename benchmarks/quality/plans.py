@@ -48,8 +48,8 @@ class Peer:
 DDP, KERAS_DDIM = ("ddp.py", "torch_parts.py"), ("keras_ddim.py",)
 PEERS = {
     # 1000 pictures take it most of an hour.
-    "mnist": Peer("ddp", DDP, "float32", "bfloat16 autocast", num_steps=250, last_num=500),
-    "flowers": Peer("keras_ddim", KERAS_DDIM, "float32", "mixed_bfloat16", 20, 1000),
+    "mnist": Peer("ddp", DDP, "float32", "bfloat16 autocast", 250, last_num=500),
+    "flowers": Peer("keras_ddim", KERAS_DDIM, "float32", "mixed_bfloat16", 20, last_num=1000),
 }
 
 

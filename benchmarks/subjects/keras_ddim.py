@@ -15,8 +15,8 @@ import tensorflow as tf
 from keras import layers
 
 from benchmarks import subjects
+from benchmarks.subjects import keras_parts
 from benchmarks.subjects.keras_parts import WITHOUT_END, Stop
-from keras_diffusion import build
 
 VARIANTS = ("float32", "mixed_bfloat16")
 WIDTHS, BLOCK_DEPTH = (32, 64, 96, 128), 2
@@ -41,11 +41,11 @@ class Subject:
 
     @property
     def parameters(self):
-        return sum(int(np.prod(v.shape)) for v in self.model.network.trainable_variables)
+        return keras_parts.parameters(self.model.network)
 
     @property
     def flops(self):
-        return build.costs(self.model.network, 1)["flops"]
+        return keras_parts.flops(self.model.network)
 
     def train(self, images, batch_size, should_stop):
         if not self.model.optimizer.built:

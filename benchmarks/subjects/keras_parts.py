@@ -1,8 +1,21 @@
 """What the subjects in Keras have in common."""
 
 import keras
+import numpy as np
 
 WITHOUT_END = 2**31 - 1  # steps
+
+
+def parameters(network):
+    """Returns how many parameters are trained."""
+    return sum(int(np.prod(v.shape)) for v in network.trainable_variables)
+
+
+def flops(network):
+    """Returns the floating-point operations of one image forward, 2 for each multiply-add."""
+    from keras_diffusion import build  # here: the memory of a peer is not to hold our package
+
+    return build.costs(network, 1)["flops"]
 
 
 class Stop(keras.callbacks.Callback):

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import subjects
+from benchmarks.subjects import keras_parts
 from benchmarks.subjects.keras_parts import WITHOUT_END, Stop
 from keras_diffusion import build, export_saved_model, precision
 from keras_diffusion import config as configuration
@@ -48,11 +49,11 @@ class Subject:
 
     @property
     def parameters(self):
-        return sum(int(np.prod(v.shape)) for v in self.model.network.trainable_variables)
+        return keras_parts.parameters(self.model.network)
 
     @property
     def flops(self):
-        return build.costs(self.model.network, 1)["flops"]
+        return keras_parts.flops(self.model.network)
 
     def train(self, images, batch_size, should_stop):
         batches = pipeline.batches_in_memory(
