@@ -38,22 +38,23 @@ def parser():
     add("--num", type=within(20, LARGEST_INT), help="pictures; default: 5000, or all held-out ones")
     add("--samplers", type=listed(sampler), metavar="A,B", help="default: the model's own")
     add("--steps", type=listed(within(1, 1000)), metavar="N,M", help="of the samplers")
-    add("--minutes", type=within(0, 1_000_000, float), help="leave out cells that do not fit")
+    add("--minutes", type=within(0, 1_000_000, float), help="leave out what does not fit")
     add("--extractor", default="classifier", help="classifier, inception, or a Keras model's path")
     add("--extractor-size", type=within(INCEPTION_SIZE, 299), help="pixels, for inception (75)")
     add("--guidance-scale", type=within(0, 100, float), help="default: the model's own")
     add("--guidance-interval", nargs=2, type=within(0, 1, float), metavar=("LOW", "HIGH"))
     add("--guidance-rescale", type=within(0, 1, float), metavar="SHARE")
-    add("--seed", type=within(0, LARGEST_INT), default=0)
+    add("--seed", type=within(0, LARGEST_INT), default=0, help="of the pictures that are drawn")
     add("--batch-size", type=within(1, LARGEST_INT), default=64, help="pictures at once")
     data = flags.add_mutually_exclusive_group()
     data.add_argument("--dataset", help="of the real pictures; default: what it was trained on")
-    data.add_argument("--folder", help="the same, your own pictures")
+    data.add_argument("--folder", help="the same, of your own pictures")
     add("--data-dir", help="where tfds keeps its data")
     add("--train-split", help="tfds slicing string of the reference")
     add("--val-split", help="the same, of the held-out pictures")
     add("--out", type=folder, help="folder of the results; default: evaluations/NAME")
-    add("--cache", type=folder, default=Path("evaluations/cache"), help="what is made only once")
+    add("--cache", type=folder, default=Path("evaluations/cache"),
+        help="folder of classifiers and features")  # fmt: skip
     return flags
 
 

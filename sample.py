@@ -108,7 +108,7 @@ def parse(arguments):
     add("--batch-size", type=int, default=64, help="pictures at once; changes none of them")
     add("--out", type=Path, help="PNG, or folder with --separate; default: under samples/")
     add("--separate", action="store_true", help="one PNG for each picture")
-    add("--gif", action="store_true", help="also the way from noise to picture")
+    add("--gif", action="store_true", help="also an animation from noise to picture")
     return flags.parse_args(arguments)
 
 
@@ -397,7 +397,7 @@ def write(images, frames, out, flags, arrange):
         sheets = [arrange(frame) for frame in frames]
         sheets = [sheet.convert("P", palette=Image.Palette.ADAPTIVE) for sheet in sheets]
         durations = [120] * (len(sheets) - 1) + [2000]  # milliseconds
-        moving = out.with_name((out.name if flags.separate else out.stem) + ".gif")
+        moving = out.parent / f"{out.absolute().name if flags.separate else out.stem}.gif"
         save(sheets[0], moving, save_all=True, append_images=sheets[1:],
              duration=durations, loop=0)  # fmt: skip
         print(f"wrote {moving}")

@@ -28,20 +28,21 @@ def parser():
     )
     _add_data(flags)
     add = flags.add_argument
-    add("--network", choices=CHOICES["network"])
-    add("--schedule", choices=CHOICES["schedule"])
-    add("--prediction-type", choices=CHOICES["prediction_type"])
-    add("--loss-weighting", choices=CHOICES["loss_weighting"])
+    add("--network", choices=CHOICES["network"], help="what is trained")
+    add("--schedule", choices=CHOICES["schedule"], help="how much noise at which time")
+    add("--prediction-type", choices=CHOICES["prediction_type"], help="of the network's output")
+    add("--loss-weighting", choices=CHOICES["loss_weighting"], help="of noise levels")
     length = flags.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=int)
+    length.add_argument("--epochs", type=int, help="how often all images are seen")
     length.add_argument("--minutes", type=float, help="train this long instead")
+    add("--start-from", metavar="PATH", help="a run, or .keras file, to take the weights of")
     add("--batch-size", type=int, help="over all devices together")
-    add("--accumulate", type=int, metavar="N", help="work through a batch in N parts")
+    add("--accumulate", type=int, metavar="N", help="a batch in N parts, for less memory")
     add("--strategy", choices=CHOICES["strategy"], help="of tf.distribute, see docs/scaling.md")
     add("--remat", action="store_true", default=None, help="less memory for more time")
     add("--learning-rate", type=float, help="the peak; warmed up, then a half cosine")
-    add("--precision", choices=CHOICES["precision"], help="auto: bfloat16 if in hardware")
-    add("--seed", type=int)
+    add("--precision", choices=CHOICES["precision"], help="auto: bfloat16 if the hardware has it")
+    add("--seed", type=int, help="of weights, noise and order")
     add("--deterministic", action="store_true", default=None, help="the same bits, run for run")
     add("--checkpoint-minutes", type=float, help="between checkpoints within an epoch (10)")
     add("--score-every", type=int, metavar="N", help="score new pictures every N epochs")
@@ -68,15 +69,16 @@ def _add_data(flags):
     add("--train-split", help="tfds slicing string, such as train[:90%%]")
     add("--val-split", help="the same for validation")
     add("--balance", choices=CHOICES["balance"], help="classes: each equally likely")
-    add("--horizontal-flip", action=argparse.BooleanOptionalAction, default=None)
+    add("--horizontal-flip", action=argparse.BooleanOptionalAction, default=None,
+        help="mirrored copies too")  # fmt: skip
     add("--limit", type=int, metavar="N", help="use only the first N training images")
     told = flags.add_mutually_exclusive_group()
     told.add_argument("--unconditional", action="store_true", default=None,
                       help="leave the labels out")  # fmt: skip
     told.add_argument("--text", action="store_true", default=None,
-                      help="prompts of the classes' names in their place")  # fmt: skip
+                      help="prompts of the names of the classes, instead of labels")  # fmt: skip
     add("--latent", action="store_true", default=None, help="diffusion on latents")
-    add("--codec", metavar="PATH", help="a run on latents whose autoencoder is used again")
+    add("--codec", metavar="PATH", help="with --latent: a run whose autoencoder is used again")
 
 
 def newest_run(root="runs"):
@@ -115,7 +117,7 @@ def main(arguments=None):
                 given["dataset"] = "digits"
             config = configuration.resolve(given["dataset"], given)
         run_dir = Path(run_dir or f"runs/{name_of(config)}-{time.strftime('%Y%m%d-%H%M%S')}")
-        export_dir = export_dir or Path("saved_models") / run_dir.name
+        export_dir = export_dir or Path("saved_models") / run_dir.absolute().name
         return train(config, run_dir, export_dir, resume is not None, dry_run)
     except (ValueError, OSError) as error:
         flags.error(" ".join(str(error).split()))

@@ -56,7 +56,7 @@ def parser():
     flags = OneLineParser(prog="bench.py", description=__doc__.split("\n")[0], allow_abbrev=False)
     add = flags.add_argument
     add("--only", nargs="+", choices=(*SECTIONS, "quality", "report"), metavar="NAME",
-        help=f"{', '.join(SECTIONS)}; report: only RESULTS.md is written again")  # fmt: skip
+        help=f"{', '.join(SECTIONS)}; quality: both; report: only the pages, again")  # fmt: skip
     add("--rounds", type=within(1, 1000), default=5, help="of measuring each, in turns (5)")
     add(
         "--tiny",

@@ -59,7 +59,7 @@ def checked(
     if num_images < 1 or num_steps < 1:
         raise ValueError("num_images and num_steps must be at least 1.")
     rows = {"indices": np.arange(num_images, dtype="int32")}
-    common = {"seed": np.int32(seed), "num_steps": np.int32(num_steps)}
+    common = {"seed": checked_seed(seed), "num_steps": np.int32(num_steps)}
     if prompts is not None and labels is not None:
         raise ValueError("prompts: stand in the place of labels; give one of the two.")
     labels = checked_labels(labels, rows["indices"], model.num_classes)
@@ -86,6 +86,17 @@ def checked(
         if images is not None:
             rows[name] = checked_pictures(name, images, (num_images, *model.image_shape))
     return rows, common
+
+
+def checked_seed(seed):
+    """Returns the seed as an int32.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    if not -(2**31) <= seed < 2**31:
+        raise ValueError(f"seed: {seed} does not fit into 32 bits.")
+    return np.int32(seed)
 
 
 def checked_tokens(name, texts, prompts, labels):
@@ -167,10 +178,12 @@ def checked_labels(labels, indices, num_classes):
         return None
     if labels is None:
         return indices % num_classes
-    labels = np.asarray(labels, dtype="int32")
+    given = np.asarray(labels)
+    with np.errstate(invalid="ignore"):  # what is no number becomes one, and is found out below
+        labels = given.astype("int32")
     if labels.shape != indices.shape:
         raise ValueError(f"labels: {labels.shape} given for {len(indices)} images.")
-    if labels.min() < 0 or labels.max() > num_classes:
+    if (labels != given).any() or labels.min() < 0 or labels.max() > num_classes:
         raise ValueError(f"labels: must be 0 .. {num_classes - 1}, or {num_classes} for none.")
     return labels
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 
 def unpack(data, image_shape, num_classes, x_shape=None):
-    """Returns a batch as {"image" or "latent"[, "label"][, "endpoint"][, "index"]}.
+    """Returns a batch as {"image" or "latent"[, "label", "valid"][, "endpoint"][, "index"]}.
 
     Args:
         data: images; (images, labels); or a dict with "image" and, where it has them,
@@ -19,7 +19,7 @@ def unpack(data, image_shape, num_classes, x_shape=None):
     Raises:
         ValueError: images of another shape, or no labels for a labelled network.
         tf.errors.InvalidArgumentError: when run, labels outside of 0 .. num_classes - 1, or
-            between two of them.
+            between two of them. XLA leaves such checks out: there "valid" (B,) says it.
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if sample_weight is not None:
@@ -42,7 +42,7 @@ def unpack(data, image_shape, num_classes, x_shape=None):
             'Give (images, labels) or {"image": ..., "label": ...}.'
         )
     else:
-        batch["label"] = _checked(batch["label"], num_classes)
+        batch["label"], batch["valid"] = _checked(batch["label"], num_classes)
     return batch
 
 
@@ -62,23 +62,24 @@ def _check_shape(shape, image_shape, kind):
 
 
 def _checked(labels, num_classes):
+    """Returns labels as int32 (B,), and which of them are classes."""
     given = tf.convert_to_tensor(labels)
     if not (given.dtype.is_floating or given.dtype.is_integer or given.dtype.is_bool):
         raise ValueError(f"labels: dtype {given.dtype.name}; give whole numbers.")
     if given.shape.rank is None:
         raise ValueError("labels: of unknown shape; give one class number for each image.")
-    labels = tf.cast(given, tf.int32)
-    whole = tf.reduce_all(tf.cast(labels, given.dtype) == given)  # nothing was lost
-    if labels.shape.rank == 2 and labels.shape[1] == 1:
-        labels = tf.squeeze(labels, axis=1)
-    if labels.shape.rank != 1:
+    if given.shape.rank == 2 and given.shape[1] == 1:
+        given = tf.squeeze(given, axis=1)
+    if given.shape.rank != 1:
         raise ValueError(
-            f"labels: shape {tuple(labels.shape)}; give one class number for each image."
+            f"labels: shape {tuple(given.shape)}; give one class number for each image."
         )
-    valid = whole & tf.reduce_all((labels >= 0) & (labels < num_classes))
+    labels = tf.cast(given, tf.int32)
+    whole = tf.cast(labels, given.dtype) == given  # nothing was lost
+    valid = whole & (labels >= 0) & (labels < num_classes)
     message = f"labels: must lie in 0 .. {num_classes - 1} and be whole; found:"
-    with tf.control_dependencies([tf.debugging.Assert(valid, [message, given])]):
-        return tf.identity(labels)
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(valid), [message, given])]):
+        return tf.identity(labels), valid
 
 
 def told(batch, prompts, draws=None):

@@ -119,6 +119,18 @@ def autoencoder(config, image_shape):
     return built
 
 
+def network(config, x_shape, num_classes, prompts=None):
+    """Returns the network of a Config, see `model`; x_shape is that of images or of latents."""
+    network_builder = lookup(NETWORKS, config.network, "network")
+    options = {"num_classes": num_classes, **config.network_options}
+    if prompts:
+        options.update(num_classes=0, text=_text_encoder(config, prompts))
+    try:
+        return network_builder(x_shape, **options)
+    except ValueError as error:
+        raise ValueError(f"{_size_flag(config)}: {error}") from error
+
+
 def model(config, image_shape, num_classes, codec=None, prompts=None):
     """Returns a compiled `DiffusionModel`; its layers take the global dtype policy.
 
@@ -129,16 +141,9 @@ def model(config, image_shape, num_classes, codec=None, prompts=None):
         codec: None for pixels, or a `LatentCodec`.
         prompts: None for labels, or `Prompts`.
     """
-    network_builder = lookup(NETWORKS, config.network, "network")
-    options = {"num_classes": num_classes, **config.network_options}
-    if prompts:
-        options.update(num_classes=0, text=_text_encoder(config, prompts))
-    try:
-        network = network_builder(codec.x_shape if codec else image_shape, **options)
-    except ValueError as error:
-        raise ValueError(f"{_size_flag(config)}: {error}") from error
+    x_shape = codec.x_shape if codec else image_shape
     built = DiffusionModel(
-        network,
+        network(config, x_shape, num_classes, prompts),
         codec=codec,
         prompts=prompts,
         schedule=config.schedule,

@@ -115,12 +115,17 @@ def load(directory, kind=DiffusionModel, warn=print):
         raise FileNotFoundError(f"--resume: there is no checkpoint in {directory}.")
     for path in reversed(paths):
         try:
-            return path, *_read(path, kind)
+            model, progress = _read(path, kind)
+            break
         except LaterVersion:
             raise
         except Exception as error:  # noqa: BLE001  a damaged zip file raises anything
             warn(_skipped(path, error))
-    raise ValueError(f"--resume: none of the checkpoints in {directory} can be read.")
+    else:
+        raise ValueError(f"--resume: none of the checkpoints in {directory} can be read.")
+    if progress.best and not best_of(directory, progress).exists():
+        progress.best = None  # deleted for a better one, in a checkpoint that was skipped
+    return path, model, progress
 
 
 class LaterVersion(ValueError):
@@ -140,6 +145,8 @@ def _read(path, kind):
     model = keras.models.load_model(path)
     if not isinstance(model, kind):
         raise ValueError(f"it holds a {type(model).__name__}")
+    if model.compiled:  # the file knows what XLA compiles where it was written; here is here
+        model.compile(optimizer=model.optimizer)
     for variable, value in zip(_random_state(model), progress.random, strict=True):
         variable.assign(value)
     return model, progress

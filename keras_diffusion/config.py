@@ -58,6 +58,7 @@ class Config:
     codec_share: float = 0.3  # of `minutes`, at most
 
     # diffusion
+    start_from: str | None = None  # a run, or a .keras file, whose weights this one begins with
     schedule: str = "cosine"
     prediction_type: str = "v"
     loss_weighting: str = "uniform"
@@ -161,8 +162,8 @@ def resolve(dataset=None, overrides=()):
     """Returns the Config of a data set: its preset, changed by what the user gave.
 
     Args:
-        dataset: name of a data set; one without a preset, or None for own pictures, starts
-            from the defaults.
+        dataset: name of a data set; None for own pictures, whose preset is also that of data
+            sets without one.
         overrides: dict of options; None values are skipped.
 
     Raises:
@@ -205,7 +206,7 @@ def _defaults(names):
 
 
 def preset(dataset, image_size=None, latent=False):
-    """Returns the preset in `configs/NAME.py`, or the defaults under the data set's name.
+    """Returns the preset in `configs/NAME.py`; that of own pictures for any other name, or None.
 
     A preset file holds CONFIG and, where other sizes want other networks, SIZES, {height:
     Config}; the smallest one that `image_size` fits into is taken. For latents it may hold
@@ -213,12 +214,11 @@ def preset(dataset, image_size=None, latent=False):
     """
     dataset = re.split("[:/]", dataset)[0] if dataset else None  # without version or variant
     known = {path.stem for path in (Path(__file__).parent / "configs").glob("[a-z]*.py")}
-    found = Config()
-    if dataset in known:
-        module = importlib.import_module(f"keras_diffusion.configs.{dataset}")
-        if latent and hasattr(module, "LATENT"):
-            return module.LATENT
-        found = _of_size(module, image_size)
+    name = dataset if dataset in known else "pictures"
+    module = importlib.import_module(f"keras_diffusion.configs.{name}")
+    if latent and hasattr(module, "LATENT"):
+        return module.LATENT
+    found = _of_size(module, image_size)
     if latent:
         return dataclasses.replace(found, latent=True, widths=found.widths[1:] or found.widths)
     return found
@@ -263,7 +263,8 @@ def resumed(run_dir, given):
         config = Config(**saved)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    given = {name: value for name, value in given.items() if value is not None}
+    resolved = ("precision", "auto")  # what that came to was saved
+    given = dict(pair for pair in given.items() if pair[1] is not None and pair != resolved)
     moved = {name: given.pop(name) for name in rules.MOVABLE if name in given}
     for name, value in given.items():
         if value != getattr(config, name):

@@ -99,7 +99,12 @@ def _guidance(drawn, given):
         if name not in drawn.guidance:
             flag = "--" + name.replace("_", "-")
             raise ValueError(f"{flag}: this export has none; export it anew.")
-    return {name: given.get(name, drawn.defaults[name]) for name in drawn.guidance}
+    guidance = {name: given.get(name, drawn.defaults[name]) for name in drawn.guidance}
+    for name in given:
+        if name != "guidance_scale" and guidance["guidance_scale"] == 1:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag}: changes nothing at scale 1, the model's; give another.")
+    return guidance
 
 
 def _cells(drawn, samplers, steps, guidance):

@@ -38,17 +38,21 @@ def of_batch(errors, level, prediction_type):
     return found
 
 
-def some_of(index):
+def some_of(index, compiled):
     """Chooses the images that the raw weights are measured on, whatever batch they are in.
 
     Args:
         index: int (B,), numbers of the images.
+        compiled: bool, XLA compiles the step. It would do so for each number of rows, at worst for
+            each batch; so all rows are taken then.
 
     Returns:
         (rows, weights): int (N,), N at least 1, as a network takes no empty batch; float (N,),
-        0 for a row that is only there for that.
+        0 for a row that is not chosen.
     """
     chosen = tf.cast(index % RAW_EVERY == 0, tf.int32)
+    if compiled:
+        return tf.range(tf.size(index)), tf.cast(chosen, tf.float32)
     rows = tf.math.top_k(chosen, tf.maximum(1, tf.reduce_sum(chosen))).indices
     return rows, tf.cast(tf.gather(chosen, rows), tf.float32)
 

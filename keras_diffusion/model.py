@@ -120,7 +120,7 @@ class DiffusionModel(keras.Model):
         batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
         noised = self._noised_fixed(batch)
         errors = self._errors(self.ema_network, noised)
-        rows, weights = metrics.some_of(noised["index"])
+        rows, weights = metrics.some_of(noised["index"], self.jit_compile)
         some = {name: tf.gather(values, rows) for name, values in noised.items()}
         excess = self._errors(self.network, some)["loss"] - tf.gather(errors["loss"], rows)
         others = {metrics.RAW_EXCESS: (excess, weights)}
@@ -189,6 +189,8 @@ class DiffusionModel(keras.Model):
         """Returns {"x_t", "target", "t"} and what is in `TOLD`; a batch's endpoint is its eps."""
         encoded = "latent" in batch
         x0 = tf.cast(batch["latent"], tf.float32) if encoded else self.codec.encode(batch["image"])
+        if "valid" in batch:
+            x0 = tf.where(batch["valid"][:, None, None, None], x0, float("nan"))
         if "endpoint" in batch:
             eps = self.codec.encode(batch["endpoint"])
         level = self._level(t)

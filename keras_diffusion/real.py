@@ -146,10 +146,11 @@ def check_scores(config, source):
         raise ValueError(
             f"--score-extractor: unknown {name!r}. Choose from: {choices}, or a Keras model's path."
         )
-    if name == "classifier" and not source.num_classes and not config.unconditional:
+    if name == "classifier" and source.num_classes < 2 and not config.unconditional:
+        found = "one class" if source.num_classes else "none"
         raise ValueError(
-            f"--score-every: the classifier learns from labels, and {source.name} has none; give "
-            "--set score_extractor=inception, or a Keras model's path."
+            f"--score-every: the classifier learns from labels, and {source.name} has {found}; "
+            "give --set score_extractor=inception, or a Keras model's path."
         )
 
 

@@ -19,6 +19,7 @@ MOVABLE = (
     "data_dir", "folder", "image", "strategy", "accumulate", "checkpoint_minutes",
     "keep_checkpoints", "score_every", "sampler", "num_steps", *GUIDANCE,
 )  # fmt: skip
+SCORES = ("score_num", "score_extractor")  # options of --score-every
 EXCLUSIVE = (("dataset", "folder", "image"), ("epochs", "minutes"), ("text", "unconditional"))
 # The options that a network takes, with its own values for them. Others are refused, not ignored.
 UNET_OPTIONS = {
@@ -65,6 +66,8 @@ def unused(config):
     """Returns {option: why it is refused}, of options that presets may set and users then not."""
     name = "codec_epochs" if config.minutes else "codec_share"
     reasons = {name: LENGTHS_OF_CODECS[name]}
+    if config.score_every is None:
+        reasons.update(dict.fromkeys(SCORES, "is for scores; give --score-every."))
     if config.unconditional:
         reasons.update(dict.fromkeys(OF_LABELS, "is for labels; leave out --unconditional."))
     return reasons

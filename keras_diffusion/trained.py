@@ -118,6 +118,15 @@ def load(path):
         raise ValueError(f"{path} does not exist; give an export, as under saved_models/.")
     if (path / "saved_model.pb").exists():
         return _exported(path)
+    return _saved(*saved(path))
+
+
+def saved(path):
+    """Returns what a run directory or a .keras file holds: (`DiffusionModel`, file, run's folder).
+
+    Raises:
+        ValueError: there is none, or it cannot be read; one line.
+    """
     if path.is_dir():
         found = checkpoints.listed(path / "checkpoints")
         if not found:
@@ -128,13 +137,17 @@ def load(path):
             raise
         except ValueError as error:
             raise ValueError(f"{path}: none of its checkpoints can be read.") from error
-        return _saved(model, newest_whole, path)
-    try:
-        model = keras.models.load_model(path)
-    except Exception as error:  # a damaged file raises anything
-        what = " ".join(str(error).split())[:160]
-        raise ValueError(f"{path} cannot be loaded ({what}).") from error
-    return _saved(model, path, path.absolute().parents[1])
+        file, run_dir = newest_whole, path
+    else:
+        try:
+            model = keras.models.load_model(path)
+        except Exception as error:  # a damaged file raises anything
+            what = " ".join(str(error).split())[:160]
+            raise ValueError(f"{path} cannot be loaded ({what}).") from error
+        file, run_dir = path, path.absolute().parents[1]
+    if not isinstance(model, DiffusionModel):
+        raise ValueError(f"{file} is of type {type(model).__name__}, not DiffusionModel.")
+    return model, file, run_dir
 
 
 def newest(root="saved_models"):
@@ -190,8 +203,6 @@ def _prompts(described):
 
 def _saved(model, path, run_dir):
     """The model of a .keras file; what it was trained on is in the run's config.json."""
-    if not isinstance(model, DiffusionModel):
-        raise ValueError(f"{path} is of type {type(model).__name__}, not DiffusionModel.")
     record = {}
     if (run_dir / "config.json").exists():
         record = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))

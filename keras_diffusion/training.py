@@ -19,6 +19,7 @@ from keras_diffusion import (
     precision,
     real,
     records,
+    starting,
 )
 from keras_diffusion.editing import noised
 from keras_diffusion.export import check_target, export_saved_model
@@ -74,16 +75,17 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
     _print_sharing(votes.strategy, config, data.source)
     if resume:
         records.check_data(run_dir, config, data.source)
-    alone = contextlib.nullcontext()
-    if votes.is_chief and not dry_run:
-        alone = records.alone_in(run_dir)
+    writes = votes.is_chief and not dry_run
+    alone = records.alone_in(run_dir) if writes else contextlib.nullcontext()
     autoencoder = latent_run.reused(config, run_dir, votes)
+    begun = checkpoints.listed(run_dir / "checkpoints")
+    weights = {} if begun else starting.learned(config, data, autoencoder)
     with alone:
         _check_targets(run_dir, export_dir, resume)  # another run may have come and gone
-        if votes.is_chief and not dry_run:
+        if writes:
             checkpoints.clear_parts(run_dir)
             records.write(run_dir, config, data.source)
-        model, progress = _begin(config, data, run_dir, votes, autoencoder, dry_run)
+        model, progress = _begin(config, data, run_dir, votes, autoencoder, weights, dry_run)
         _check_agreement(model, run_dir, votes)
         _print_costs(model, config)
         if dry_run:
@@ -116,8 +118,8 @@ def _check_targets(run_dir, export_dir, resume):
         raise ValueError(f"--export-dir: {error}") from error
 
 
-def _begin(config, data, run_dir, votes, autoencoder, dry_run):
-    """Returns (model, `Progress`), new or from the newest checkpoint."""
+def _begin(config, data, run_dir, votes, autoencoder, weights, dry_run):
+    """Returns (model, `Progress`), new or from the newest checkpoint; `weights`: of a new one."""
     if not checkpoints.listed(run_dir / "checkpoints"):
         codec = None
         if config.latent:
@@ -126,6 +128,7 @@ def _begin(config, data, run_dir, votes, autoencoder, dry_run):
         prompts = build.prompts(config, data.source)
         with votes.strategy.scope():
             new = build.model(config, data.image_shape, data.source.num_classes, codec, prompts)
+        starting.begin(new, weights)
         return new, checkpoints.Progress()
     with votes.strategy.scope():
         path, model, progress = checkpoints.load(run_dir / "checkpoints")

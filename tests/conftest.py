@@ -11,16 +11,26 @@ import pytest  # noqa: E402
 
 SLOWEST = [
     "test_distribution.py",
-    "test_cli.py",
-    "test_resume.py",
-    "test_studies_morphing.py",
     "test_notebooks.py",
+    "test_cli.py",
+    "test_model.py",
+    "test_resume.py",
+    "test_benchmarks.py",
     "test_latent_run.py",
+    "test_networks.py",
+    "test_benchmark_changes.py",
+    "test_studies_morphing.py",
+    "test_interruption.py",
+    "test_prompted_model.py",
+    "test_one_image.py",
+    "test_studies_latents.py",
+    "test_benchmark_quality.py",
+    "test_backends.py",
 ]
 
 
 def pytest_collection_modifyitems(items):
-    """Files that take a minute come first, so that no core is left with one of them at the end."""
+    """Files that take half a minute come first: no core is left with one of them at the end."""
     ranks = {name: rank for rank, name in enumerate(SLOWEST)}
     assert all((Path(__file__).parent / name).exists() for name in ranks)
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))

@@ -23,7 +23,7 @@ FULL = Progress(
     seconds=12.345678901234567,
     history=[{"epoch": 1, "loss": 0.1 + 0.2, "val_loss": 1e-30}, {"epoch": 2, "loss": 0.5}],
     means=[1 / 3, 1e9, 0.0],
-    best={"val_loss": 2 / 3, "batches": 10},
+    best={"val_loss": 2 / 3, "batches": 1234},
     skipped_in_a_row=2,
     skipped_before=7,
 )
@@ -88,6 +88,15 @@ def test_all_is_as_it_was(model, tmp_path):
     assert int(loaded.skipped_steps) == 7
     ours, theirs = loaded.get_config(), model.get_config()
     assert {**ours, "network": None} == {**theirs, "network": None}
+
+
+def test_what_xla_compiles_is_decided_where_a_run_goes_on(tmp_path):
+    model = trained(1)
+    model.compile(optimizer=model.optimizer, jit_compile=True)  # as on one GPU
+    checkpoints.save(model, Progress(), tmp_path, 1)
+    _, loaded, _ = checkpoints.load(tmp_path)
+    assert model.jit_compile and not loaded.jit_compile
+    assert_same_state(state_of(model), state_of(loaded))
 
 
 def test_the_random_state_of_dropout_is_kept(model, tmp_path):
@@ -258,6 +267,16 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(two, whole, tmp_path_fac
     assert line.startswith(f"warning: skipping {newest}, which does not read back (")
     assert "\n" not in line and len(line) < 250 + len(str(newest))
     assert newest.read_bytes() == before, "it is left for whoever can mend it"
+
+
+def test_a_best_one_that_was_deleted_for_a_damaged_one_is_forgotten(model, tmp_path):
+    for batches, best in ((10, 10), (20, 10), (30, 10), (40, 40)):
+        progress = Progress(best={"val_loss": 1 / batches, "batches": best})
+        checkpoints.save(model, progress, tmp_path, batches, keep=2)
+    assert steps_in(tmp_path) == [30, 40]
+    (tmp_path / "step-00000040.keras").write_bytes(b"damaged")
+    path, _, progress = checkpoints.load(tmp_path, warn=lambda line: None)
+    assert path.name == "step-00000030.keras" and progress.best is None
 
 
 def test_all_damaged(two):

@@ -8,13 +8,14 @@ import pathlib
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fixtures_exports import one_sampler
 from fixtures_input import refusal
 from PIL import Image
 
@@ -22,8 +23,8 @@ import evaluate
 import sample
 import train
 from keras_diffusion import arguments as of_graphs
+from keras_diffusion import checkpoints, records, rules, training
 from keras_diffusion import config as configuration
-from keras_diffusion import records, rules, training
 from keras_diffusion.networks import NETWORKS
 from keras_diffusion.process import LOSS_WEIGHTINGS, PREDICTION_TYPES
 from keras_diffusion.rules import CHOICES, NETWORK_OPTIONS
@@ -123,6 +124,19 @@ def test_presets_answer_to_their_names():
     for path in (ROOT / "keras_diffusion/configs").glob("[a-z]*.py"):
         assert configuration.preset(path.stem).dataset == path.stem
     assert configuration.resolve("oxford_flowers102", {"image_size": (32, 32)}).widths[0] == 32
+    own = [configuration.resolve(None, {"folder": "pets", "image_size": size})
+           for size in (None, (28, 28), (64, 48))]  # fmt: skip
+    assert [len(config.widths) for config in own] == [3, 3, 4]
+    assert configuration.resolve("kmnist").widths == own[0].widths
+
+
+def test_an_export_is_named_after_its_run(tmp_path, monkeypatch):
+    targets = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "train", lambda config, run, export, *_: targets.append(export) or 0)
+    for run_dir in (".", "runs/tiny"):
+        assert train.main(["--dataset", "digits", "--run-dir", run_dir]) == 0
+    assert [path.name for path in targets] == [tmp_path.name, "tiny"]
 
 
 def test_dry_run_tells_all_and_writes_nothing(tmp_path, monkeypatch, capsys):
@@ -190,7 +204,8 @@ def test_a_finished_run_is_not_trained_again(trained, monkeypatch, capsys):
     before = {path: path.read_bytes() for path in copy.glob("runs/tiny/checkpoints/*")}
     drawn = ("--set", "guidance_scale=3.5", "--set", "num_steps=3")
     monkeypatch.chdir(copy)
-    assert train.main(["--resume", "runs/tiny", *drawn]) == 0
+    with one_sampler():
+        assert train.main(["--resume", "runs/tiny", *drawn]) == 0
     printed = capsys.readouterr().out
     assert "this run is finished; only its pictures and its export are made again" in printed
     assert {path: path.read_bytes() for path in copy.glob("runs/tiny/checkpoints/*")} == before
@@ -200,28 +215,21 @@ def test_a_finished_run_is_not_trained_again(trained, monkeypatch, capsys):
     assert (exported(copy)["guidance_scale"], exported(copy)["num_steps"]) == (3.5, 3)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows sends no Ctrl-C to one process")
-def test_ctrl_c_ends_a_run_with_a_checkpoint_and_the_command_to_go_on(tmp_path):
-    tiny = [*TINY[: TINY.index("--epochs")], "--epochs", "9999", "--checkpoint-minutes", "9999"]
-    command = [sys.executable, str(ROOT / "train.py"), *tiny, "--run-dir", "my runs/tiny"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        deadline = time.monotonic() + 240
-        while not list(tmp_path.glob("my runs/tiny/samples/*.png")):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130, errors[-2000:]
-    *_, last, advice = errors.strip().splitlines()
-    assert last == "interrupted; all is saved. Go on with:"
-    assert advice == "  python train.py --resume 'my runs/tiny'"
-    assert list(tmp_path.glob("my runs/tiny/checkpoints/step-*.keras"))
-    assert not list(tmp_path.rglob(".part-*"))
+def test_a_run_begins_with_another(trained, tmp_path, monkeypatch, capsys):
+    folder, models = trained[0], []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, "_train", lambda model, *_: models.append(model))
+    monkeypatch.setattr(training, "_finish", lambda *_: None)
+    start = str(folder / "runs/tiny")
+    assert train.main([*TINY, "--start-from", start, "--run-dir", "runs/again"]) == 0
+    assert f"starting from {start}/checkpoints/step-00000004.keras\n" in capsys.readouterr().out
+    _, other, _ = checkpoints.load(f"{start}/checkpoints")
+    for one, expected in zip(
+        models[0].network.get_weights(), other.ema_network.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, expected)
+    record = json.loads((tmp_path / "runs/again/config.json").read_text())
+    assert record["config"]["start_from"] == start
 
 
 def test_a_run_in_use_is_left_alone(trained, monkeypatch, capsys):
@@ -257,7 +265,8 @@ def test_own_pictures_in_folders(tmp_path, monkeypatch, capsys):
     (tmp_path / "pets" / "dogs" / "broken.jpg").write_bytes(b"no picture")
     tiny = TINY[TINY.index("--batch-size") + 2 :]
     options = ["--folder", "pets", "--image-size", "12x16", "--batch-size", "4", *tiny]
-    assert train.main([*options, "--run-dir", "runs/pets"]) == 0
+    with one_sampler():
+        assert train.main([*options, "--run-dir", "runs/pets"]) == 0
     assert "broken.jpg" in capsys.readouterr().out
     sample.main(["--class-name", "dogs", "--num", "3", "--out", "dogs.png"])
     assert opened(tmp_path / "dogs.png")[1] == "RGB"
@@ -266,14 +275,11 @@ def test_own_pictures_in_folders(tmp_path, monkeypatch, capsys):
 # Sampling -------------------------------------------------------------------------------
 
 
-def test_sample_needs_no_flags(trained, monkeypatch):
+def test_sample_needs_no_flags(trained):
     folder, _ = trained
     printed = run("sample.py", cwd=folder)
     assert re.search(r"wrote samples/tiny.png: 80 pictures of saved_models/tiny, 3 steps", printed)
     assert opened(folder / "samples/tiny.png")[1] == "L"
-    monkeypatch.chdir(folder)
-    sample.main(["--guidance-interval", "0.5", "0.6", "--out", "other.png"])
-    assert opened(folder / "other.png")[0] == opened(folder / "samples/tiny.png")[0]
 
 
 def test_separate_pictures_do_not_depend_on_the_batch(trained, monkeypatch):
@@ -281,11 +287,21 @@ def test_separate_pictures_do_not_depend_on_the_batch(trained, monkeypatch):
     monkeypatch.chdir(folder)
     for batch in ("3", "8"):
         options = ["--num", "8", "--separate", "--gif", "--batch-size", batch]
+        options += ["--guidance-interval", "0.5", "0.6"]
         sample.main([*options, "--out", f"b{batch}"])
     for index in range(8):
         one, other = (opened(folder / b / f"{index:05d}.png")[3] for b in ("b3", "b8"))
         assert np.abs(one - other).max() <= 1
     assert opened(folder / "b8.gif")[2] == 4  # 3 steps; Pillow joins frames that are equal
+
+
+def test_separate_pictures_into_this_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
+    flags, here = SimpleNamespace(separate=True), pathlib.Path(".")
+    sample.write(images, [images, images], here, flags, lambda frame: sample.to_picture(frame[0]))
+    names = {"00000.png", "00001.png", f"{tmp_path.name}.gif"}
+    assert {path.name for path in tmp_path.iterdir()} == names
 
 
 def test_broken_model_ends_in_one_line(trained, tmp_path, capsys):
@@ -323,30 +339,48 @@ def test_commands_of_the_readme_are_understood():
             assert f"\n{command[1]}:" in targets
 
 
+def small(code, changes):
+    """Code of the README at toy size, {of what: by what}."""
+    for large, tiny in changes.items():
+        assert large in code, large
+        code = code.replace(large, tiny)
+    return code
+
+
+ONE_SAMPLER = """import keras_diffusion.export
+keras_diffusion.export.SAMPLERS = {"dpmpp_2m": keras_diffusion.export.SAMPLERS["dpmpp_2m"]}"""
+
+
 def test_user_code_of_the_readme_runs(tmp_path):
     code, prompts, latents = (
         next(block for block in fenced("python") if part in block)
         for part in ("model.fit", "kd.Prompts", "kd.Autoencoder")
     )
-    small = {
-        '"oxford_flowers102", image_size=64, batch_size=64': '"digits", batch_size=64, limit=64',
-        "unet((64, 64, 3), num_classes=102)": "unet((8, 8, 1), num_classes=10, widths=(8, 16, 16))",
-        "epochs=50": "epochs=1",
-        "num_steps=20": "num_steps=2",
-    }
-    for large, tiny in small.items():
-        assert large in code, large
-        code = code.replace(large, tiny)
-    code += "\nassert images.shape == (16, 8, 8, 1) and images.dtype == 'uint8'\n"
-    code += prompts.replace("(64, 64, 3), text=text", "(8, 8, 1), text=text, widths=(8,)")
-    code += "\nassert images.shape == (4, 8, 8, 1)\n"
-    data = '"digits", batch_size=64, limit=64'
-    code += (
-        latents.replace("(32, 32, 3)", "(8, 8, 1)")
-        .replace("epochs=5", "epochs=1")
-        .replace('"cifar10"', data)
-    )
-    code += "\nassert model.generate(2, num_steps=1).shape == (2, 8, 8, 1)\n"
+    data, widths = '"digits", batch_size=64, limit=64', "widths=(8,), embedding_width=16"
+    code = "\n".join((
+        small(code, {
+            '"oxford_flowers102", image_size=64, batch_size=64': data,
+            "unet((64, 64, 3), num_classes=102)": f"unet((8, 8, 1), num_classes=10, {widths})",
+            "epochs=50": "epochs=1",
+            "num_steps=20": "num_steps=2",
+            "kd.export_saved_model(": f"{ONE_SAMPLER}\nkd.export_saved_model(",
+        }),
+        "assert images.shape == (16, 8, 8, 1) and images.dtype == 'uint8'",
+        small(prompts, {
+            "(prompts.num_tokens, prompts.length)":
+                "(prompts.num_tokens, prompts.length, width=8, depth=1)",
+            "(64, 64, 3), text=text": f"(8, 8, 1), text=text, {widths}",
+            "guidance_scale=3.0": "guidance_scale=3.0, num_steps=2",
+        }),
+        "assert images.shape == (4, 8, 8, 1)",
+        small(latents, {
+            "(32, 32, 3)": "(8, 8, 1), widths=(8,)",
+            "epochs=5": "epochs=1",
+            '"cifar10"': data,
+            "codec.x_shape": f"codec.x_shape, {widths}",
+        }),
+        "assert model.generate(2, num_steps=1).shape == (2, 8, 8, 1)",
+    ))  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True

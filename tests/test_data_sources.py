@@ -192,6 +192,15 @@ def test_channels_are_those_that_all_files_need(tmp_path):
     assert np.array_equal(folder.decode(tmp_path / "4.png", 4), clear)
 
 
+def test_an_alpha_that_hides_nothing_is_no_channel(tmp_path):
+    for mode, channels in (("LA", 1), ("RGBA", 3)):
+        picture = Image.fromarray(save_picture(tmp_path / mode / "1.png", "RGB"))
+        picture.convert(mode).save(tmp_path / mode / "1.png")
+        assert folder.scan(tmp_path / mode).image_shape == (8, 10, channels)
+        expected = np.array(picture.convert(mode))[..., :channels]
+        assert np.array_equal(folder.decode(tmp_path / mode / "1.png", channels), expected)
+
+
 def test_palette_animation_depth_and_orientation(tmp_path):
     frames = [Image.new("RGB", (6, 4), color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])

@@ -365,3 +365,12 @@ def test_guidance_is_for_labelled_models():
     assert evaluating._guidance(unlabelled, {"guidance_scale": None}) == {}
     with pytest.raises(ValueError, match="--guidance-scale: this model was trained without labels"):
         evaluating._guidance(unlabelled, {"guidance_scale": 2.0})
+    defaults = {"guidance_scale": 1.0, "guidance_interval": (0, 1), "guidance_rescale": 0.0}
+    labelled = dataclasses.replace(
+        unlabelled, num_classes=2, defaults=defaults, guidance=tuple(defaults)
+    )
+    assert evaluating._guidance(labelled, {}) == defaults
+    with pytest.raises(ValueError, match="--guidance-rescale: changes nothing at scale 1"):
+        evaluating._guidance(labelled, {"guidance_rescale": 0.5})
+    guided = {"guidance_rescale": 0.5, "guidance_scale": 2.0}
+    assert evaluating._guidance(labelled, guided) == {**defaults, **guided}

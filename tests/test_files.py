@@ -3,12 +3,16 @@
 import contextlib
 import os
 import resource
+import threading
+import time
 
 import keras
 import numpy as np
 import pytest
+from fixtures_exports import one_sampler
 
 from keras_diffusion import DiffusionModel, export_saved_model, images, plotting
+from keras_diffusion.evaluation.once import made_once
 from keras_diffusion.files import whole_file, whole_folder
 from keras_diffusion.networks import unet
 from keras_diffusion.recording import write_history
@@ -119,12 +123,32 @@ def test_no_space_for_a_picture_a_plot_or_the_history(tmp_path):
         assert tree(tmp_path) == before
 
 
+def test_what_several_want_is_made_once(tmp_path):
+    path, made, told = tmp_path / "cache" / "features.npy", [], []
+
+    def want():
+        with made_once(path, tell=told.append):
+            if not path.exists():
+                made.append(path)
+                time.sleep(0.5)
+                path.write_text("whole")
+
+    threads = [threading.Thread(target=want) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [path]
+    assert told == [f"waiting for another process, which makes {path}"] * 2
+
+
 def test_no_space_for_an_export(tmp_path):
     keras.utils.set_random_seed(0)
     model = DiffusionModel(unet((4, 4, 1), widths=(8,), attention=(False,), embedding_width=64))
-    export_saved_model(model, tmp_path / "model")
-    before = tree(tmp_path)
-    for limit in (1000, 30_000):  # of the graph, of the weights
-        with largest_file(limit), pytest.raises(OSError, match="model.*cannot be written"):
-            export_saved_model(model, tmp_path / "model")
-        assert tree(tmp_path) == before
+    with one_sampler():
+        export_saved_model(model, tmp_path / "model")
+        before = tree(tmp_path)
+        for limit in (1000, 30_000):  # of the graph, of the weights
+            with largest_file(limit), pytest.raises(OSError, match="model.*cannot be written"):
+                export_saved_model(model, tmp_path / "model")
+            assert tree(tmp_path) == before

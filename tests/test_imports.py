@@ -47,6 +47,7 @@ FLOORS = {
     "real": 5,
     "records": 5,
     "latent_run": 5,
+    "starting": 5,
     "training": 5,
 }
 # Side rooms: what each may import, and the lowest floor that may import it.
@@ -72,7 +73,8 @@ SAME_FLOOR = {
     "fitting": {"one_image", "real"},
     "real": {"build"},
     "latent_run": {"build", "fitting", "records"},
-    "training": {"build", "fitting", "latent_run", "one_image", "real", "records"},
+    "starting": {"build"},
+    "training": {"build", "fitting", "latent_run", "one_image", "real", "records", "starting"},
 }
 
 PURE = {room for room, floor in FLOORS.items() if floor <= 1} | {"networks"}

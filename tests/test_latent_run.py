@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from fixtures_exports import one_sampler
 from fixtures_input import refusal
 from PIL import Image
 
@@ -54,7 +55,8 @@ def folder(tmp_path_factory):
         assert not (folder / "runs/tiny/codec/autoencoder.keras").exists()
         assert not (folder / "runs/tiny/checkpoints").exists()
         patch.setattr(latent_run, "draw_reconstructions", draw)
-        assert train.main(["--resume"]) == 0
+        with one_sampler():
+            assert train.main(["--resume"]) == 0
     return folder
 
 

@@ -391,10 +391,12 @@ def test_what_cannot_be_drawn(trained, unlabelled):
             trained.generate(**{"num_images": 2, **wrong})
     with pytest.raises(ValueError, match="cold.*ddim.*ddpm.*dpmpp_2m.*heun"):
         trained.generate(2, sampler="euler")
+    with pytest.raises(ValueError, match="seed: 2147483648 does not fit into 32 bits"):
+        trained.generate(2, seed=2**31)
     for labels in ([0], [0, 1, 2], [[0, 1]], 0):
         with pytest.raises(ValueError, match="given for 2 images"):
             trained.generate(2, labels=labels)
-    for labels in ([0, -1], [0, 4]):
+    for labels in ([0, -1], [0, 4], [0, 1.5], [0, float("nan")], [0, 2**32]):
         with pytest.raises(ValueError, match=r"must be 0 \.\. 2, or 3 for none"):
             trained.generate(2, labels=labels)
     with pytest.raises(ValueError, match="trained without labels"):

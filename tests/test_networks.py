@@ -1,4 +1,5 @@
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -72,6 +73,19 @@ def build(name, awake=True):
     return network
 
 
+@functools.cache
+def made(name):
+    """(network, its first weights, the same with noise), built once."""
+    return (network := build(name)), build(name, awake=False).get_weights(), network.get_weights()
+
+
+def renewed(name, awake=True):
+    """As `build`, of a network that is built once: whatever a test did to its weights is undone."""
+    network, fresh, noisy = made(name)
+    network.set_weights(noisy if awake else fresh)
+    return network
+
+
 def inputs_of(name, batch=4):
     image_shape, arguments = CONFIGURATIONS[name]
     rng = np.random.default_rng(1)
@@ -98,7 +112,7 @@ def policy(name):
 
 @every_network
 def test_output_has_the_shape_of_x_and_starts_at_zero(name):
-    network, inputs = build(name, awake=False), inputs_of(name)
+    network, inputs = renewed(name, awake=False), inputs_of(name)
     output = network(inputs, training=False)
     assert output.shape == inputs["x"].shape and output.dtype == "float32"
     np.testing.assert_array_equal(output, 0)
@@ -107,7 +121,7 @@ def test_output_has_the_shape_of_x_and_starts_at_zero(name):
 
 @every_network
 def test_output_depends_on_every_input_and_on_one_image_only(name):
-    network, inputs = build(name), inputs_of(name)
+    network, inputs = renewed(name), inputs_of(name)
     before = network(inputs, training=False).numpy()
     for key, value in inputs.items():
         changed = value.copy()
@@ -119,7 +133,7 @@ def test_output_depends_on_every_input_and_on_one_image_only(name):
 
 @every_network
 def test_gradients_reach_every_weight_and_a_step_lowers_the_loss(name):
-    network, inputs = build(name), inputs_of(name)
+    network, inputs = renewed(name), inputs_of(name)
     keras.utils.set_random_seed(0)  # dropout
 
     def loss(training=False):
@@ -165,7 +179,7 @@ def test_dropout_is_for_training_only():
 
 @every_network
 def test_saving_keeps_the_function(name, tmp_path):
-    network, inputs = build(name), inputs_of(name)
+    network, inputs = renewed(name), inputs_of(name)
     network.save(tmp_path / "network.keras")
     loaded = keras.models.load_model(tmp_path / "network.keras")
     np.testing.assert_array_equal(loaded(inputs, training=False), network(inputs, training=False))
@@ -173,7 +187,7 @@ def test_saving_keeps_the_function(name, tmp_path):
 
 @every_network
 def test_mixed_precision_is_close_to_float32(name):
-    network, inputs = build(name), inputs_of(name)
+    network, inputs = renewed(name), inputs_of(name)
     with policy("mixed_bfloat16"):
         mixed = build(name, awake=False)
     mixed.set_weights(network.get_weights())

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from fixtures_exports import one_sampler
 from PIL import Image
 
 import train
@@ -35,7 +36,7 @@ def study(tmp_path_factory):
                 SampleGrid, "on_epoch_end", lambda *_: signal.raise_signal(signal.SIGINT)
             )
             assert command.main("one_image", arguments) == 128 + signal.SIGINT
-        with contextlib.redirect_stdout(io.StringIO()) as told:
+        with contextlib.redirect_stdout(io.StringIO()) as told, one_sampler():
             assert command.main("one_image", arguments) == 0
     (folder / "told.txt").write_text(told.getvalue())
     return folder

@@ -31,6 +31,7 @@ from keras_diffusion.rules import (
     OF_LABELS,
     READERS,
     RULES,
+    SCORES,
     TEXT_OPTIONS,
 )
 from keras_diffusion.schedules import FLOOR, SCHEDULES, logsnr, rates, time_of_logsnr
@@ -86,6 +87,7 @@ allowed = {
     "codec_learning_rate": st.floats(0, 1, exclude_min=True),
     "codec_epochs": counts,
     "codec_share": st.floats(0, 0.9, exclude_min=True),
+    "start_from": st.none() | words,
     "ema_decay": shares,
     "label_dropout": shares,
     "epochs": counts,
@@ -123,6 +125,8 @@ def fitting(options):
         refused |= set(CODEC_OPTIONS)
     if options.get("unconditional"):
         refused |= set(OF_LABELS)
+    if options.get("score_every") is None:
+        refused |= set(SCORES)
     if options.get("latent"):
         refused.add("image")
         refused.add("codec_share" if options.get("minutes") is None else "codec_epochs")
@@ -191,6 +195,7 @@ def test_a_config_comes_back_from_the_json_of_its_run(options):
         assert again == config
         assert [type(v) for v in vars(again).values()] == [type(v) for v in vars(config).values()]
         assert configuration.resumed(folder, dataclasses.asdict(config)) == config
+        assert configuration.resumed(folder, {"precision": "auto"}) == config
 
 
 @given(st.none() | st.sampled_from(["digits", "mnist", "oxford_flowers102:1.0"]) | words, configs)

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from itertools import combinations
 
 import numpy as np
@@ -82,37 +80,3 @@ def test_alone_the_places_are_those_of_the_batch():
     rows = own_rows(lambda count: asked.append(int(count)) or tf.range(count), tf.constant(5))
     np.testing.assert_array_equal(rows, range(5))
     assert asked == [5]
-
-
-REPLICAS = """
-import os
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-import numpy as np
-import tensorflow as tf
-from keras_diffusion.randomness import own_rows, places, step_key
-
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
-def draw(count):
-    return tf.random.stateless_normal((count, 3), step_key(3, tf.constant(7)))
-
-def own():
-    count = tf.constant(4)
-    return step_key(3, tf.constant(7)), places(count), own_rows(draw, count)
-
-shares = tf.function(lambda: strategy.run(own))()
-keys, numbers, rows = (strategy.experimental_local_results(share) for share in shares)
-np.testing.assert_array_equal(keys[0], step_key(3, tf.constant(7)))
-np.testing.assert_array_equal(keys[1], keys[0])
-np.testing.assert_array_equal(tf.concat(numbers, 0), range(8))
-np.testing.assert_array_equal(tf.concat(rows, 0), draw(8))
-assert len(np.unique(tf.concat(rows, 0))) == 24, "both replicas draw the same"
-"""
-
-
-def test_two_replicas_draw_their_parts_of_what_one_draws():
-    # In a process of its own: virtual devices are made before TensorFlow starts.
-    done = subprocess.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]

@@ -3,16 +3,24 @@
 import resource
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import kills
 import pytest
+from fixtures_input import refusal
 
+import train
 from keras_diffusion import checkpoints
 
 DEADLINE = 240  # seconds, for anything that waits for a process
+RUN = "my run"  # a blank, which the advice has to quote
 SMALL = ["--dataset", "digits", "--set", "widths=(8,)", "--set", "num_steps=2"]
-SMALL += ["--run-dir", "run", "--checkpoint-minutes", "0"]  # a checkpoint after every step
+SMALL += ["--run-dir", RUN, "--checkpoint-minutes", "0"]  # a checkpoint after every step
+# As `kills.OPTIONS`, in less time.
+DIFFICULT = ["--dataset", "digits", "--horizontal-flip", "--deterministic", "--seed", "3"]
+DIFFICULT += ["--set", "widths=(8,)", "--set", "dropout=0.1", "--checkpoint-minutes", "0"]
 
 
 @pytest.fixture
@@ -29,58 +37,52 @@ def wait_until(condition, process):
         time.sleep(0.02)
 
 
-def batches(folder):
+def batches(run_dir):
     """The number of the last checkpoint's batch."""
-    found = checkpoints.listed(folder / "run/checkpoints")
+    found = checkpoints.listed(run_dir / "checkpoints")
     return int(found[-1].stem.removeprefix("step-")) if found else 0
 
 
-def refused(folder, *options):
-    """The one line of a call that ends with exit code 2."""
-    command = [*kills.TRAIN, *options, "--export-dir", "export"]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DEADLINE)
-    assert ended.returncode == 2, ended.stderr[-2000:]
-    assert "Traceback" not in ended.stderr
-    return ended.stderr.splitlines()[-1]
-
-
-def test_killed_and_resumed_is_undisturbed_in_every_bit(tmp_path):
-    options = [*kills.OPTIONS, "--epochs", "3"]
+def test_killed_and_resumed_is_undisturbed_in_every_bit(tmp_path, monkeypatch):
+    quick = Path(__file__).with_name("quick.py")
+    monkeypatch.setattr(kills, "TRAIN", [sys.executable, str(quick)])
+    options = [*DIFFICULT, "--epochs", "3"]
     kills.train_through(tmp_path / "whole", options)
     killed = tmp_path / "killed"
-    marks = iter((3, 14))  # within the first epoch, within the second
 
     def wait(process):
-        mark = next(marks)
-        wait_until(lambda: batches(killed) >= mark, process)
+        wait_until(lambda: batches(killed / "run") >= 14, process)  # within the second epoch
 
-    fell = kills.train_with_kills(killed, options, 2, wait)
-    assert len(fell) == 2
-    assert (killed / "log.txt").read_text().count("resuming run/checkpoints/step-") == 2
+    assert len(kills.train_with_kills(killed, options, 1, wait)) == 1
+    assert (killed / "log.txt").read_text().count("resuming run/checkpoints/step-") == 1
     assert kills.differences(tmp_path / "whole", killed) == []
 
 
-def test_a_signal_saves_and_says_how_to_go_on(folder):
+def test_a_signal_saves_and_says_how_to_go_on(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+
+    def refused(*options):
+        return refusal(train.main, [*options, "--export-dir", "export"], capsys)[-1]
+
     process = kills.train(folder, *SMALL, "--epochs", "500")
     try:
-        wait_until(lambda: batches(folder) > 3, process)
-        line = refused(folder, "--resume", "run")
-        assert "run is in use by another run" in line
-        line = refused(folder, *SMALL)
-        assert "holds a run already; --resume goes on with it" in line
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(DEADLINE) == 128 + signal.SIGTERM
+        wait_until(lambda: batches(folder / RUN) > 3, process)
+        assert "my run is in use by another run" in refused("--resume", RUN)
+        assert "holds a run already; --resume goes on with it" in refused(*SMALL)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 128 + signal.SIGINT
     finally:
         process.kill()
     told = (folder / "log.txt").read_text()
-    assert "python train.py --resume run" in told
+    assert "all is saved. Go on with:\n  python train.py --resume 'my run'\n" in told
     assert "Traceback" not in told
-    _, model, progress = checkpoints.load(folder / "run/checkpoints")
+    assert not list(folder.rglob(".part-*"))
+    _, model, progress = checkpoints.load(folder / RUN / "checkpoints")
     steps = int(model.optimizer.iterations.numpy())
-    assert steps == batches(folder) == progress.epoch * 11 + progress.step
-    line = refused(folder, "--resume", "run", "--batch-size", "64")
+    assert steps == batches(folder / RUN) == progress.epoch * 11 + progress.step
+    line = refused("--resume", RUN, "--batch-size", "64")
     assert "--batch-size: 64 contradicts 128" in line
-    line = refused(folder, "--resume", "run", "--set", "train_split=train")
+    line = refused("--resume", RUN, "--set", "train_split=train")
     assert "--train-split: 'train' contradicts None" in line
 
 
@@ -96,8 +98,8 @@ def test_no_space_left(folder):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)),
     )
     assert ended.returncode == 2
-    assert "File too large: 'run/checkpoints/step-" in ended.stderr.splitlines()[-1]
+    assert "File too large: 'my run/checkpoints/step-" in ended.stderr.splitlines()[-1]
     assert "there is no checkpoint" in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr
-    assert list((folder / "run/checkpoints").iterdir()) == []
+    assert list((folder / RUN / "checkpoints").iterdir()) == []
     assert not (folder / "export").exists()

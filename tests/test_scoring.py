@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from fixtures_runs import STEPS, tiny_config, tiny_data, tiny_images, tiny_model
 from PIL import Image
 
@@ -162,9 +163,15 @@ def test_scores_take_no_more_than_their_share(monkeypatch):
 )
 def test_what_cannot_be_scored_is_refused_before_the_training(options, pattern):
     source = SimpleNamespace(name="pets", num_classes=0)
-    real.check_scores(tiny_config(**options), source)  # nothing is asked for
+    real.check_scores(tiny_config(), source)  # nothing is asked for
     with pytest.raises(ValueError, match=pattern):
         real.check_scores(tiny_config(score_every=1, **options), source)
+
+
+def test_one_class_is_nothing_to_learn_from():
+    source = SimpleNamespace(name="pets", num_classes=1)
+    with pytest.raises(ValueError, match="pets has one class; give --set score_extractor"):
+        real.check_scores(tiny_config(score_every=1), source)
 
 
 # Health -------------------------------------------------------------------------------------
@@ -194,6 +201,11 @@ def test_the_excess_is_of_every_eighth_image_whatever_the_batches():
     for batch_size in (3, 7):
         order = np.random.default_rng(batch_size).permutation(everything)
         assert evaluated(order, batch_size)["raw_excess"] == pytest.approx(excess, rel=1e-4)
+    model.compile(optimizer=model.optimizer, jit_compile=True)  # as on one GPU
+    whole = evaluated(everything)["raw_excess"]  # XLA draws other noise
+    assert evaluated(order)["raw_excess"] == pytest.approx(whole, rel=1e-3)
+    assert len(metrics.some_of(tf.range(1, 7), compiled=True)[0]) == 6, "whatever the numbers are"
+    model.compile(optimizer=model.optimizer)
     average = evaluated(eighths)["loss"]
     model.ema_network.set_weights(weights)
     assert evaluated(eighths)["loss"] - average == pytest.approx(excess, rel=1e-3)

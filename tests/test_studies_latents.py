@@ -18,13 +18,13 @@ from studies.latents import draw, measure, report
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """(folder of the page, `Kept`) of a toy run; exports take long, and are not needed."""
+    """(folder of the page, `Kept`) of a toy run, whose trainings leave no pictures and exports."""
     folder = tmp_path_factory.mktemp("study")
     tiny = dataclasses.replace(classifier.SETTINGS["mnist"], **classifier.TINY)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(classifier, "settings_for", lambda *_: tiny)
-        patch.setattr(training, "export_saved_model", lambda *_, **__: None)
+        patch.setattr(training, "_finish", lambda *_: None)
         assert command.main("latents", ["--tiny", "--seed", "3"]) == 0
     [settings] = (folder / "runs/studies/latents-tiny").glob("[0-9a-f]*")
     return settings.parent / "results", Kept(settings)
@@ -59,7 +59,7 @@ def test_both_are_trained_and_scored_alike(ran, results):
 
 def test_a_training_that_was_stopped_goes_on(ran, results, monkeypatch, capsys):
     _, kept = ran
-    monkeypatch.setattr(training, "export_saved_model", lambda *_, **__: None)
+    monkeypatch.setattr(training, "_finish", lambda *_: None)
     config = measure.config_of("latents", study.Settings(**{**study.TINY, "seed": 3}))
     again = measure.train(config, runs.folder("latents", kept))
     assert "resuming" in capsys.readouterr().out

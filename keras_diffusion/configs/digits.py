@@ -2,8 +2,8 @@
 
     python train.py --dataset digits --minutes 1
 
-A minute on two cores of an AMD EPYC (Zen 4, bfloat16 in AVX-512) sees 41,000 images, at up to
-1,280 per second, and ends at a validation loss of 0.24: digits that can be read.
+A minute on two cores of an Intel Xeon (AMX) sees 28,000 images and ends at a validation loss of
+0.289: about half of the digits can be read.
 """
 
 from keras_diffusion.config import Config

@@ -3,8 +3,8 @@
     python train.py --image photo.jpg
     python train.py --image            # the flower that scikit-learn brings
 
-Crops of three quarters of the sides: after as many pixels of crops of 64x64, a third of the
-sides, the flower came back from t = 0.5 with 24.2 dB instead of 26.6.
+Crops are of three quarters of the sides: after as many pixels of crops of 64x64 the flower,
+128x192, came back from t = 0.5 with 2.4 dB less.
 """
 
 from keras_diffusion.config import Config

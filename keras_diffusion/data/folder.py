@@ -148,6 +148,7 @@ def _probe(path):
         if not path.stat().st_size:
             return "an empty file"
         image = _open(path)
+        transparent = _is_transparent(image)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
     except UnidentifiedImageError:
@@ -155,11 +156,19 @@ def _probe(path):
     except Exception as error:  # noqa: BLE001  decoders raise anything on bytes not their own
         brief = str(error).partition("\n")[0].replace(repr(str(path)), "file")
         return brief or type(error).__name__
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+    if transparent:
         channels = 4
     else:
-        channels = 1 if image.mode in ("1", "L") or image.mode.startswith("I") else 3
+        gray = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+        channels = 1 if gray else 3
     return image.height, image.width, channels
+
+
+def _is_transparent(image):
+    """Whether any pixel is: many programs write an alpha of 255 everywhere."""
+    if image.mode not in ("LA", "PA", "RGBA", "La", "RGBa") and "transparency" not in image.info:
+        return False
+    return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
 
 
 def _common_shape(shapes):

@@ -18,6 +18,7 @@ import numpy as np
 
 from keras_diffusion import precision
 from keras_diffusion.evaluation.distances import Gaussian
+from keras_diffusion.evaluation.once import made_once
 from keras_diffusion.evaluation.scores import class_shares
 from keras_diffusion.files import whole_folder
 
@@ -258,15 +259,17 @@ def prepared(task, data, cache, tiny=False, tell=print, settings=None):
     if tiny:
         settings = dataclasses.replace(settings, **TINY)
     folder = Path(cache) / f"extractor-{task}-{_key(settings, data)}"
-    if not (folder / "facts.json").exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _make(folder, data, settings, tell)
+    facts_file = folder / "facts.json"
+    if not facts_file.exists():
+        with made_once(folder, tell):
+            if not facts_file.exists():
+                _make(folder, data, settings, tell)
     shape, num_classes = data["train_images"].shape[1:], int(data["train_labels"].max()) + 1
     with dtype_policy("float32"):
         model = classifier(shape, num_classes, settings)
     model.load_weights(folder / "model.weights.h5")
     kept = np.load(folder / "seen.npz")
-    facts = json.loads((folder / "facts.json").read_text())
+    facts = json.loads(facts_file.read_text())
     reference = Gaussian(kept["mean"], kept["covariance"], int(kept["num_images"]))
     return TrainedClassifier(model, reference, kept["shares"], facts, kept["held_out"])
 

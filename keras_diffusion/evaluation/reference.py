@@ -10,6 +10,7 @@ import numpy as np
 from keras_diffusion.evaluation import classifier, extractors, scores
 from keras_diffusion.evaluation.distances import Gaussian
 from keras_diffusion.evaluation.extractors import Extractor
+from keras_diffusion.evaluation.once import made_once
 from keras_diffusion.files import whole_file
 
 FLOOR_SUBSETS = 5
@@ -159,15 +160,16 @@ def features(extractor, images, cache=None, progress=None):
         cache: None, or a folder.
         progress: None, or a function, called with the number of pictures that are done.
     """
-    path = cache and Path(cache) / f"features-{extractor.digest}-{fingerprint(images)}.npy"
-    if path and path.exists():
-        return np.load(path)
-    found, _ = look(extractor, images, progress)
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part, open(part, "wb") as file:
-            np.save(file, found)
-    return found
+    if not cache:
+        return look(extractor, images, progress)[0]
+    path = Path(cache) / f"features-{extractor.digest}-{fingerprint(images)}.npy"
+    if not path.exists():
+        with made_once(path):
+            if not path.exists():
+                found, _ = look(extractor, images, progress)
+                with whole_file(path) as part, open(part, "wb") as file:
+                    np.save(file, found)
+    return np.load(path)
 
 
 def look(extractor, images, progress=None):
