@@ -3,7 +3,9 @@
     python train.py --folder pictures --image-size 64 --horizontal-flip --minutes 60
 
 Few channels where pixels are many, as in the presets that were measured: the network of MNIST up to
-an `--image-size` of 32, and where none is given; beyond that the one of Oxford Flowers.
+an `--image-size` of 32, and where none is given; beyond that the one of Oxford Flowers. That
+takes 0.81 GFLOP for an image of 64x64, where widths of 64, 128 and 256 take 4.9
+(`--dry-run` tells).
 """
 
 import dataclasses
