@@ -10,6 +10,7 @@ import numpy as np
 from keras_diffusion import images, plotting, real, trained
 from keras_diffusion.artist import Artist, Cell
 from keras_diffusion.callbacks import is_watched
+from keras_diffusion.config import flag
 from keras_diffusion.evaluation import memorisation, reference, tables
 from keras_diffusion.files import whole_file
 
@@ -93,17 +94,15 @@ def _guidance(drawn, given):
     """The guidance to draw with: the model's own, changed by what was given."""
     given = {name: value for name, value in given.items() if value is not None}
     if given and not drawn.num_classes:
-        flag = "--" + next(iter(given)).replace("_", "-")
-        raise ValueError(f"{flag}: this model was trained without labels.")
+        raise ValueError(f"{flag(next(iter(given)))}: this model was trained without labels.")
     for name in given:
         if name not in drawn.guidance:
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag}: this export has none; export it anew.")
+            raise ValueError(f"{flag(name)}: this export has none; export it anew.")
     guidance = {name: given.get(name, drawn.defaults[name]) for name in drawn.guidance}
     for name in given:
         if name != "guidance_scale" and guidance["guidance_scale"] == 1:
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag}: changes nothing at scale 1, the model's; give another.")
+            why = "changes nothing at scale 1, the model's; give another."
+            raise ValueError(f"{flag(name)}: {why}")
     return guidance
 
 
