@@ -16,9 +16,11 @@ VARIANTS = {
         ("ours", "float32"),
         ("ddp", "float32"),
         ("ddp", "bfloat16 autocast"),
+        ("ddp", "bfloat16 autocast, channels last"),
         ("ddp", "bfloat16 autocast, compiled"),
         ("diffusers_unet", "float32"),
         ("diffusers_unet", "bfloat16 autocast"),
+        ("diffusers_unet", "bfloat16 autocast, channels last"),
         ("diffusers_unet", "bfloat16 autocast, compiled"),
     ),
     "flowers": (
@@ -33,7 +35,7 @@ VARIANTS = {
 GOALS = {
     "mnist": {
         ("ddp", "float32"): 5,
-        ("ddp", "bfloat16 autocast"): 3,
+        ("ddp", None): 3,
         ("diffusers_unet", None): 3,
     },
     "flowers": {("keras_ddim", "float32"): 3},

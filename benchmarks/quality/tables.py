@@ -108,7 +108,7 @@ def _noise(curve, mean, floor):
 def caption(row):
     """A row of the table in two short lines, for the picture."""
     return (
-        f"{row['subject']} ({row['variant']}), {row['num_steps']} steps of {row['sampler']}\n"
+        f"{row['subject']} ({_variant(row)}), {row['num_steps']} steps of {row['sampler']}\n"
         f"distance {runs.figure(row['score']['distance'])}, "
         f"the classifier is sure of {row['score']['sure']:.0%}"
     )
@@ -164,13 +164,17 @@ def _length(figures, peer):
     ]
 
 
+def _variant(row):
+    return row["variant"] + ("" if row["averaged"] else ", last weights")
+
+
 def _cells(row, floor):
     score = row["score"]
     fewer = score["num_images"] != floor["size"]  # the floor of these is another
     drawn = f"{row['num_steps']} steps of {row['sampler']}"
     return [
         row["subject"],
-        row["variant"] + (", last weights" if not row["averaged"] else ""),
+        _variant(row),
         f"{row['parameters'] / 1e6:.2f} M",
         f"{row['images_seen']:,}",
         f"{drawn}, {score['num_images']} pictures" if fewer else drawn,

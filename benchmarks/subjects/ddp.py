@@ -38,8 +38,9 @@ class Subject:
 
         height, _, channels = self.image_shape = subjects.image_shape(task, tiny)
         self.variant = variant
+        unet = Unet(channels=channels, **(TINY_NETWORK if tiny else NETWORKS[task]))
         self.diffusion = GaussianDiffusion(
-            Unet(channels=channels, **(TINY_NETWORK if tiny else NETWORKS[task])),
+            torch_parts.laid_out(unet, variant),
             image_size=height,
             timesteps=NUM_TIMESTEPS,
             sampling_timesteps=SAMPLING_TIMESTEPS,

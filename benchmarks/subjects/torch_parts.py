@@ -9,7 +9,12 @@ import torch
 from benchmarks import machine
 
 CLIP_NORM = 1.0  # in the trainers of both
-VARIANTS = ("float32", "bfloat16 autocast", "bfloat16 autocast, compiled")
+VARIANTS = (
+    "float32",
+    "bfloat16 autocast",
+    "bfloat16 autocast, channels last",
+    "bfloat16 autocast, compiled",
+)
 
 
 def prepare(tiny=False):
@@ -46,6 +51,13 @@ def load_torchvision():
 def autocast(variant):
     """Returns the context that a variant computes in."""
     return torch.autocast("cpu", torch.bfloat16, enabled=variant != "float32")
+
+
+def laid_out(module, variant):
+    """Returns the module, its weights channels last if the variant says so, as images then are."""
+    if variant.endswith("channels last"):
+        module.to(memory_format=torch.channels_last)
+    return module
 
 
 def compiled(module, variant):
