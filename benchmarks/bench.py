@@ -128,11 +128,14 @@ def write_report(options, out):
     with whole_file(out) as part:
         text = "\n\n".join([_head(records.values()), *parts]) + "\n"
         Path(part).write_text(text, encoding="utf-8")
-    print(f"wrote {out}")
-    if out == RESULTS:
-        from benchmarks import pages
+    from benchmarks import pages
 
-        pages.write({name: record["result"] for name, record in records.items()}, ROOT)
+    found = {name: record["result"] for name, record in records.items()}
+    if out == RESULTS:
+        pages.write(found, ROOT)
+    if "training" in found:
+        print(pages.overview(found))
+    print(f"wrote {out}")
     return missing
 
 

@@ -36,7 +36,8 @@ def _put(page, name, table):
 def overview(found):
     """A row for each measurement, a column for each system.
 
-    A peer's cell is what its users get and, in brackets, the best of its variants.
+    A peer's cell is what its users get and, in brackets, the best of its variants; then how many
+    times better ours is.
     """
     lines = []
     for task, title in subjects.DATASET_TITLES.items():
@@ -61,16 +62,20 @@ def overview(found):
             )
             titles = {title: name for name, title in subjects.TITLES.items()}
             first = {titles[row["subject"]]: row for row in quality["rows"][::-1]}
-            lines.append(
-                _line(what, {(name, ""): row["score"]["distance"] for name, row in first.items()})
-            )
+            distances = {(name, ""): row["score"]["distance"] for name, row in first.items()}
+            lines.append(_line(what, distances, less_is_better=True))
     header = ["", *(subjects.TITLES[name] for name in COLUMNS)]
     return runs.table(header, lines)
 
 
-def _line(title, values, notes=None):
+def _line(title, values, notes=None, less_is_better=False):
     """Cells of a row of the overview; `values` is {(subject, variant): number or None}."""
     cells = []
+    ours = next((v for (subject, _), v in values.items() if subject == "ours"), None)
+
+    def ratio(theirs):
+        return runs.times(ours and (theirs / ours if less_is_better else ours / theirs))
+
     for name in COLUMNS:
         own = [v for (subject, _), v in values.items() if subject == name and v is not None]
         note = (notes or {}).get(name, "")
@@ -79,6 +84,10 @@ def _line(title, values, notes=None):
         elif name == "ours":
             cells.append(f"**{runs.figure(own[0])}**{note}")
         else:
-            best = f" ({runs.figure(max(own))})" if max(own) > own[0] else ""
-            cells.append(f"{runs.figure(own[0])}{best}{note}")
+            first, best = own[0], max(own)
+            shown = [(runs.figure(first), ratio(first)), (runs.figure(best), ratio(best))]
+            (value, times), (other, less) = shown
+            if best > first:
+                value, times = f"{value} ({other})", f"{times} ({less})"
+            cells.append(f"{value}{note}: {times}")
     return [title, *cells]

@@ -9,7 +9,7 @@ import statistics
 import time
 
 from benchmarks import machine, runs, subjects, training
-from benchmarks.quality import plans
+from benchmarks.quality import plans, tables
 
 # (subject, variant, steps of its users, steps that are measured): what was measured on fewer
 # steps is scaled up, as the time of one step does not depend on how many there are.
@@ -18,7 +18,7 @@ CONTENDERS = {
     "mnist": (
         ("ours", "default", None, None),
         ("ours", "float32", None, None),
-        ("ddp", "float32", DDP, DDP),
+        ("ddp", "float32", DDP, 50),
         ("ddp", "bfloat16 autocast", DDP, 50),
         ("ddp", "bfloat16 autocast, channels last", DDP, 50),
         ("ddp", "bfloat16 autocast, compiled", DDP, 50),
@@ -112,24 +112,12 @@ def _quality(task, options):
     """What the quality section found of steps, or None if it was not run for its full time.
 
     Returns:
-        dict: `fewest` (None: no number of steps was enough), their `distance`, `reference` (the
-        most steps of DDIM, with their distance), `noise`, `floor`.
+        dict as of `tables.fewest_steps`.
     """
     quality = options.earlier(f"quality_{task}")
     if quality is None or quality["minutes"] != plans.MINUTES[task]:
         return None
-    fewest = quality["fewest_steps"][task]
-    distances = {
-        point["num_steps"]: statistics.fmean(point["distances"])
-        for point in quality["curve"]
-        if point["sampler"] == plans.FEW
-    }
-    return {
-        "fewest": fewest,
-        "distance": distances.get(fewest),
-        "floor": quality["curve_floor"]["mean"],
-        **{name: quality[name] for name in ("reference", "noise")},
-    }
+    return tables.fewest_steps(quality)
 
 
 def _row(contender, fewest, tiny):

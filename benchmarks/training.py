@@ -224,7 +224,7 @@ def _goals(found, task):
         }
         if variant is None and rates:
             variant = max(rates, key=rates.get)
-        goals[name, variant] = factor
+        goals[name, variant] = max(factor, goals.get((name, variant), 0))
     return goals
 
 

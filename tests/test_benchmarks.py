@@ -264,11 +264,11 @@ def test_sampling_takes_the_steps_that_quality_found(tmp_path):
     assert sampling._quality("mnist", options) is None
     found = {
         "minutes": 20.0,
-        "fewest_steps": {"mnist": 7},
-        "curve": [{"sampler": "dpmpp_2m", "num_steps": 7, "distances": [2.0, 2.8]}],
-        "curve_floor": {"mean": 0.5},
-        "reference": of_steps(7)["reference"],
-        "noise": 0.1,
+        "curve": [
+            {"sampler": "dpmpp_2m", "num_steps": 7, "distances": [2.4]},
+            {"sampler": "ddim", "num_steps": 250, "distances": [2.5]},
+        ],
+        "curve_floor": {"mean": 0.5, "std": 0.1},
     }
     options.save("quality_mnist", found, 1.0)
     assert sampling._quality("mnist", options) == of_steps(7)
@@ -408,6 +408,17 @@ def test_tables_of_the_pages_are_those_of_the_results(tmp_path):
     row = next(line for line in pages.overview(found).splitlines() if "training, MNIST" in line)
     rate = training.images_per_second(found["training"], "mnist")
     assert row.split("|")[2].strip() == f"**{runs.figure(rate)}**"
+
+
+def test_the_overview_tells_what_users_get_and_the_best_and_how_far_ours_is_ahead():
+    scores = [("keras_diffusion", 0.5), ("denoising-diffusion-pytorch", 4.0)]
+    rows = [{"subject": title, "score": {"distance": value}} for title, value in scores]
+    quality = {"minutes": 20.0, "floor": {"mean": 0.1}, "rows": [*rows, {**rows[1], "score": None}]}
+    found = {"training": made_up_training(), "quality_mnist": quality}
+    digits, flowers, distance = pages.overview(found).splitlines()[2:]
+    assert "| **300** | 50.0: 6.00x | 60.0 (150): 5.00x (2.00x) |  |" in digits
+    assert "| **90.0** |  |  | 30.0: 3.00x |" in flowers
+    assert "| **0.50** | 4.00: 8.00x |  |  |" in distance
 
 
 def test_a_page_without_its_marks_is_refused(tmp_path):

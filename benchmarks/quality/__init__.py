@@ -68,7 +68,7 @@ def run(options, task):
         "floor": floors[0],
         "rows": rows,
         "curve_floor": floors[-1],
-        **tables.steps(task, curve, floors[-1]),
+        "curve": tables.curve(curve),
         "goal": tables.goal(task, rows, floors[0]),
         "picture": _picture(plan, table),
     }

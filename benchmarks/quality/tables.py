@@ -12,7 +12,7 @@ SETTINGS = {
     "mnist": " Settings are its defaults, but for AdamW and the learning rate of 4e-4 that a "
     "published MNIST run took.",
 }
-COMPARABLE = 2.0  # sets whose distance is within this factor of the best sampler's vary alike
+COMPARABLE = 2.0  # sets whose distance is within this factor of the most steps' vary alike
 
 
 def goal(task, rows, floor):
@@ -47,27 +47,19 @@ def _is_peer(row):
     return "accuracy" not in row["score"]  # it has no labels to be right about
 
 
-def steps(task, sets, floor):
-    """Scores against steps, and the fewest that are no worse than the most steps of DDIM.
-
-    "No worse" is: the mean over the seeds is not above that of the most steps by more than a mean
-    of so many varies (the standard deviation from seed to seed, pooled over all sets of about that
-    distance; with a single seed, that of the floor's subsets).
+def curve(sets):
+    """Scores against steps.
 
     Args:
-        task: "mnist" or "flowers".
-        sets: list of dicts of sampler, num_steps, seed and score.
-        floor: as of `scores.distance_floor`.
+        sets: list of dicts of sampler, num_steps, seed and score, in the order of the seeds.
 
     Returns:
-        dict: `curve`, a list of sampler, num_steps, distances (one for each seed), sure,
-        accuracy (means); `noise`; `reference` (of the most steps); `fewest_steps`, {task: int
-        or None}.
+        list of dicts of sampler, num_steps, distances (one for each seed), sure, accuracy (means).
     """
     groups = {}
     for each in sets:
         groups.setdefault((each["sampler"], each["num_steps"]), []).append(each["score"])
-    curve = [
+    return [
         {
             "sampler": sampler,
             "num_steps": num_steps,
@@ -77,32 +69,61 @@ def steps(task, sets, floor):
         }
         for (sampler, num_steps), found in groups.items()
     ]
-    reference = max(
-        (point for point in curve if point["sampler"] == MANY), key=lambda p: p["num_steps"]
-    )
-    mean = statistics.fmean(reference["distances"])
-    noise = _noise(curve, mean, floor) / len(reference["distances"]) ** 0.5
-    good = [
-        point["num_steps"]
-        for point in curve
-        if point["sampler"] == FEW and statistics.fmean(point["distances"]) <= mean + noise
-    ]
+
+
+def fewest_steps(figures):
+    """The fewest steps that are no worse than the most steps of DDIM.
+
+    Sets of the same seed begin with the same noise, so they are held against each other seed by
+    seed. "No worse" is: the differences are on average not above zero by more than their average
+    varies by chance (their standard deviation, pooled over all sets of about that distance, over
+    the root of their number; with a single seed, that of the floor's subsets).
+
+    Args:
+        figures: dict of `curve`, as of that function, and `curve_floor`, of
+            `scores.distance_floor`.
+
+    Returns:
+        dict of `fewest` (int, or None: no number of steps is enough), its `distance`, `noise`
+        (what is allowed), `reference` (of the most steps: sampler, num_steps, distance), `floor`.
+    """
+    most = max(_points(figures, MANY), key=lambda point: point["num_steps"])
+    few = _points(figures, FEW)
+    noise = _noise(few, most, figures["curve_floor"])
+    good = [p for p in few if statistics.fmean(_differences(p, most)) <= noise]
+    best = min(good, key=lambda point: point["num_steps"], default=None)
     return {
-        "curve": curve,
+        "fewest": best and best["num_steps"],
+        "distance": best and statistics.fmean(best["distances"]),
         "noise": noise,
-        "reference": {"sampler": MANY, "num_steps": reference["num_steps"], "distance": mean},
-        "fewest_steps": {task: min(good, default=None)},
+        "reference": {
+            "sampler": MANY,
+            "num_steps": most["num_steps"],
+            "distance": statistics.fmean(most["distances"]),
+        },
+        "floor": figures["curve_floor"]["mean"],
     }
 
 
-def _noise(curve, mean, floor):
-    """How much the score of one set varies from seed to seed."""
+def _points(figures, sampler):
+    return [point for point in figures["curve"] if point["sampler"] == sampler]
+
+
+def _differences(point, other):
+    pairs = zip(point["distances"], other["distances"], strict=True)
+    return [distance - others for distance, others in pairs]
+
+
+def _noise(points, most, floor):
+    """How much the mean over the seeds of the difference of two such sets varies."""
+    seeds = len(most["distances"])
+    alike = COMPARABLE * statistics.fmean(most["distances"])
     variances = [
-        statistics.variance(point["distances"])
-        for point in curve
-        if len(point["distances"]) > 1 and statistics.fmean(point["distances"]) <= COMPARABLE * mean
+        statistics.variance(_differences(point, most))
+        for point in points
+        if seeds > 1 and statistics.fmean(point["distances"]) <= alike
     ]
-    return statistics.fmean(variances) ** 0.5 if variances else floor["std"]
+    return (statistics.fmean(variances) / seeds) ** 0.5 if variances else floor["std"]
 
 
 def caption(row):
@@ -195,7 +216,8 @@ def _goal_line(found):
 
 def _steps_text(figures):
     """The curve over steps, and what comes of it."""
-    reference, [fewest] = figures["reference"], figures["fewest_steps"].values()
+    found = fewest_steps(figures)
+    reference, fewest = found["reference"], found["fewest"]
     rows = [
         [
             f"{point['num_steps']} of {point['sampler']}",
@@ -216,9 +238,9 @@ def _steps_text(figures):
     times = f"{seeds} times each, with other noise" if seeds > 1 else "once each"
     return (
         f"Our preset, {figures['curve_num']} pictures drawn in more and fewer steps without "
-        f"guidance, {times}. {answer}: not above "
-        f"its {runs.figure(reference['distance'])} by more than "
-        f"{runs.figure(figures['noise'])}, by which such a score varies with the noise. As many "
-        f"real pictures score {runs.figure(figures['curve_floor']['mean'])}.\n\n"
+        f"guidance, {times}. {answer}: seed by seed and on average not above "
+        f"its {runs.figure(reference['distance'])} by more than {runs.figure(found['noise'])}, by "
+        "which such a difference varies by chance. As many real pictures score "
+        f"{runs.figure(found['floor'])}.\n\n"
         + runs.table(["steps", "distance", "spread", "sure", "right class"], rows)
     )
