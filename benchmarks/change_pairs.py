@@ -45,6 +45,13 @@ def _training_step(tiny):
     return _plain_and_own(lambda: _step(tiny))
 
 
+def _bfloat16(tiny):
+    keras.config.set_dtype_policy("float32")
+    before = _step(tiny)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    return [before, _step(tiny)]
+
+
 def _stock_layers(tiny):
     x = _images(tiny)
     own = GroupRMSNorm(activation="silu")
@@ -188,6 +195,7 @@ def _adam(tiny):
 
 
 PAIRS = {
+    "bfloat16": _bfloat16,
     "layer": _layer,
     "training step": _training_step,
     "stock layers": _stock_layers,

@@ -26,6 +26,12 @@ VERSIONS = {
 }
 # Name: (before, after, what was expected, what came of it).
 CHANGES = {
+    "bfloat16": (
+        "float32, in the step of the MNIST preset",
+        "weights, moments, softmax and loss in float32, all else in bfloat16",
+        "2x",
+        "kept, where the processor multiplies in it",
+    ),
     "layer": (
         "normalisation, modulation and silu as their formulas read, TensorFlow's gradient",
         "one layer with its own gradient; of its passes backward, chains are one loop by XLA",

@@ -186,10 +186,8 @@ def report(found):
     """Returns the tables: the floor, and where the time goes."""
     rates, rows = found["rates"], []
     for task in PRESETS:
-        first = found[task]["runs"][0]
-        seconds = runs.summary(each["seconds"] for each in found[task]["runs"])
-        kind = "bfloat16" if "bfloat16" in first["precision"] else "float32"
-        products, moved = first["flops"] / rates[kind], first["bytes"] / rates["bytes"]
+        first, seconds = found[task]["runs"][0], _seconds(found, task)
+        products, moved = _floors(found, task)
         ratio = seconds["median"] / max(products, moved)
         rows.append([
             f"{DATASET_TITLES[task]}, batch {first['batch_size']}",
@@ -202,10 +200,7 @@ def report(found):
         ])  # fmt: skip
     header = ["preset", "multiplications", "memory", "step", "spread", "of the floor", "goal"]
     tasks = [DATASET_TITLES[task] for task in PRESETS]
-    shares = [
-        [name, *(f"{found[task]['shares'][name]:.0%}" for task in PRESETS)]
-        for name in found["mnist"]["shares"]
-    ]
+    shares = [[name, *(_share(found, task, [name]) for task in PRESETS)] for name in CLASSES]
     return "\n\n".join([
         "## Distance to the limit",
         f"This machine multiplies matrices at {rates['bfloat16'] / 1e12:.2f} TFLOP/s in bfloat16 "
@@ -213,6 +208,38 @@ def report(found):
         f"{rates['bytes'] / 1e9:.1f} GB/s. The floor of a training step is the longer of the two "
         "times.",
         runs.table(header, rows),
-        "Where the time goes, of the operations' own time (they run side by side):",
+        "Where the time goes, of the operations' own time (they run side by side), and what that "
+        "share of a step is:",
         runs.table(["", *tasks], shares),
+        *(_limits(found, task) for task in PRESETS),
     ])  # fmt: skip
+
+
+def _seconds(found, task):
+    return runs.summary(each["seconds"] for each in found[task]["runs"])
+
+
+def _floors(found, task):
+    """Seconds of a step's multiplications, and of its memory traffic, at the machine's rates."""
+    first, rates = found[task]["runs"][0], found["rates"]
+    kind = "bfloat16" if "bfloat16" in first["precision"] else "float32"
+    return first["flops"] / rates[kind], first["bytes"] / rates["bytes"]
+
+
+def _share(found, task, classes):
+    """Share and time of some classes together, as "25%, 86 ms"."""
+    share = sum(found[task]["shares"][name] for name in classes)
+    return f"{share:.0%}, {1e3 * share * _seconds(found, task)['median']:.0f} ms"
+
+
+def _limits(found, task):
+    """A sentence: the two kinds of work, each beside its own floor."""
+    products, moved = (1e3 * seconds for seconds in _floors(found, task))
+    multiplied = [name for name in CLASSES if name.startswith("convolutions")]
+    passes = [name for name in CLASSES if name not in multiplied]
+    return (
+        f"{DATASET_TITLES[task]}: convolutions {_share(found, task, multiplied)}, where the "
+        f"multiplications of all layers would take {products:.0f} at the rate of a large matrix; "
+        f"all else {_share(found, task, passes)}, where {moved:.0f} would do if each activation "
+        "were written once and read twice, and its gradient written and read once."
+    )
