@@ -141,9 +141,10 @@ def draw(axes, exponents, path):
         for (line, slope), style in zip(exponents[axis].items(), ("o-", "s--"), strict=False):
             label = f"{LINES[line]}, exponent {slope:.2f}"
             panel.loglog(values, [point[line] for point in points], style, label=label)
-        if axis != "parameters":
-            panel.set_xticks(values, [str(value) for value in values])
-            panel.minorticks_off()
+        millions = axis == "parameters"
+        labels = [f"{value / 1e6:.1f} M" if millions else str(value) for value in values]
+        panel.set_xticks(values, labels)
+        panel.xaxis.minorticks_off()
         panel.set_xlabel(TITLES[axis])
         panel.set_ylabel("seconds")
         panel.grid(alpha=0.3)
