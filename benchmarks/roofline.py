@@ -22,7 +22,8 @@ WARM_UP, STEPS, PROFILED = 4, 12, 4
 BATCHES = 8  # in an epoch of the made-up images
 # Class: (pattern of the operation's type, pattern of its name); the first that fits, in order.
 # Names hold those of the layers, see `unet`, and of a scope in `DiffusionModel`; XLA's loops are
-# the normalisation's backward pass.
+# the normalisation's backward pass, and so are products and sums of no layer, but for a few of the
+# size of one image.
 CLASSES = {
     "convolutions: gradients by weights": ("Conv2DBackpropFilter", ""),
     "convolutions: forward, gradients by inputs": ("Conv2D", ""),
@@ -31,7 +32,10 @@ CLASSES = {
     "average of the weights": ("", "(^|/)average/"),
     "sums of gradients": ("AddN", ""),
     "attention": ("", r"attention(_\d+)?/"),
-    "normalisation and activation": ("^fusion$", r"_norm\d?(_\d+)?/"),
+    "normalisation and activation": (
+        "^fusion$",
+        r"_norm\d?(_\d+)?/|(^|Call/)(mul|Sum)(_\d+)?$",
+    ),
     "the rest": ("", ""),
 }
 

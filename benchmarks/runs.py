@@ -146,13 +146,16 @@ def figure(number):
         return "-"
     if number == 0 or abs(number) >= 100:
         return f"{number:,.0f}"
-    digits = 2 if abs(number) < 10 else 1
-    return f"{number:.{digits}f}" if abs(number) >= 0.1 else f"{number:.2g}"
+    if abs(number) < 1:
+        return f"{number:#.3g}"
+    return f"{number:.{2 if abs(number) < 10 else 1}f}"
 
 
 def times(ratio):
     """Returns a ratio as "3.20x"."""
-    return "-" if ratio is None else f"{figure(ratio)}x"
+    if ratio is None:
+        return "-"
+    return f"{ratio:.2f}x" if ratio < 1 else f"{figure(ratio)}x"
 
 
 def spread(numbers):

@@ -20,6 +20,7 @@ LONG = ("training step", "AutoGraph", "XLA for the whole step", "one operation o
         ),
         ("gradient_tape/unet_1/down0_0_norm1_1/mul:Mul", "normalisation and activation"),
         ("multiply_convert_fusion", "normalisation and activation"),
+        ("StatefulPartitionedCall/Sum_12:Sum", "normalisation and activation"),
         ("unet_1/middle_0_attention_1/MatMul:_MklBatchMatMulV2", "attention"),
         ("unet_1/middle_0_attention_norm_1/mul:Mul", "normalisation and activation"),
         (

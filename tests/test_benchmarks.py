@@ -186,7 +186,7 @@ def test_the_first_step_is_seen_in_keras_progress_bar():
 
 def test_figures_are_short():
     told = [runs.figure(x) for x in (None, 0, 0.01234, 1.234, 56.78, 12345.6)]
-    assert told == ["-", "0", "0.012", "1.23", "56.8", "12,346"]
+    assert told == ["-", "0", "0.0123", "1.23", "56.8", "12,346"]
     assert runs.summary([3, 1, 2]) == {"median": 2, "low": 1, "high": 3}
     assert runs.verdict(5, 5) == "met" and runs.verdict(5, 4, most=True) == "missed"
 
@@ -250,10 +250,10 @@ def test_the_report_of_sampling_scales_what_was_measured_on_fewer_steps():
         ]},
     }  # fmt: skip
     text = sampling.report(found)
-    said = "| 250 * | **0.64** | 0.64 - 0.64 | 100x | 400 | 4.00x | 60x: met; per call 3x: met |"
+    said = "| 250 * | **0.640** | 0.640 - 0.640 | 100x | 400 | 4.00x | 60x: met; per call 3x: met |"
     assert said in text
     assert "in 10 steps of dpmpp_2m: the fewest" in text and "still to be run" in text
-    assert "no worse (2.40) than the 2.50 of 250 steps of ddim (± 0.10; real pictures 0.50)" in text
+    assert "(2.40) than the 2.50 of 250 steps of ddim (± 0.100; real pictures 0.500)" in text
     found["quality"]["flowers"] = of_steps(None)
     assert "no number of steps that was tried scores as well" in sampling.report(found)
     assert re.search(r"900 MiB after 640 digits and 920 MiB after 10,000 .*: flat", text)
@@ -314,7 +314,7 @@ def test_growth_is_fitted_drawn_and_told(tmp_path):
     growth.draw(axes, exponents, str(tmp_path / "images" / "growth.png"))
     assert (tmp_path / "images" / "growth.png").stat().st_size > 10_000
     text = growth.report(found)
-    assert "| 1 - 8 | 0.10 - 6.40, **2.00** | 0.20 - 1.60, **1.00** |" in text
+    assert "| 1 - 8 | 0.100 - 6.40, **2.00** | 0.200 - 1.60, **1.00** |" in text
 
 
 # The command ----------------------------------------------------------------------------
@@ -418,7 +418,7 @@ def test_the_overview_tells_what_users_get_and_the_best_and_how_far_ours_is_ahea
     digits, flowers, distance = pages.overview(found).splitlines()[2:]
     assert "| **300** | 50.0: 6.00x | 60.0 (150): 5.00x (2.00x) |  |" in digits
     assert "| **90.0** |  |  | 30.0: 3.00x |" in flowers
-    assert "| **0.50** | 4.00: 8.00x |  |  |" in distance
+    assert "| **0.500** | 4.00: 8.00x |  |  |" in distance
 
 
 def test_a_page_without_its_marks_is_refused(tmp_path):
