@@ -199,7 +199,7 @@ def table(found):
             rows.append([name, before, after, expected, "-", "-", seconds["failed"], kept])
             continue
         ratio = seconds["before"] / seconds["after"]
-        pair = [f"{1e3 * seconds[when]:.3g}" for when in ("before", "after")]
+        pair = [runs.figure(1e3 * seconds[when]) for when in ("before", "after")]
         rows.append([name, before, after, expected, *pair, f"**{ratio:.2f}x**", kept])
     header = ["", "before", "after", "expected", "ms before", "ms after", "measured", ""]
     return runs.table(header, rows)
