@@ -84,10 +84,13 @@ def _line(title, values, notes=None, less_is_better=False):
         elif name == "ours":
             cells.append(f"**{runs.figure(own[0])}**{note}")
         else:
-            first, best = own[0], max(own)
-            shown = [(runs.figure(first), ratio(first)), (runs.figure(best), ratio(best))]
-            (value, times), (other, less) = shown
-            if best > first:
-                value, times = f"{value} ({other})", f"{times} ({less})"
-            cells.append(f"{value}{note}: {times}")
+            shown = [own[0], max(own)] if max(own) > own[0] else own[:1]
+            numbers, ratios = (_bracketed(map(tell, shown)) for tell in (runs.figure, ratio))
+            cells.append(f"{numbers}{note}: {ratios}")
     return [title, *cells]
+
+
+def _bracketed(texts):
+    """The first text and, in brackets, the other, if there is one."""
+    first, *best = texts
+    return first + "".join(f" ({text})" for text in best)
