@@ -1,6 +1,6 @@
 """Diffusion models in Keras: train on your own images with `fit`, sample from a SavedModel.
 
-Names are imported when they are first used, so that `--help` need not wait for TensorFlow.
+Public names are imported when they are first used, so `--help` does not wait for TensorFlow.
 """
 
 import importlib
@@ -8,25 +8,33 @@ import sys
 
 __version__ = "0.1.0"
 
-_HOME = {
+# Public name: the module that defines it, or the module that it is.
+_CLASSES = {
     "Autoencoder": "autoencoder",
     "DiffusionModel": "model",
     "LatentCodec": "codecs",
     "Prompts": "prompts",
     "export_saved_model": "export",
 }
-_ROOMS = (
-    "callbacks", "data", "distribution", "editing", "networks", "plotting", "precision",
-    "samplers", "schedules",
-)  # fmt: skip
-__all__ = [*_HOME, *_ROOMS]
+_MODULES = {
+    "callbacks": "callbacks",
+    "data": "data",
+    "distribution": "distribution",
+    "editing": "editing",
+    "networks": "networks",
+    "plotting": "plotting",
+    "precision": "precision",
+    "samplers": "samplers",
+    "schedules": "schedules",
+}
+__all__ = [*_CLASSES, *_MODULES]
 
 
 def __getattr__(name):
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    if name in _ROOMS:
-        return importlib.import_module(f"{__name__}.{name}")
+    if name in _CLASSES:
+        return getattr(importlib.import_module(f"{__name__}.{_CLASSES[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -34,8 +42,8 @@ def __dir__():
     return sorted([*globals(), *__all__])
 
 
-# Whoever loads models wants our classes registered; with Keras at hand it is quick. On JAX there
-# may be no TensorFlow: networks, schedules and samplers do without.
+# Loading a saved model needs our classes registered; with Keras imported this is quick. On the
+# JAX backend TensorFlow may be missing: networks, schedules and samplers work without it.
 if "keras" in sys.modules and sys.modules["keras"].config.backend() == "tensorflow":
-    for _room in ("autoencoder", "model"):
-        importlib.import_module(f"{__name__}.{_room}")
+    for _module in ("Autoencoder", "DiffusionModel"):
+        importlib.import_module(f"{__name__}.{_CLASSES[_module]}")
