@@ -24,8 +24,8 @@ _MODULES = {
     "networks": "networks",
     "plotting": "plotting",
     "precision": "precision",
-    "samplers": "samplers",
-    "schedules": "schedules",
+    "samplers": "diffusion.samplers",
+    "schedules": "diffusion.schedules",
 }
 __all__ = [*_CLASSES, *_MODULES]
 

@@ -4,9 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_diffusion import arguments
-from keras_diffusion.process import mix
+from keras_diffusion.diffusion.process import mix
+from keras_diffusion.diffusion.schedules import rates
 from keras_diffusion.randomness import image_noise
-from keras_diffusion.schedules import rates
 
 
 def noised(model, images, times, seed=0):

@@ -5,10 +5,11 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion import distribution, grids, samplers, schedules
+from keras_diffusion import distribution
 from keras_diffusion.arguments import GUIDANCE, signature
-from keras_diffusion.denoiser import make_denoiser
-from keras_diffusion.process import mix
+from keras_diffusion.diffusion import samplers, schedules, time_grids
+from keras_diffusion.diffusion.denoiser import make_denoiser
+from keras_diffusion.diffusion.process import mix
 from keras_diffusion.randomness import image_noise
 from keras_diffusion.registry import lookup
 
@@ -67,7 +68,7 @@ def draw_images(
             options["endpoint"] = start
     if images is not None:
         start = mix((codec.encode(images), start), schedules.rates(schedule, strength))
-    times = grids.uniform_logsnr(schedule, num_steps, 1.0 if images is None else strength)
+    times = time_grids.uniform_logsnr(schedule, num_steps, 1.0 if images is None else strength)
     result = run(denoiser, schedule, start, times, **options)
     return codec.decode(result if num_frames is None else result[1])
 

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_diffusion import process
+from keras_diffusion.diffusion import process
 
 BANDS = ("t0-25", "t25-50", "t50-75", "t75-100")  # quarters of time, in percent
 METRICS = ("loss", "zero_loss", "eps_error", "x0_error", "v_error", *(f"loss_{b}" for b in BANDS))

@@ -3,9 +3,10 @@
 import keras
 import tensorflow as tf
 
-from keras_diffusion import arguments, distribution, generation, metrics, process, schedules
+from keras_diffusion import arguments, distribution, generation, metrics
 from keras_diffusion.batches import mean_over_parts, size_of, told, unpack
 from keras_diffusion.codecs import PixelCodec
+from keras_diffusion.diffusion import process, schedules
 from keras_diffusion.networks.embedding import TOLD, count_classes
 from keras_diffusion.prompts import Prompts
 from keras_diffusion.randomness import image_noise, own_rows, places, step_key

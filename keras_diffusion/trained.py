@@ -12,12 +12,12 @@ from keras import ops
 
 from keras_diffusion import checkpoints, export
 from keras_diffusion.arguments import GUIDANCE, signature
-from keras_diffusion.grids import uniform_logsnr
+from keras_diffusion.diffusion.samplers import SAMPLERS, STOCHASTIC
+from keras_diffusion.diffusion.schedules import SCHEDULES
+from keras_diffusion.diffusion.time_grids import uniform_logsnr
 from keras_diffusion.model import DiffusionModel
 from keras_diffusion.prompts import Prompts
 from keras_diffusion.registry import lookup
-from keras_diffusion.samplers import SAMPLERS, STOCHASTIC
-from keras_diffusion.schedules import SCHEDULES
 
 
 @dataclasses.dataclass(frozen=True)

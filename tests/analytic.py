@@ -4,7 +4,7 @@ x_t = a x0 + n eps is Gaussian with variance a^2 std^2 + n^2, so E[x0 | x_t] is 
 x_t, and so is the exact solution of the ODE that DDIM, Heun and 2M discretise.
 """
 
-from keras_diffusion.schedules import rates
+from keras_diffusion.diffusion.schedules import rates
 
 STD = 0.5
 

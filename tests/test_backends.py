@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_diffusion import grids, networks, samplers, schedules
-from keras_diffusion.denoiser import make_denoiser
+from keras_diffusion import networks
+from keras_diffusion.diffusion import samplers, schedules, time_grids
+from keras_diffusion.diffusion.denoiser import make_denoiser
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE, CLASSES = (8, 8, 1), 3
@@ -36,7 +37,7 @@ def drawn(network, sampler):
     options = {}
     if sampler in samplers.STOCHASTIC:
         options["noise_fn"] = lambda i: keras.ops.array(noise[::-1])
-    times = grids.uniform_logsnr(schedules.cosine, 4)
+    times = time_grids.uniform_logsnr(schedules.cosine, 4)
     run = samplers.SAMPLERS[sampler]
     return run(denoiser, schedules.cosine, keras.ops.array(noise), times, **options)
 

@@ -25,11 +25,11 @@ import train
 from keras_diffusion import arguments as of_graphs
 from keras_diffusion import checkpoints, records, rules, training
 from keras_diffusion import config as configuration
+from keras_diffusion.diffusion.process import LOSS_WEIGHTINGS, PREDICTION_TYPES
+from keras_diffusion.diffusion.samplers import SAMPLERS
+from keras_diffusion.diffusion.schedules import SCHEDULES
 from keras_diffusion.networks import NETWORKS
-from keras_diffusion.process import LOSS_WEIGHTINGS, PREDICTION_TYPES
 from keras_diffusion.rules import CHOICES, NETWORK_OPTIONS
-from keras_diffusion.samplers import SAMPLERS
-from keras_diffusion.schedules import SCHEDULES
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = shlex.split(

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_diffusion.denoiser import make_denoiser
-from keras_diffusion.grids import uniform_logsnr
-from keras_diffusion.process import mix, to_pair
-from keras_diffusion.samplers import ddim
-from keras_diffusion.schedules import cosine, logsnr, rates
+from keras_diffusion.diffusion.denoiser import make_denoiser
+from keras_diffusion.diffusion.process import mix, to_pair
+from keras_diffusion.diffusion.samplers import ddim
+from keras_diffusion.diffusion.schedules import cosine, logsnr, rates
+from keras_diffusion.diffusion.time_grids import uniform_logsnr
 
 NULL = 3
 LABELS = np.array([0, 1, 2, 1], "int32")

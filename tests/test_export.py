@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from keras_diffusion import DiffusionModel, export
+from keras_diffusion.diffusion.samplers import SAMPLERS
 from keras_diffusion.export import export_saved_model
 from keras_diffusion.networks import unet
-from keras_diffusion.samplers import SAMPLERS
 
 SHAPES = {"labelled": (8, 4, 3), "unlabelled": (8, 8, 1)}
 STEPS = (1, 5, 20, 50)

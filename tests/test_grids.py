@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_diffusion.grids import GRIDS, HIGHEST, LOWEST
-from keras_diffusion.schedules import SCHEDULES, logsnr
+from keras_diffusion.diffusion.schedules import SCHEDULES, logsnr
+from keras_diffusion.diffusion.time_grids import GRIDS, HIGHEST, LOWEST
 
 every_grid = pytest.mark.parametrize("grid", sorted(GRIDS))
 every_schedule = pytest.mark.parametrize("schedule", sorted(SCHEDULES))

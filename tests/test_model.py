@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from keras_diffusion import DiffusionModel, samplers, schedules
-from keras_diffusion.denoiser import make_denoiser
-from keras_diffusion.grids import uniform_logsnr
+from keras_diffusion import DiffusionModel
+from keras_diffusion.diffusion import samplers, schedules
+from keras_diffusion.diffusion.denoiser import make_denoiser
+from keras_diffusion.diffusion.time_grids import uniform_logsnr
 from keras_diffusion.metrics import BANDS
 from keras_diffusion.networks import unet
 from keras_diffusion.networks.layers import LabelEmbedding

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from keras_diffusion.diffusion.schedules import SCHEDULES, rates
 from keras_diffusion.evaluation.normality import first_gaussian, p_values
-from keras_diffusion.schedules import SCHEDULES, rates
 
 
 def level_of(schedule, times):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_diffusion import process, schedules
+from keras_diffusion.diffusion import process, schedules
 
 every_type = pytest.mark.parametrize("prediction_type", ["eps", "x0", "v"])
 SHAPE = (6, 4, 4, 2)

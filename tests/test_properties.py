@@ -23,6 +23,7 @@ import train
 from keras_diffusion import config as configuration
 from keras_diffusion.config import Config
 from keras_diffusion.data import splits
+from keras_diffusion.diffusion.schedules import FLOOR, SCHEDULES, logsnr, rates, time_of_logsnr
 from keras_diffusion.rules import (
     CHOICES,
     CODEC_OPTIONS,
@@ -34,7 +35,6 @@ from keras_diffusion.rules import (
     SCORES,
     TEXT_OPTIONS,
 )
-from keras_diffusion.schedules import FLOOR, SCHEDULES, logsnr, rates, time_of_logsnr
 
 settings.register_profile(
     "repeatable", derandomize=True, deadline=None, database=None, max_examples=60

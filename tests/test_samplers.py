@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 from analytic import STD, gaussian_denoiser, marginal_std
 
-from keras_diffusion.grids import GRIDS, uniform_logsnr, uniform_t
-from keras_diffusion.process import mix
-from keras_diffusion.samplers import SAMPLERS, STOCHASTIC, cold, ddim, ddpm, dpmpp_2m
-from keras_diffusion.schedules import SCHEDULES, rates, time_of_logsnr
+from keras_diffusion.diffusion.process import mix
+from keras_diffusion.diffusion.samplers import SAMPLERS, STOCHASTIC, cold, ddim, ddpm, dpmpp_2m
+from keras_diffusion.diffusion.schedules import SCHEDULES, rates, time_of_logsnr
+from keras_diffusion.diffusion.time_grids import GRIDS, uniform_logsnr, uniform_t
 
 DETERMINISTIC = sorted(set(SAMPLERS) - STOCHASTIC)
 every_sampler = pytest.mark.parametrize("sampler", sorted(SAMPLERS))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_diffusion import schedules
-from keras_diffusion.schedules import FLOOR, SCHEDULES
+from keras_diffusion.diffusion import schedules
+from keras_diffusion.diffusion.schedules import FLOOR, SCHEDULES
 
 every_schedule = pytest.mark.parametrize("name", sorted(SCHEDULES))
 TIMES = np.linspace(0, 1, 1001, dtype="float32")

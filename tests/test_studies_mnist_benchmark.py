@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from keras_diffusion.config import Config
-from keras_diffusion.grids import uniform_logsnr
+from keras_diffusion.diffusion.time_grids import uniform_logsnr
 from studies import command
 from studies import mnist_benchmark as study
 from studies.figures import MOST_BYTES

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_diffusion import DiffusionModel, schedules
+from keras_diffusion import DiffusionModel
+from keras_diffusion.diffusion import schedules
 from keras_diffusion.networks import convnext_unet
 from studies import command
 from studies.kept import Kept

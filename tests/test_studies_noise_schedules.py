@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_diffusion import precision
-from keras_diffusion.schedules import SCHEDULES
+from keras_diffusion.diffusion.schedules import SCHEDULES
 from studies import command, scoring
 from studies import noise_schedules as study
 from studies.figures import MOST_BYTES

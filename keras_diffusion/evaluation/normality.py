@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from keras_diffusion.process import mix
+from keras_diffusion.diffusion.process import mix
 
 LEVEL = 0.05  # p-values above it do not tell the values from Gaussian noise
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_diffusion import schedules
+from keras_diffusion.diffusion import schedules
 from studies.morphing.sampling import Way
 
 TIMES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)

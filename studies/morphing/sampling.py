@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion import grids, process, schedules
-from keras_diffusion.denoiser import make_denoiser
-from keras_diffusion.samplers import cold
+from keras_diffusion.diffusion import process, schedules, time_grids
+from keras_diffusion.diffusion.denoiser import make_denoiser
+from keras_diffusion.diffusion.samplers import cold
 
 GRIDS = ("uniform_t", "uniform_logsnr")
 UPDATES = ("re-estimated", "held")
@@ -63,7 +63,7 @@ class Morpher:
             start: in (0, 1].
             endpoint: what sits at t = 1, for the update that holds it; None: x itself.
         """
-        times = grids.GRIDS[way.grid](self.schedule, way.num_steps, start)
+        times = time_grids.GRIDS[way.grid](self.schedule, way.num_steps, start)
         known = [x if endpoint is None else endpoint] if way.update == "held" else []
         if way.update not in self._graphs:
             self._graphs[way.update] = self._graph(held=bool(known))

@@ -4,11 +4,11 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_diffusion.denoiser import make_denoiser
-from keras_diffusion.grids import uniform_t
+from keras_diffusion.diffusion.denoiser import make_denoiser
+from keras_diffusion.diffusion.samplers import ddpm
+from keras_diffusion.diffusion.schedules import rates
+from keras_diffusion.diffusion.time_grids import uniform_t
 from keras_diffusion.randomness import image_noise
-from keras_diffusion.samplers import ddpm
-from keras_diffusion.schedules import rates
 
 BATCH = 64  # pictures at once
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from keras_diffusion.diffusion.process import mix
+from keras_diffusion.diffusion.schedules import SCHEDULES, rates
 from keras_diffusion.evaluation.normality import first_gaussian, p_values
-from keras_diffusion.process import mix
-from keras_diffusion.schedules import SCHEDULES, rates
 from studies.noise_schedules import NUM_TIMESTEPS
 
 STAGES = 5  # of the pictures: every 200 of 1000 steps

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_diffusion.schedules import SCHEDULES, rates
+from keras_diffusion.diffusion.schedules import SCHEDULES, rates
 from studies.noise_schedules import NUM_TIMESTEPS, PUBLISHED, PUBLISHED_STEP
 from studies.page import Claim, lower, number, picture, table
 

@@ -10,10 +10,10 @@ from keras_diffusion import config as configuration
 from keras_diffusion import one_image
 from keras_diffusion.codecs import PixelCodec
 from keras_diffusion.data.one_image import CROPS
+from keras_diffusion.diffusion.process import mix
+from keras_diffusion.diffusion.schedules import SCHEDULES, rates
 from keras_diffusion.evaluation import restoration
-from keras_diffusion.process import mix
 from keras_diffusion.randomness import image_noise
-from keras_diffusion.schedules import SCHEDULES, rates
 from studies import runs
 
 PICTURES = "pictures.npz"  # of a run: all that it draws

@@ -15,8 +15,8 @@ and returns the x that sits at times[-1], or with `num_frames` the pair (x, fram
 
 from keras import ops
 
-from keras_diffusion.process import mix
-from keras_diffusion.schedules import logsnr, rates
+from keras_diffusion.diffusion.process import mix
+from keras_diffusion.diffusion.schedules import logsnr, rates
 
 
 def _loop(step, x, times, memory=(), num_frames=None):

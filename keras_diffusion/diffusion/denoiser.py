@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_diffusion import process, schedules
+from keras_diffusion.diffusion import process, schedules
 
 
 def make_denoiser(

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_diffusion.schedules import logsnr, time_of_logsnr
+from keras_diffusion.diffusion.schedules import logsnr, time_of_logsnr
 
 # Outside of these log signal-to-noise ratios nothing visible is decided: below there is only
 # the mean image, above an error of about one grey level in 255.
