@@ -134,8 +134,8 @@ def train(config, run_dir, export_dir, resume, dry_run):
 
     from keras_diffusion import training
     from keras_diffusion.callbacks import TrainingStopped
-    from keras_diffusion.distribution import WorkerLost
-    from keras_diffusion.interruption import Interrupted
+    from keras_diffusion.runtime.distribution import WorkerLost
+    from keras_diffusion.runtime.signals import Interrupted
 
     keras.utils.set_random_seed(config.seed)  # of the first weights, and of dropout
     try:

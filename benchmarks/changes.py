@@ -164,10 +164,11 @@ def loss(seed, version, tiny, cache):
     import keras
 
     from benchmarks import plain
-    from keras_diffusion import build, precision
+    from keras_diffusion import build
     from keras_diffusion import config as configuration
     from keras_diffusion.callbacks import Budget
     from keras_diffusion.data import pipeline
+    from keras_diffusion.runtime import precision
 
     _, plainly, policy = VERSIONS[version]
     keras.config.set_dtype_policy(precision.policy(policy)[0])

@@ -72,7 +72,7 @@ def _paths(cache, task, part, tiny):
 
 
 def _write(cache, task, part, tiny, images, labels):
-    from keras_diffusion.files import whole_file
+    from keras_diffusion.runtime.files import whole_file
 
     for path, array in zip(_paths(cache, task, part, tiny), (images, labels), strict=True):
         with whole_file(path) as unfinished:

@@ -88,7 +88,8 @@ def _network_options(axis, value, base, tiny):
 def _model(size, **network):
     import keras
 
-    from keras_diffusion import DiffusionModel, networks, precision
+    from keras_diffusion import DiffusionModel, networks
+    from keras_diffusion.runtime import precision
 
     keras.config.set_dtype_policy(precision.policy("auto")[0])
     model = DiffusionModel(networks.unet((size, size, 3), **network))
@@ -133,7 +134,7 @@ def draw(axes, exponents, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from keras_diffusion.files import whole_file
+    from keras_diffusion.runtime.files import whole_file
 
     figure, panels = pyplot.subplots(2, 2, figsize=(9, 7), layout="constrained")
     for panel, (axis, points) in zip(panels.flat, axes.items(), strict=True):

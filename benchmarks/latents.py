@@ -55,8 +55,9 @@ def drawing(dataset, kind, tiny=False):
 def _model(dataset, kind, tiny):
     import keras
 
-    from keras_diffusion import LatentCodec, build, precision
+    from keras_diffusion import LatentCodec, build
     from keras_diffusion import config as configuration
+    from keras_diffusion.runtime import precision
 
     keras.config.set_dtype_policy(precision.policy("auto")[0])
     keras.utils.set_random_seed(0)

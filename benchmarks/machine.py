@@ -7,7 +7,7 @@ import platform
 import time
 from pathlib import Path
 
-from keras_diffusion.revision import git_revision
+from keras_diffusion.runtime.git import git_revision
 
 PACKAGES = (
     "tensorflow", "keras", "torch", "denoising-diffusion-pytorch", "diffusers", "numpy"

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from benchmarks import changes, runs, sampling, subjects, training
-from keras_diffusion.files import whole_file
+from keras_diffusion.runtime.files import whole_file
 
 COLUMNS = ("ours", "ddp", "diffusers_unet", "keras_ddim")
 

@@ -86,9 +86,10 @@ def step(task, tiny):
     import numpy as np
     import tensorflow as tf
 
-    from keras_diffusion import build, precision
+    from keras_diffusion import build
     from keras_diffusion import config as configuration
     from keras_diffusion.data import pipeline
+    from keras_diffusion.runtime import precision
 
     policy = precision.policy("auto")[0]
     keras.config.set_dtype_policy(policy)

@@ -51,7 +51,7 @@ class Options:
             seconds: how long that took.
         """
         from benchmarks import machine
-        from keras_diffusion.files import whole_file
+        from keras_diffusion.runtime.files import whole_file
 
         record = {
             "section": section,

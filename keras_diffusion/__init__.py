@@ -19,11 +19,11 @@ _CLASSES = {
 _MODULES = {
     "callbacks": "callbacks",
     "data": "data",
-    "distribution": "distribution",
+    "distribution": "runtime.distribution",
     "editing": "editing",
     "networks": "networks",
     "plotting": "plotting",
-    "precision": "precision",
+    "precision": "runtime.precision",
     "samplers": "diffusion.samplers",
     "schedules": "diffusion.schedules",
 }

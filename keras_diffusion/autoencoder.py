@@ -3,10 +3,11 @@
 import keras
 import tensorflow as tf
 
-from keras_diffusion import distribution, metrics
+from keras_diffusion import metrics
 from keras_diffusion.batches import mean_over_parts, unpack
 from keras_diffusion.codecs import PixelCodec, loaded_halves, saved_halves
-from keras_diffusion.randomness import own_rows, step_key
+from keras_diffusion.runtime import distribution
+from keras_diffusion.runtime.randomness import own_rows, step_key
 
 LOG_VARIANCES = (-12.0, 4.0)  # bounds, for exp to stay finite
 CHARBONNIER = 0.01  # errors below, about one grey level, count by their square

@@ -16,7 +16,7 @@ from keras_diffusion.networks.text import CrossAttention
 from keras_diffusion.networks.unet import check_size as check_unet_size
 from keras_diffusion.pretrained import word_vectors
 from keras_diffusion.prompts import Prompts
-from keras_diffusion.registry import lookup
+from keras_diffusion.runtime.registry import lookup
 
 
 def check_size(config, factor=None):

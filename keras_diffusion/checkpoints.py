@@ -16,8 +16,8 @@ from pathlib import Path
 
 import keras
 
-from keras_diffusion.files import PART, whole_file
 from keras_diffusion.model import DiffusionModel
+from keras_diffusion.runtime.files import PART, whole_file
 
 FORMAT = 1  # of the progress file; a higher one was written by a later version
 PROGRESS_FILE = "progress.json"  # inside of the .keras file

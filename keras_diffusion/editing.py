@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras_diffusion import arguments
 from keras_diffusion.diffusion.process import mix
 from keras_diffusion.diffusion.schedules import rates
-from keras_diffusion.randomness import image_noise
+from keras_diffusion.runtime.randomness import image_noise
 
 
 def noised(model, images, times, seed=0):

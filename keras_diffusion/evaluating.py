@@ -12,7 +12,7 @@ from keras_diffusion.artist import Artist, Cell
 from keras_diffusion.callbacks import is_watched
 from keras_diffusion.config import flag
 from keras_diffusion.evaluation import memorisation, reference, tables
-from keras_diffusion.files import whole_file
+from keras_diffusion.runtime.files import whole_file
 
 MOST_IMAGES = 5000  # of a cell, unless more are asked for
 MOST_TO_COMPARE = 2000  # pictures whose nearest training picture is looked for

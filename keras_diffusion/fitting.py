@@ -4,18 +4,11 @@ import contextlib
 
 import keras
 
-from keras_diffusion import (
-    callbacks,
-    checkpoints,
-    distribution,
-    interruption,
-    one_image,
-    real,
-    scoring,
-)
+from keras_diffusion import callbacks, checkpoints, one_image, real, scoring
 from keras_diffusion.model import DiffusionModel
 from keras_diffusion.recording import Recorder
 from keras_diffusion.rules import GUIDANCE
+from keras_diffusion.runtime import distribution, signals
 
 VALIDATION_SHARE = 0.25  # of the training images, at most: an epoch is not to wait for it
 
@@ -46,7 +39,7 @@ def fit(model, data, config, run_dir, progress, votes, others=()):
         votes=votes,
     )
     scores = _scores(model, data, config) if config.score_every and votes.is_chief else []
-    with interruption.put_off() as pending:
+    with signals.put_off() as pending:
         recorder = Recorder(
             run_dir,
             progress,

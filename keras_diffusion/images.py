@@ -5,7 +5,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from keras_diffusion.files import whole_file
+from keras_diffusion.runtime.files import whole_file
 
 SMALLEST_SIDE = 560  # pixels; smaller grids are enlarged by a whole factor, to be seen
 

@@ -20,7 +20,7 @@ from keras_diffusion.autoencoder import Autoencoder
 from keras_diffusion.callbacks import Plateau
 from keras_diffusion.codecs import LatentCodec, PixelCodec
 from keras_diffusion.data import latents
-from keras_diffusion.files import whole_file
+from keras_diffusion.runtime.files import whole_file
 
 FOLDER = "codec"  # of stage one, in that of the run
 AUTOENCODER, QUALITY = "autoencoder.keras", "quality.json"

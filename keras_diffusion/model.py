@@ -3,14 +3,15 @@
 import keras
 import tensorflow as tf
 
-from keras_diffusion import arguments, distribution, generation, metrics
+from keras_diffusion import arguments, generation, metrics
 from keras_diffusion.batches import mean_over_parts, size_of, told, unpack
 from keras_diffusion.codecs import PixelCodec
 from keras_diffusion.diffusion import process, schedules
 from keras_diffusion.networks.embedding import TOLD, count_classes
 from keras_diffusion.prompts import Prompts
-from keras_diffusion.randomness import image_noise, own_rows, places, step_key
-from keras_diffusion.registry import lookup
+from keras_diffusion.runtime import distribution
+from keras_diffusion.runtime.randomness import image_noise, own_rows, places, step_key
+from keras_diffusion.runtime.registry import lookup
 
 VALIDATION_STREAM = -1  # of `image_noise`; sampling uses 0 and up
 

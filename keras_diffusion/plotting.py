@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
-from keras_diffusion.files import whole_file
+from keras_diffusion.runtime.files import whole_file
 
 
 def loss_curves(history_csv, path):

@@ -13,8 +13,8 @@ import tensorflow as tf
 from keras_diffusion import __version__
 from keras_diffusion.data import one_image
 from keras_diffusion.evaluation.reference import fingerprint
-from keras_diffusion.files import whole_file
-from keras_diffusion.revision import git_revision
+from keras_diffusion.runtime.files import whole_file
+from keras_diffusion.runtime.git import git_revision
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from keras_diffusion.diffusion.schedules import SCHEDULES
 from keras_diffusion.diffusion.time_grids import uniform_logsnr
 from keras_diffusion.model import DiffusionModel
 from keras_diffusion.prompts import Prompts
-from keras_diffusion.registry import lookup
+from keras_diffusion.runtime.registry import lookup
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,12 +11,10 @@ import tensorflow as tf
 from keras_diffusion import (
     build,
     checkpoints,
-    distribution,
     fitting,
     latent_run,
     one_image,
     plotting,
-    precision,
     real,
     records,
     starting,
@@ -24,6 +22,7 @@ from keras_diffusion import (
 from keras_diffusion.editing import noised
 from keras_diffusion.export import check_target, export_saved_model
 from keras_diffusion.recording import write_history
+from keras_diffusion.runtime import distribution, precision
 
 FIFTHS = tuple(i / 5 for i in range(6))  # stages of forward.png and backward.png
 

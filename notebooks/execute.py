@@ -18,8 +18,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from keras_diffusion.files import whole_file
 from keras_diffusion.flags import OneLineParser
+from keras_diffusion.runtime.files import whole_file
 
 FOLDER = Path(__file__).resolve().parent
 SETTINGS = "parameters"  # the tag of the settings cell, which papermill goes by as well

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from keras_diffusion.flags import OneLineParser, folder, within
-from keras_diffusion.interruption import Interrupted
 from keras_diffusion.rules import LARGEST_INT
+from keras_diffusion.runtime.signals import Interrupted
 from studies.kept import Kept, key
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,7 +106,7 @@ def measure(name, settings, given, work, out):
 
     import tensorflow as tf
 
-    from keras_diffusion.files import whole_file
+    from keras_diffusion.runtime.files import whole_file
 
     gpus = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from keras_diffusion import images as pictures
-from keras_diffusion.files import whole_file
+from keras_diffusion.runtime.files import whole_file
 
 MOST_BYTES = 300_000  # of a PNG: pages are to load quickly
 DOTS = (120, 100, 80, 65)  # per inch, the first that is small enough

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_diffusion.files import whole_folder
+from keras_diffusion.runtime.files import whole_folder
 
 FIGURES = "figures.json"  # of a stage, written last
 

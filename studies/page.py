@@ -4,7 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from keras_diffusion.files import whole_file
+from keras_diffusion.runtime.files import whole_file
 
 CHANCE = 2.0  # standard deviations: distances that differ by less are not told apart
 VERDICTS = {True: "**holds**", False: "**does not hold**", None: "not decided"}

@@ -19,15 +19,10 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from keras_diffusion import (  # noqa: E402
-    Autoencoder,
-    DiffusionModel,
-    LatentCodec,
-    Prompts,
-    distribution,
-)
+from keras_diffusion import Autoencoder, DiffusionModel, LatentCodec, Prompts
 from keras_diffusion.networks import TextEncoder, decoder, encoder, unet  # noqa: E402
-from keras_diffusion.randomness import own_rows, places, step_key  # noqa: E402
+from keras_diffusion.runtime import distribution
+from keras_diffusion.runtime.randomness import own_rows, places, step_key  # noqa: E402
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (64, 8, 8, 1), np.uint8)

@@ -3,9 +3,10 @@
 import keras
 import pytest
 
-from keras_diffusion import build, precision
+from keras_diffusion import build
 from keras_diffusion.networks import unet
 from keras_diffusion.networks.text import CrossAttention
+from keras_diffusion.runtime import precision
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from fixtures_runs import assert_same_state, state_of, tiny_images, tiny_model
 
 from keras_diffusion import checkpoints
 from keras_diffusion.checkpoints import Progress
-from keras_diffusion.files import PART
+from keras_diffusion.runtime.files import PART
 
 FULL = Progress(
     epoch=3,

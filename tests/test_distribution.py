@@ -17,7 +17,8 @@ import pytest
 import tensorflow as tf
 
 import train
-from keras_diffusion import checkpoints, distribution, fitting, training
+from keras_diffusion import checkpoints, fitting, training
+from keras_diffusion.runtime import distribution
 
 TESTS = Path(__file__).resolve().parent
 SINGLE = tf.distribute.get_strategy()

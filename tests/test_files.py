@@ -12,10 +12,10 @@ import pytest
 from fixtures_exports import one_sampler
 
 from keras_diffusion import DiffusionModel, export_saved_model, images, plotting
-from keras_diffusion.evaluation.once import made_once
-from keras_diffusion.files import whole_file, whole_folder
 from keras_diffusion.networks import unet
 from keras_diffusion.recording import write_history
+from keras_diffusion.runtime.files import whole_file, whole_folder
+from keras_diffusion.runtime.locks import made_once
 
 
 @contextlib.contextmanager

@@ -21,9 +21,10 @@ from fixtures_runs import (
     tiny_model,
 )
 
-from keras_diffusion import checkpoints, distribution, fitting, interruption
+from keras_diffusion import checkpoints, fitting
 from keras_diffusion.checkpoints import Progress
-from keras_diffusion.interruption import Interrupted
+from keras_diffusion.runtime import distribution, signals
+from keras_diffusion.runtime.signals import Interrupted
 
 CONFIG = tiny_config()
 MOMENTS = [  # moment, epoch, batch, and where the run then stands: epoch, steps within it
@@ -126,11 +127,11 @@ def test_a_run_goes_on_as_if_nothing_had_been(
 ):
     model, progress = tiny_model(), Progress()
     watched.append(sender := SignalAt(moment, signum, epoch, batch))
-    handlers = [signal.getsignal(s) for s in interruption.NAMES]
+    handlers = [signal.getsignal(s) for s in signals.NAMES]
     with pytest.raises(Interrupted) as stop:
         fit(model, data, tmp_path, progress)
     assert stop.value.signum == signum
-    assert [signal.getsignal(s) for s in interruption.NAMES] == handlers
+    assert [signal.getsignal(s) for s in signals.NAMES] == handlers
     assert (progress.epoch, progress.step) == stands
     batches = STEPS * stands[0] + stands[1]
     assert sender.done == batches, "it stops at once"
@@ -210,7 +211,7 @@ def test_a_budget_of_minutes_obeys_too(data, tmp_path, watched):
 
 
 def test_the_first_signal_is_noted(capfd):
-    with interruption.put_off() as pending:
+    with signals.put_off() as pending:
         assert pending.signum is None
         os.kill(os.getpid(), signal.SIGTERM)
         assert pending.signum == signal.SIGTERM
@@ -218,19 +219,19 @@ def test_the_first_signal_is_noted(capfd):
 
 
 def test_handlers_are_put_back_after_an_error():
-    before = [signal.getsignal(s) for s in interruption.NAMES]
-    with pytest.raises(OSError), interruption.put_off():
-        assert [signal.getsignal(s) for s in interruption.NAMES] != before
+    before = [signal.getsignal(s) for s in signals.NAMES]
+    with pytest.raises(OSError), signals.put_off():
+        assert [signal.getsignal(s) for s in signals.NAMES] != before
         raise OSError
-    assert [signal.getsignal(s) for s in interruption.NAMES] == before
+    assert [signal.getsignal(s) for s in signals.NAMES] == before
 
 
 def test_other_threads_have_no_handlers():
-    before, seen = [signal.getsignal(s) for s in interruption.NAMES], []
+    before, seen = [signal.getsignal(s) for s in signals.NAMES], []
 
     def work():
-        with interruption.put_off() as pending:
-            seen.append((pending.signum, [signal.getsignal(s) for s in interruption.NAMES]))
+        with signals.put_off() as pending:
+            seen.append((pending.signum, [signal.getsignal(s) for s in signals.NAMES]))
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -281,9 +282,9 @@ def test_a_second_signal_leaves_at_once_and_damages_nothing(tmp_path):
 
 
 def test_a_signal_before_the_first_step_saves_too(tmp_path, monkeypatch):
-    pending = interruption.Pending()
+    pending = signals.Pending()
     pending.signum = signal.SIGTERM
-    monkeypatch.setattr(interruption, "put_off", lambda: contextlib.nullcontext(pending))
+    monkeypatch.setattr(signals, "put_off", lambda: contextlib.nullcontext(pending))
     model, votes = tiny_model(), distribution.Votes(tf.distribute.get_strategy())
     with pytest.raises(Interrupted):
         fitting.fit(model, tiny_data(), CONFIG, tmp_path, Progress(), votes)

@@ -18,18 +18,10 @@ from PIL import Image
 
 import sample
 import train
-from keras_diffusion import (
-    Autoencoder,
-    callbacks,
-    checkpoints,
-    distribution,
-    latent_run,
-    real,
-    trained,
-    training,
-)
+from keras_diffusion import Autoencoder, callbacks, checkpoints, latent_run, real, trained, training
 from keras_diffusion.config import preset, resolve
 from keras_diffusion.evaluation import classifier
+from keras_diffusion.runtime import distribution
 
 TINY = (
     "--dataset digits --limit 64 --batch-size 32 --precision float32 --latent --epochs 1 "

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_diffusion.randomness import image_noise, own_rows, places, step_key
+from keras_diffusion.runtime.randomness import image_noise, own_rows, places, step_key
 
 SHAPE = (3, 4, 2)
 

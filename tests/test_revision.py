@@ -7,13 +7,13 @@ import subprocess
 
 import pytest
 
-from keras_diffusion import revision
+from keras_diffusion.runtime import git
 
 
 @pytest.fixture
 def repository(tmp_path):
     """A repository of one commit that holds revision.py; returns (folder, its module)."""
-    shutil.copy(revision.__file__, tmp_path / "revision.py")
+    shutil.copy(git.__file__, tmp_path / "revision.py")
     (tmp_path / "RESULTS.md").write_text("old")
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "all"]):
@@ -36,6 +36,6 @@ def test_only_changed_code_is_dirty(repository):
 
 
 def test_without_a_repository_there_is_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(revision, "__file__", str(tmp_path / "revision.py"))
+    monkeypatch.setattr(git, "__file__", str(tmp_path / "revision.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(pathlib.Path(tmp_path).parent))
-    assert revision.git_revision() is None
+    assert git.git_revision() is None

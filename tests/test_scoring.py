@@ -10,18 +10,10 @@ import tensorflow as tf
 from fixtures_runs import STEPS, tiny_config, tiny_data, tiny_images, tiny_model
 from PIL import Image
 
-from keras_diffusion import (
-    checkpoints,
-    distribution,
-    fitting,
-    metrics,
-    one_image,
-    plotting,
-    real,
-    scoring,
-)
+from keras_diffusion import checkpoints, fitting, metrics, one_image, plotting, real, scoring
 from keras_diffusion.checkpoints import Progress
 from keras_diffusion.recording import write_history
+from keras_diffusion.runtime import distribution
 
 VOTES = distribution.Votes(distribution.make_strategy("single"))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_diffusion.interruption import Interrupted
+from keras_diffusion.runtime.signals import Interrupted
 from studies import command, figures, page
 from studies.kept import Kept, key
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_diffusion import precision
 from keras_diffusion.diffusion.schedules import SCHEDULES
+from keras_diffusion.runtime import precision
 from studies import command, scoring
 from studies import noise_schedules as study
 from studies.figures import MOST_BYTES

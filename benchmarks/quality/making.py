@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import data, machine, runs, subjects
 from benchmarks.quality.plans import TINY_SETTINGS, TRAINING
-from keras_diffusion.files import whole_file
+from keras_diffusion.runtime.files import whole_file
 
 ROOT = Path(__file__).resolve().parents[2]
 SUBJECTS = ROOT / "benchmarks" / "subjects"

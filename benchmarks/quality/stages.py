@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks import data, subjects
 from benchmarks.quality.making import tell
-from keras_diffusion.files import whole_file
+from keras_diffusion.runtime.files import whole_file
 
 PART = 128  # pictures to a file while drawing
 TELL_EVERY = 30  # seconds

@@ -9,9 +9,10 @@ import tensorflow as tf
 from benchmarks import subjects
 from benchmarks.subjects import keras_parts
 from benchmarks.subjects.keras_parts import WITHOUT_END, Stop
-from keras_diffusion import build, export_saved_model, precision
+from keras_diffusion import build, export_saved_model
 from keras_diffusion import config as configuration
 from keras_diffusion.data import pipeline
+from keras_diffusion.runtime import precision
 
 # default: what --precision auto picks; deeper: another network, see NETWORKS
 VARIANTS = ("default", "float32", "mixed_bfloat16", "deeper")

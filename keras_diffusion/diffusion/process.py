@@ -8,7 +8,7 @@ what sits at t = 1: Gaussian noise, or an image of another data set when morphin
 
 from keras import ops
 
-from keras_diffusion.registry import lookup
+from keras_diffusion.runtime.registry import lookup
 
 GOLDEN = -1640531527  # 2**32 / golden ratio, as an int32
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_diffusion import precision
 from keras_diffusion.evaluation.distances import Gaussian
-from keras_diffusion.evaluation.once import made_once
 from keras_diffusion.evaluation.scores import class_shares
-from keras_diffusion.files import whole_folder
+from keras_diffusion.runtime import precision
+from keras_diffusion.runtime.files import whole_folder
+from keras_diffusion.runtime.locks import made_once
 
 BATCH = 500  # pictures at once, when nothing is learned
 

@@ -10,8 +10,8 @@ import numpy as np
 from keras_diffusion.evaluation import classifier, extractors, scores
 from keras_diffusion.evaluation.distances import Gaussian
 from keras_diffusion.evaluation.extractors import Extractor
-from keras_diffusion.evaluation.once import made_once
-from keras_diffusion.files import whole_file
+from keras_diffusion.runtime.files import whole_file
+from keras_diffusion.runtime.locks import made_once
 
 FLOOR_SUBSETS = 5
 FEWEST = 20  # real pictures of each split; fewer tell nothing

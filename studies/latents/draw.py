@@ -3,7 +3,7 @@
 import shutil
 
 from keras_diffusion import latent_run
-from keras_diffusion.files import whole_file
+from keras_diffusion.runtime.files import whole_file
 from studies import figures, runs
 from studies.latents import KINDS
 from studies.latents.measure import PICTURES

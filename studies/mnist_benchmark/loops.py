@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_diffusion.diffusion import samplers
 from keras_diffusion.diffusion.denoiser import make_denoiser
 from keras_diffusion.diffusion.time_grids import uniform_logsnr
-from keras_diffusion.randomness import image_noise
+from keras_diffusion.runtime.randomness import image_noise
 
 PLAIN_MOST = 50  # steps, beyond which plain Keras is not timed
 

@@ -5,7 +5,7 @@ import time
 import keras
 import numpy as np
 
-from keras_diffusion import precision
+from keras_diffusion.runtime import precision
 from studies import scoring
 from studies.mnist_benchmark import NAMES, loops, training
 

@@ -8,7 +8,7 @@ from keras_diffusion.diffusion.denoiser import make_denoiser
 from keras_diffusion.diffusion.samplers import ddpm
 from keras_diffusion.diffusion.schedules import rates
 from keras_diffusion.diffusion.time_grids import uniform_t
-from keras_diffusion.randomness import image_noise
+from keras_diffusion.runtime.randomness import image_noise
 
 BATCH = 64  # pictures at once
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_diffusion import precision
+from keras_diffusion.runtime import precision
 from studies import scoring
 from studies.noise_schedules import forward, training
 

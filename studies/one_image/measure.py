@@ -13,7 +13,7 @@ from keras_diffusion.data.one_image import CROPS
 from keras_diffusion.diffusion.process import mix
 from keras_diffusion.diffusion.schedules import SCHEDULES, rates
 from keras_diffusion.evaluation import restoration
-from keras_diffusion.randomness import image_noise
+from keras_diffusion.runtime.randomness import image_noise
 from studies import runs
 
 PICTURES = "pictures.npz"  # of a run: all that it draws

@@ -7,7 +7,7 @@ the same however many replicas share it.
 
 import tensorflow as tf
 
-from keras_diffusion.distribution import replica
+from keras_diffusion.runtime.distribution import replica
 
 
 def step_key(seed, step):
