@@ -10,9 +10,9 @@ __version__ = "0.1.0"
 
 # Public name: the module that defines it, or the module that it is.
 _CLASSES = {
-    "Autoencoder": "autoencoder",
-    "DiffusionModel": "model",
-    "LatentCodec": "codecs",
+    "Autoencoder": "models.autoencoder",
+    "DiffusionModel": "models.diffusion_model",
+    "LatentCodec": "models.codecs",
     "Prompts": "prompts",
     "export_saved_model": "export",
 }

@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 
 from keras_diffusion import data
-from keras_diffusion.autoencoder import Autoencoder
-from keras_diffusion.model import DiffusionModel
+from keras_diffusion.models.autoencoder import Autoencoder
+from keras_diffusion.models.diffusion_model import DiffusionModel
 from keras_diffusion.networks import NETWORKS, TextEncoder, decoder, encoder
 from keras_diffusion.networks.layers import Recomputed
 from keras_diffusion.networks.normalisation import AdaptiveNorm

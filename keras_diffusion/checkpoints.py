@@ -16,7 +16,7 @@ from pathlib import Path
 
 import keras
 
-from keras_diffusion.model import DiffusionModel
+from keras_diffusion.models.diffusion_model import DiffusionModel
 from keras_diffusion.runtime.files import PART, whole_file
 
 FORMAT = 1  # of the progress file; a higher one was written by a later version

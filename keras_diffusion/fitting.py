@@ -5,7 +5,7 @@ import contextlib
 import keras
 
 from keras_diffusion import callbacks, checkpoints, one_image, real, scoring
-from keras_diffusion.model import DiffusionModel
+from keras_diffusion.models.diffusion_model import DiffusionModel
 from keras_diffusion.recording import Recorder
 from keras_diffusion.rules import GUIDANCE
 from keras_diffusion.runtime import distribution, signals

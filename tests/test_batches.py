@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from keras_diffusion import DiffusionModel
-from keras_diffusion.batches import mean_over_parts, unpack
-from keras_diffusion.codecs import PixelCodec
+from keras_diffusion.models.codecs import PixelCodec
+from keras_diffusion.models.inputs import mean_over_parts, unpack
 from keras_diffusion.networks import unet
 
 SHAPE = (4, 4, 1)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_diffusion.codecs import PixelCodec
+from keras_diffusion.models.codecs import PixelCodec
 
 CODEC = PixelCodec()
 ALL_VALUES = np.arange(256, dtype="uint8").reshape(1, 16, 16, 1)

@@ -14,7 +14,7 @@ from keras_diffusion import DiffusionModel
 from keras_diffusion.diffusion import samplers, schedules
 from keras_diffusion.diffusion.denoiser import make_denoiser
 from keras_diffusion.diffusion.time_grids import uniform_logsnr
-from keras_diffusion.metrics import BANDS
+from keras_diffusion.models.metrics import BANDS
 from keras_diffusion.networks import unet
 from keras_diffusion.networks.layers import LabelEmbedding
 

@@ -16,7 +16,7 @@ from PIL import Image
 import sample
 import train
 from keras_diffusion import DiffusionModel, Prompts, evaluating, export, trained
-from keras_diffusion.batches import told
+from keras_diffusion.models.inputs import told
 from keras_diffusion.networks import TextEncoder, unet
 
 SHAPE = (4, 4, 1)

@@ -8,11 +8,11 @@ from scipy.ndimage import gaussian_filter
 
 from keras_diffusion import config as configuration
 from keras_diffusion import one_image
-from keras_diffusion.codecs import PixelCodec
 from keras_diffusion.data.one_image import CROPS
 from keras_diffusion.diffusion.process import mix
 from keras_diffusion.diffusion.schedules import SCHEDULES, rates
 from keras_diffusion.evaluation import restoration
+from keras_diffusion.models.codecs import PixelCodec
 from keras_diffusion.runtime.randomness import image_noise
 from studies import runs
 

@@ -3,10 +3,11 @@
 import keras
 import tensorflow as tf
 
-from keras_diffusion import arguments, generation, metrics
-from keras_diffusion.batches import mean_over_parts, size_of, told, unpack
-from keras_diffusion.codecs import PixelCodec
+from keras_diffusion import arguments, generation
 from keras_diffusion.diffusion import process, schedules
+from keras_diffusion.models import metrics
+from keras_diffusion.models.codecs import PixelCodec
+from keras_diffusion.models.inputs import mean_over_parts, size_of, told, unpack
 from keras_diffusion.networks.embedding import TOLD, count_classes
 from keras_diffusion.prompts import Prompts
 from keras_diffusion.runtime import distribution

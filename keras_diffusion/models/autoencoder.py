@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 
-from keras_diffusion import metrics
-from keras_diffusion.batches import mean_over_parts, unpack
-from keras_diffusion.codecs import PixelCodec, loaded_halves, saved_halves
+from keras_diffusion.models import metrics
+from keras_diffusion.models.codecs import PixelCodec, loaded_halves, saved_halves
+from keras_diffusion.models.inputs import mean_over_parts, unpack
 from keras_diffusion.runtime import distribution
 from keras_diffusion.runtime.randomness import own_rows, step_key
 
