@@ -9,11 +9,12 @@ from keras import layers
 
 from benchmarks import plain, runs
 from benchmarks.changes import BATCH, SIDE, WIDTH
-from keras_diffusion import build, generation
+from keras_diffusion import build
 from keras_diffusion import config as configuration
 from keras_diffusion.data import pipeline
 from keras_diffusion.networks.layers import DepthToSpace, SpaceToDepth
 from keras_diffusion.networks.normalisation import GroupRMSNorm
+from keras_diffusion.sampling import graphs
 
 
 def _images(tiny, channels=WIDTH):
@@ -144,7 +145,7 @@ def _autograph(tiny):
 
 def first_picture(autograph, tiny):
     """Draws one picture with a new model; in a fresh process."""
-    generation.graph = functools.partial(tf.function, autograph=autograph)
+    graphs.graph = functools.partial(tf.function, autograph=autograph)
     keras.config.set_dtype_policy("mixed_bfloat16")
     model, *_ = _preset(tiny)
     model.generate(1, num_steps=2)

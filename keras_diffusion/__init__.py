@@ -20,7 +20,7 @@ _MODULES = {
     "callbacks": "callbacks",
     "data": "data",
     "distribution": "runtime.distribution",
-    "editing": "editing",
+    "editing": "sampling.editing",
     "networks": "networks",
     "plotting": "plotting",
     "precision": "runtime.precision",

@@ -7,11 +7,11 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_diffusion.arguments import checked_guidance, signature
 from keras_diffusion.diffusion.denoiser import make_denoiser
 from keras_diffusion.diffusion.samplers import SAMPLERS
 from keras_diffusion.runtime.files import whole_folder
 from keras_diffusion.runtime.registry import lookup
+from keras_diffusion.sampling.request import checked_guidance, signature
 
 # Of the folder; sample.py refuses a higher one than it knows. Endpoints of labelled models take as
 # many arguments of guidance: 1, scale; 2, interval; 3, rescale. Prompts came with 3.

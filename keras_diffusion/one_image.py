@@ -12,10 +12,10 @@ import keras
 import numpy as np
 
 from keras_diffusion import build, images, plotting
-from keras_diffusion.editing import img2img
 from keras_diffusion.evaluation import restoration
 from keras_diffusion.recording import write_table
 from keras_diffusion.runtime.files import whole_file
+from keras_diffusion.sampling.editing import img2img
 
 LEVELS = (0.3, 0.5, 0.7, 0.9)  # times that the picture is noised to
 WATCHED = 0.5  # the one that is measured after each epoch

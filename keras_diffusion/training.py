@@ -19,10 +19,10 @@ from keras_diffusion import (
     records,
     starting,
 )
-from keras_diffusion.editing import noised
 from keras_diffusion.export import check_target, export_saved_model
 from keras_diffusion.recording import write_history
 from keras_diffusion.runtime import distribution, precision
+from keras_diffusion.sampling.editing import noised
 
 FIFTHS = tuple(i / 5 for i in range(6))  # stages of forward.png and backward.png
 

@@ -22,7 +22,6 @@ from PIL import Image
 import evaluate
 import sample
 import train
-from keras_diffusion import arguments as of_graphs
 from keras_diffusion import checkpoints, records, rules, training
 from keras_diffusion import config as configuration
 from keras_diffusion.diffusion.process import LOSS_WEIGHTINGS, PREDICTION_TYPES
@@ -30,6 +29,7 @@ from keras_diffusion.diffusion.samplers import SAMPLERS
 from keras_diffusion.diffusion.schedules import SCHEDULES
 from keras_diffusion.networks import NETWORKS
 from keras_diffusion.rules import CHOICES, NETWORK_OPTIONS
+from keras_diffusion.sampling import request as of_graphs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = shlex.split(

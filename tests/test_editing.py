@@ -6,8 +6,8 @@ import pytest
 from keras import layers, ops
 
 from keras_diffusion import DiffusionModel
-from keras_diffusion.editing import img2img, noised
 from keras_diffusion.networks import unet
+from keras_diffusion.sampling.editing import img2img, noised
 
 SHAPE = (8, 4, 3)
 rng = np.random.default_rng(0)

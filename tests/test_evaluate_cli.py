@@ -26,10 +26,10 @@ from keras_diffusion import (
     trained,
 )
 from keras_diffusion import real as real_pictures
-from keras_diffusion.arguments import GUIDANCE
 from keras_diffusion.config import Config
 from keras_diffusion.evaluation import classifier, extractors
 from keras_diffusion.networks.layers import LabelEmbedding
+from keras_diffusion.sampling.request import GUIDANCE
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = dataclasses.replace(classifier.SETTINGS["mnist"], **classifier.TINY)

@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 from fixtures_latents import shades, tiny_autoencoder
 
-from keras_diffusion import DiffusionModel, LatentCodec, data, editing
+from keras_diffusion import DiffusionModel, LatentCodec, data
 from keras_diffusion.data import latents, pipeline
 from keras_diffusion.networks import unet
+from keras_diffusion.sampling import editing
 
 SHAPE, X_SHAPE = (16, 16, 3), (8, 8, 4)
 

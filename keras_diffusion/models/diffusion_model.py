@@ -3,7 +3,6 @@
 import keras
 import tensorflow as tf
 
-from keras_diffusion import arguments, generation
 from keras_diffusion.diffusion import process, schedules
 from keras_diffusion.models import metrics
 from keras_diffusion.models.codecs import PixelCodec
@@ -13,6 +12,7 @@ from keras_diffusion.prompts import Prompts
 from keras_diffusion.runtime import distribution
 from keras_diffusion.runtime.randomness import image_noise, own_rows, places, step_key
 from keras_diffusion.runtime.registry import lookup
+from keras_diffusion.sampling import graphs, request
 
 VALIDATION_STREAM = -1  # of `image_noise`; sampling uses 0 and up
 
@@ -99,7 +99,7 @@ class DiffusionModel(keras.Model):
             shape=(), dtype="int64", initializer="zeros", trainable=False, name="skipped_steps"
         )
         self.trackers = metrics.trackers()
-        self.graphs = generation.SamplingGraphs(self)
+        self.graphs = graphs.SamplingGraphs(self)
         self.built = True
 
     # Training ---------------------------------------------------------------------------
@@ -287,7 +287,7 @@ class DiffusionModel(keras.Model):
             ValueError: an unknown sampler or word, bad numbers, labels, prompts or endpoints that
                 do not fit, or an interval or rescale of guidance for a model without labels.
         """
-        rows, common = arguments.checked(
+        rows, common = request.checked(
             self,
             num_images,
             num_steps=num_steps,

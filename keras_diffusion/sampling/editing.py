@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion import arguments
 from keras_diffusion.diffusion.process import mix
 from keras_diffusion.diffusion.schedules import rates
 from keras_diffusion.runtime.randomness import image_noise
+from keras_diffusion.sampling import request
 
 
 def noised(model, images, times, seed=0):
@@ -72,7 +72,7 @@ def img2img(
     """
     if not 0 < strength <= 1:
         raise ValueError(f"strength: {strength} is not in (0, 1].")
-    rows, common = arguments.checked(
+    rows, common = request.checked(
         model,
         len(images),
         num_steps=num_steps,

@@ -5,13 +5,13 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion.arguments import GUIDANCE, signature
 from keras_diffusion.diffusion import samplers, schedules, time_grids
 from keras_diffusion.diffusion.denoiser import make_denoiser
 from keras_diffusion.diffusion.process import mix
 from keras_diffusion.runtime import distribution
 from keras_diffusion.runtime.randomness import image_noise
 from keras_diffusion.runtime.registry import lookup
+from keras_diffusion.sampling.request import GUIDANCE, signature
 
 # Loops and conditions are those of keras.ops. AutoGraph would read and rewrite the source of all
 # that is called and find nothing to do, for a third of the time to a first picture.
