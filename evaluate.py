@@ -100,10 +100,11 @@ def evaluate(given):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
-    from keras_diffusion import evaluating, real, trained
+    from keras_diffusion import evaluating, real
+    from keras_diffusion.saving import loading
 
     try:
-        model = Path(given.model or trained.newest())
+        model = Path(given.model or loading.newest())
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
     print(f"model: {model}", flush=True)

@@ -14,7 +14,7 @@ _CLASSES = {
     "DiffusionModel": "models.diffusion_model",
     "LatentCodec": "models.codecs",
     "Prompts": "prompts",
-    "export_saved_model": "export",
+    "export_saved_model": "saving.saved_model",
 }
 _MODULES = {
     "callbacks": "callbacks",

@@ -7,12 +7,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_diffusion import images, plotting, real, trained
+from keras_diffusion import images, plotting, real
 from keras_diffusion.artist import Artist, Cell
 from keras_diffusion.callbacks import is_watched
 from keras_diffusion.config import flag
 from keras_diffusion.evaluation import memorisation, reference, tables
 from keras_diffusion.runtime.files import whole_file
+from keras_diffusion.saving import loading
 
 MOST_IMAGES = 5000  # of a cell, unless more are asked for
 MOST_TO_COMPARE = 2000  # pictures whose nearest training picture is looked for
@@ -61,7 +62,7 @@ def run(
     """
     end = None if minutes is None else time.monotonic() + 60 * minutes
     try:
-        drawn = trained.load(model)
+        drawn = loading.load(model)
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
     guidance = _guidance(drawn, dict(guidance))

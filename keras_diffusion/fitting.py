@@ -4,11 +4,12 @@ import contextlib
 
 import keras
 
-from keras_diffusion import callbacks, checkpoints, one_image, real, scoring
+from keras_diffusion import callbacks, one_image, real, scoring
 from keras_diffusion.models.diffusion_model import DiffusionModel
 from keras_diffusion.recording import Recorder
 from keras_diffusion.rules import GUIDANCE
 from keras_diffusion.runtime import distribution, signals
+from keras_diffusion.saving import checkpoints
 
 VALIDATION_SHARE = 0.25  # of the training images, at most: an epoch is not to wait for it
 

@@ -15,12 +15,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion import build, checkpoints, fitting, plotting, records
+from keras_diffusion import build, fitting, plotting, records
 from keras_diffusion.callbacks import Plateau
 from keras_diffusion.data import latents
 from keras_diffusion.models.autoencoder import Autoencoder
 from keras_diffusion.models.codecs import LatentCodec, PixelCodec
 from keras_diffusion.runtime.files import whole_file
+from keras_diffusion.saving import checkpoints
 
 FOLDER = "codec"  # of stage one, in that of the run
 AUTOENCODER, QUALITY = "autoencoder.keras", "quality.json"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import keras
 
-from keras_diffusion import checkpoints
 from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.runtime.signals import Interrupted
+from keras_diffusion.saving import checkpoints
 
 DEAREST_SHARE = 0.05  # of the time, for the checkpoints at the ends of very short epochs
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_diffusion import build, trained
+from keras_diffusion import build
+from keras_diffusion.saving import loading
 
 # Layers that know the classes, or the words, of a run: where these are others, they begin anew.
 CONDITION = {"label_embedding", "text", "text_dense"}
@@ -63,7 +64,7 @@ def _opened(path):
         raise ValueError(f"{path} does not exist; give a run, or a .keras file.")
     if (path / "saved_model.pb").exists():
         raise ValueError(f"{path} is an export, which learns no more; give its run.")
-    other, file, _ = trained.saved(path)
+    other, file, _ = loading.saved(path)
     return other, file
 
 

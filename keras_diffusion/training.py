@@ -8,21 +8,12 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_diffusion import (
-    build,
-    checkpoints,
-    fitting,
-    latent_run,
-    one_image,
-    plotting,
-    real,
-    records,
-    starting,
-)
-from keras_diffusion.export import check_target, export_saved_model
+from keras_diffusion import build, fitting, latent_run, one_image, plotting, real, records, starting
 from keras_diffusion.recording import write_history
 from keras_diffusion.runtime import distribution, precision
 from keras_diffusion.sampling.editing import noised
+from keras_diffusion.saving import checkpoints
+from keras_diffusion.saving.saved_model import check_target, export_saved_model
 
 FIFTHS = tuple(i / 5 for i in range(6))  # stages of forward.png and backward.png
 

@@ -2,8 +2,9 @@
 
 import keras
 
-from keras_diffusion import checkpoints, latent_run, training
+from keras_diffusion import latent_run, training
 from keras_diffusion.callbacks import TrainingStopped
+from keras_diffusion.saving import checkpoints
 
 
 def folder(name, kept):

@@ -4,12 +4,12 @@ import contextlib
 
 import pytest
 
-from keras_diffusion import export
+from keras_diffusion.saving import saved_model
 
 
 @contextlib.contextmanager
 def one_sampler():
     """Exports that are written within hold `dpmpp_2m` alone, in less time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "SAMPLERS", {"dpmpp_2m": export.SAMPLERS["dpmpp_2m"]})
+        patch.setattr(saved_model, "SAMPLERS", {"dpmpp_2m": saved_model.SAMPLERS["dpmpp_2m"]})
         yield

@@ -12,8 +12,8 @@ from tensorflow.core.util import event_pb2
 
 from keras_diffusion import DiffusionModel, callbacks
 from keras_diffusion.callbacks import Budget, Faults, ProgressBar, SampleGrid, TrainingStopped
-from keras_diffusion.checkpoints import Progress
 from keras_diffusion.networks import unet
+from keras_diffusion.saving.checkpoints import Progress
 
 SHAPE = (4, 4, 1)
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, *SHAPE), np.uint8)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from fixtures_runs import assert_same_state, state_of, tiny_images, tiny_model
 
-from keras_diffusion import checkpoints
-from keras_diffusion.checkpoints import Progress
 from keras_diffusion.runtime.files import PART
+from keras_diffusion.saving import checkpoints
+from keras_diffusion.saving.checkpoints import Progress
 
 FULL = Progress(
     epoch=3,

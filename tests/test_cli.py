@@ -22,14 +22,15 @@ from PIL import Image
 import evaluate
 import sample
 import train
-from keras_diffusion import checkpoints, records, rules, training
 from keras_diffusion import config as configuration
+from keras_diffusion import records, rules, training
 from keras_diffusion.diffusion.process import LOSS_WEIGHTINGS, PREDICTION_TYPES
 from keras_diffusion.diffusion.samplers import SAMPLERS
 from keras_diffusion.diffusion.schedules import SCHEDULES
 from keras_diffusion.networks import NETWORKS
 from keras_diffusion.rules import CHOICES, NETWORK_OPTIONS
 from keras_diffusion.sampling import request as of_graphs
+from keras_diffusion.saving import checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = shlex.split(
@@ -347,8 +348,8 @@ def small(code, changes):
     return code
 
 
-ONE_SAMPLER = """import keras_diffusion.export
-keras_diffusion.export.SAMPLERS = {"dpmpp_2m": keras_diffusion.export.SAMPLERS["dpmpp_2m"]}"""
+ONE_SAMPLER = """import keras_diffusion.saving.saved_model
+keras_diffusion.saving.saved_model.SAMPLERS = {"dpmpp_2m": keras_diffusion.saving.saved_model.SAMPLERS["dpmpp_2m"]}"""
 
 
 def test_user_code_of_the_readme_runs(tmp_path):

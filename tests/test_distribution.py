@@ -17,8 +17,9 @@ import pytest
 import tensorflow as tf
 
 import train
-from keras_diffusion import checkpoints, fitting, training
+from keras_diffusion import fitting, training
 from keras_diffusion.runtime import distribution
+from keras_diffusion.saving import checkpoints
 
 TESTS = Path(__file__).resolve().parent
 SINGLE = tf.distribute.get_strategy()

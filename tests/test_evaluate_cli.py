@@ -17,19 +17,13 @@ from fixtures_input import check, file, refusal
 from PIL import Image
 
 import evaluate
-from keras_diffusion import (
-    DiffusionModel,
-    artist,
-    checkpoints,
-    evaluating,
-    export_saved_model,
-    trained,
-)
+from keras_diffusion import DiffusionModel, artist, evaluating, export_saved_model
 from keras_diffusion import real as real_pictures
 from keras_diffusion.config import Config
 from keras_diffusion.evaluation import classifier, extractors
 from keras_diffusion.networks.layers import LabelEmbedding
 from keras_diffusion.sampling.request import GUIDANCE
+from keras_diffusion.saving import checkpoints, loading
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = dataclasses.replace(classifier.SETTINGS["mnist"], **classifier.TINY)
@@ -155,7 +149,7 @@ def test_a_run_is_drawn_from_as_its_export_is(folder, record, capsys):
 def test_checkpoints_of_a_later_version_are_said_to_be(folder, monkeypatch):
     monkeypatch.setattr(checkpoints, "FORMAT", 0)
     with pytest.raises(ValueError, match="step-00000001.keras: was written by a later version"):
-        trained.load(folder / "runs/tiny")
+        loading.load(folder / "runs/tiny")
 
 
 def test_labels_come_in_the_shares_of_the_training_pictures():
@@ -266,7 +260,7 @@ def test_an_older_export_is_asked_for_its_own_samplers_only(folder, tmp_path, mo
 
 
 def test_network_calls_are_counted():
-    model = trained.Trained("", (8, 8, 1), 10, (), "cosine", ("ddim",), {}, {}, GUIDANCE, None)
+    model = loading.Trained("", (8, 8, 1), 10, (), "cosine", ("ddim",), {}, {}, GUIDANCE, None)
     guided = {"guidance_scale": 2.0, "guidance_interval": (0.1, 0.8)}
     for sampler, calls, doubled in (("ddim", 20, 8), ("dpmpp_2m", 20, 8), ("heun", 40, 16)):
         assert model.network_calls(sampler, 20) == calls
@@ -361,7 +355,7 @@ def test_a_model_of_unknown_data_needs_to_be_told(folder):
 
 
 def test_guidance_is_for_labelled_models():
-    unlabelled = trained.Trained("", (8, 8, 1), 0, (), "cosine", ("ddim",), {}, {}, (), None)
+    unlabelled = loading.Trained("", (8, 8, 1), 0, (), "cosine", ("ddim",), {}, {}, (), None)
     assert evaluating._guidance(unlabelled, {"guidance_scale": None}) == {}
     with pytest.raises(ValueError, match="--guidance-scale: this model was trained without labels"):
         evaluating._guidance(unlabelled, {"guidance_scale": 2.0})

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_diffusion import DiffusionModel, export
+from keras_diffusion import DiffusionModel
 from keras_diffusion.diffusion.samplers import SAMPLERS
-from keras_diffusion.export import export_saved_model
 from keras_diffusion.networks import unet
+from keras_diffusion.saving import saved_model
+from keras_diffusion.saving.saved_model import export_saved_model
 
 SHAPES = {"labelled": (8, 4, 3), "unlabelled": (8, 8, 1)}
 STEPS = (1, 5, 20, 50)
@@ -229,7 +230,7 @@ class QuickArchive:
         pass
 
     def write_out(self, path, verbose):
-        self.write(export.Path(path))
+        self.write(saved_model.Path(path))
 
     def write(self, path):
         path.mkdir(parents=True)
@@ -241,7 +242,7 @@ class QuickArchive:
 @pytest.fixture
 def archive(monkeypatch):
     """Replaces Keras' archive: these tests are about folders."""
-    monkeypatch.setattr(export.keras.export, "ExportArchive", QuickArchive)
+    monkeypatch.setattr(saved_model.keras.export, "ExportArchive", QuickArchive)
     monkeypatch.setattr(QuickArchive, "fails", False)
     return QuickArchive
 
@@ -330,7 +331,7 @@ def test_a_file_is_left_as_it_is(models, tmp_path, archive):
 def test_a_folder_inside_of_a_file_is_found_before_the_work(tmp_path):
     (tmp_path / "file").write_text("of somebody")
     with pytest.raises(ValueError, match="file: is not a folder"):
-        export.check_target(tmp_path / "file" / "deep" / "model")
+        saved_model.check_target(tmp_path / "file" / "deep" / "model")
 
 
 def test_a_backup_beside_the_export_is_left_alone(models, old, archive):

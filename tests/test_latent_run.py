@@ -18,10 +18,11 @@ from PIL import Image
 
 import sample
 import train
-from keras_diffusion import Autoencoder, callbacks, checkpoints, latent_run, real, trained, training
+from keras_diffusion import Autoencoder, callbacks, latent_run, real, training
 from keras_diffusion.config import preset, resolve
 from keras_diffusion.evaluation import classifier
 from keras_diffusion.runtime import distribution
+from keras_diffusion.saving import checkpoints, loading
 
 TINY = (
     "--dataset digits --limit 64 --batch-size 32 --precision float32 --latent --epochs 1 "
@@ -75,10 +76,10 @@ def test_a_run_leaves_both_stages(folder):
 
 def test_the_model_holds_the_codec_that_was_trained(folder):
     _, model, _ = checkpoints.load(folder / "runs/tiny/checkpoints")
-    trained = keras.models.load_model(folder / "runs/tiny/codec/autoencoder.keras")
-    assert isinstance(trained, Autoencoder)
+    loading = keras.models.load_model(folder / "runs/tiny/codec/autoencoder.keras")
+    assert isinstance(loading, Autoencoder)
     for one, other in zip(
-        [*trained.encoder.get_weights(), *trained.decoder.get_weights()],
+        [*loading.encoder.get_weights(), *loading.decoder.get_weights()],
         [*model.codec.encoder.get_weights(), *model.codec.decoder.get_weights()],
         strict=True,
     ):
@@ -146,7 +147,7 @@ def test_it_is_loaded_for_scores_as_any_other(folder):
     guidance = {"guidance_scale": 2.0, "guidance_interval": (0.0, 1.0)}
     drawn = []
     for path in ("runs/tiny", "saved_models/tiny"):
-        model = trained.load(folder / path)
+        model = loading.load(folder / path)
         assert model.image_shape == (8, 8, 1) and model.config["latent"]
         options = {"seed": 5, "num_steps": 2, "labels": [0, 1], "guidance": guidance}
         drawn.append(model.draw("dpmpp_2m", [0, 1], **options).astype(int))
@@ -154,7 +155,7 @@ def test_it_is_loaded_for_scores_as_any_other(folder):
     pictures = real.read(model, {})
     assert pictures.arrays["train_images"].shape == (64, 8, 8, 1)
     with pytest.raises(ValueError, match="is of type Autoencoder, not DiffusionModel"):
-        trained.load(folder / "runs/tiny/codec")
+        loading.load(folder / "runs/tiny/codec")
 
 
 def test_its_autoencoder_can_be_used_again(folder, monkeypatch, capsys):

@@ -16,10 +16,11 @@ from fixtures_exports import one_sampler
 from PIL import Image
 
 import train
-from keras_diffusion import build, checkpoints
+from keras_diffusion import build
 from keras_diffusion import config as configuration
 from keras_diffusion.callbacks import SampleGrid, TrainingStopped
 from keras_diffusion.config import Config
+from keras_diffusion.saving import checkpoints
 from studies import command, runs
 from studies.kept import key
 from studies.one_image import IDENTIFIABLE, measure, report, settings

@@ -15,9 +15,10 @@ from PIL import Image
 
 import sample
 import train
-from keras_diffusion import DiffusionModel, Prompts, evaluating, export, trained
+from keras_diffusion import DiffusionModel, Prompts, evaluating
 from keras_diffusion.models.inputs import told
 from keras_diffusion.networks import TextEncoder, unet
+from keras_diffusion.saving import loading, saved_model
 
 SHAPE = (4, 4, 1)
 PROMPTS = Prompts(["dark", "bright"])
@@ -170,9 +171,9 @@ def exported(model, tmp_path_factory):
     """A folder with the export, saved_models/shades, of one sampler."""
     folder = tmp_path_factory.mktemp("user")
     patch = pytest.MonkeyPatch()
-    patch.setattr(export, "SAMPLERS", {"ddim": export.SAMPLERS["ddim"]})
+    patch.setattr(saved_model, "SAMPLERS", {"ddim": saved_model.SAMPLERS["ddim"]})
     path = folder / "saved_models/shades"
-    export.export_saved_model(model, path, sampler="ddim", num_steps=4, guidance_scale=2.0)
+    saved_model.export_saved_model(model, path, sampler="ddim", num_steps=4, guidance_scale=2.0)
     patch.undo()
     return folder
 
@@ -190,7 +191,7 @@ def test_config_says_how_prompts_are_read(exported):
 
 def test_an_export_names_classes_as_its_prompts_do(model, tmp_path):
     with pytest.raises(ValueError, match="class_names: those of the model's prompts are others"):
-        export.export_saved_model(model, tmp_path / "new", class_names=["bright", "dark"])
+        saved_model.export_saved_model(model, tmp_path / "new", class_names=["bright", "dark"])
     assert not (tmp_path / "new").exists()
 
 
@@ -230,7 +231,7 @@ def test_a_grid_of_prompts_by_scales(model, exported, monkeypatch):
 
 
 def test_evaluate_draws_the_plain_prompts_of_labels(model, exported):
-    found = trained.load(exported / "saved_models/shades")
+    found = loading.load(exported / "saved_models/shades")
     assert found.prompts == PROMPTS and found.num_classes == 2
     guidance = evaluating._guidance(found, {"guidance_scale": 3.0, "guidance_rescale": 0.5})
     options = {"seed": 2, "num_steps": 4, "guidance": guidance}
@@ -254,7 +255,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(export, "SAMPLERS", {"dpmpp_2m": export.SAMPLERS["dpmpp_2m"]})
+        patch.setattr(saved_model, "SAMPLERS", {"dpmpp_2m": saved_model.SAMPLERS["dpmpp_2m"]})
         assert train.main(TINY) == 0
     return folder
 

@@ -18,12 +18,13 @@ from fixtures_runs import (
     tiny_model,
 )
 
-from keras_diffusion import checkpoints, fitting, recording
+from keras_diffusion import fitting, recording
 from keras_diffusion.callbacks import Faults, TrainingStopped
-from keras_diffusion.checkpoints import Progress
 from keras_diffusion.recording import Recorder, write_history
 from keras_diffusion.runtime import distribution
 from keras_diffusion.runtime.signals import Pending
+from keras_diffusion.saving import checkpoints
+from keras_diffusion.saving.checkpoints import Progress
 
 VOTES = distribution.Votes(distribution.make_strategy("single"))
 

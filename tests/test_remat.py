@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_diffusion import DiffusionModel, build, export
+from keras_diffusion import DiffusionModel, build
 from keras_diffusion.config import Config
 from keras_diffusion.networks import TextEncoder, unet
 from keras_diffusion.networks.layers import Recomputed
+from keras_diffusion.saving import saved_model
 
 SHAPE = (8, 8, 3)
 OPTIONS = {
@@ -139,8 +140,8 @@ def models():
 
 
 def test_a_model_trains_samples_saves_and_exports(tmp_path, monkeypatch):
-    smallest = {"ddim": export.SAMPLERS["ddim"]}  # one is as good as all
-    monkeypatch.setattr(export, "SAMPLERS", smallest)
+    smallest = {"ddim": saved_model.SAMPLERS["ddim"]}  # one is as good as all
+    monkeypatch.setattr(saved_model, "SAMPLERS", smallest)
     kept, again = models()
     options = {"batch_size": 4, "shuffle": False, "verbose": 0}
     losses = [model.fit(IMAGES, LABELS, **options).history["loss"] for model in (kept, again)]
@@ -156,7 +157,7 @@ def test_a_model_trains_samples_saves_and_exports(tmp_path, monkeypatch):
     np.testing.assert_array_equal(loaded.generate(3, sampler="ddim", num_steps=2), images)
     assert_same_pass(train_pass(loaded.network), train_pass(again.network), rtol=1e-5)
 
-    path = export.export_saved_model(again, tmp_path / "export", sampler="ddim")
+    path = saved_model.export_saved_model(again, tmp_path / "export", sampler="ddim")
     exported = tf.saved_model.load(path)
     drawn = exported.generate_ddim(
         tf.constant(0),

@@ -12,7 +12,7 @@ import pytest
 from fixtures_input import refusal
 
 import train
-from keras_diffusion import checkpoints
+from keras_diffusion.saving import checkpoints
 
 DEADLINE = 240  # seconds, for anything that waits for a process
 RUN = "my run"  # a blank, which the advice has to quote

@@ -10,11 +10,12 @@ import tensorflow as tf
 from fixtures_runs import STEPS, tiny_config, tiny_data, tiny_images, tiny_model
 from PIL import Image
 
-from keras_diffusion import checkpoints, fitting, one_image, plotting, real, scoring
-from keras_diffusion.checkpoints import Progress
+from keras_diffusion import fitting, one_image, plotting, real, scoring
 from keras_diffusion.models import metrics
 from keras_diffusion.recording import write_history
 from keras_diffusion.runtime import distribution
+from keras_diffusion.saving import checkpoints
+from keras_diffusion.saving.checkpoints import Progress
 
 VOTES = distribution.Votes(distribution.make_strategy("single"))
 

@@ -6,16 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_diffusion import (
-    Autoencoder,
-    LatentCodec,
-    Prompts,
-    build,
-    checkpoints,
-    starting,
-)
+from keras_diffusion import Autoencoder, LatentCodec, Prompts, build, starting
 from keras_diffusion.config import Config
 from keras_diffusion.networks import decoder, encoder
+from keras_diffusion.saving import checkpoints
 
 CONFIG = Config(widths=(8, 16), attention=(False, True), embedding_width=16)
 TEXT = {"text": True, "text_width": 8, "text_depth": 1}

@@ -7,7 +7,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train  # noqa: E402
-from keras_diffusion import export, fitting  # noqa: E402
+from keras_diffusion import fitting  # noqa: E402
+from keras_diffusion.saving import saved_model
 
 fit = fitting.fit
 
@@ -19,5 +20,5 @@ def fit_and_tell(model, *arguments):
 
 
 fitting.fit = fit_and_tell
-export.SAMPLERS = {"dpmpp_2m": export.SAMPLERS["dpmpp_2m"]}  # the others take time
+saved_model.SAMPLERS = {"dpmpp_2m": saved_model.SAMPLERS["dpmpp_2m"]}  # the others take time
 sys.exit(train.main(sys.argv[1:]))

@@ -55,7 +55,7 @@ def train_peer(peer, variant, task, tiny, cache, minutes, images_to_see, batch_s
 
 def images_seen(run_dir):
     """Returns `count`, of the images that a finished run has seen: time may end an epoch early."""
-    from keras_diffusion import checkpoints
+    from keras_diffusion.saving import checkpoints
 
     _, model, _ = checkpoints.load(Path(run_dir) / "checkpoints")
     config = json.loads((Path(run_dir) / "config.json").read_text())["config"]

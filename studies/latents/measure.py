@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 
-from keras_diffusion import checkpoints, latent_run, real, trained
 from keras_diffusion import config as configuration
+from keras_diffusion import latent_run, real
 from keras_diffusion.artist import Artist, Cell
 from keras_diffusion.evaluation import reference
+from keras_diffusion.saving import checkpoints, loading
 from studies import runs
 from studies.latents import KINDS
 
@@ -74,7 +75,7 @@ def score(run_dir, settings, cache, data_dir, folder):
         dict of `scores` (a row for each scale), `floor` (of real, held-out pictures),
         `classifier` (its accuracy on all of them), `class_names`, `sampler` and `num_steps`.
     """
-    model = trained.load(run_dir)
+    model = loading.load(run_dir)
     pictures = real.read(model, {"data_dir": data_dir})
     judge = reference.prepare(
         "classifier",

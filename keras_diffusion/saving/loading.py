@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_diffusion import checkpoints, export
 from keras_diffusion.diffusion.samplers import SAMPLERS, STOCHASTIC
 from keras_diffusion.diffusion.schedules import SCHEDULES
 from keras_diffusion.diffusion.time_grids import uniform_logsnr
@@ -18,6 +17,7 @@ from keras_diffusion.models.diffusion_model import DiffusionModel
 from keras_diffusion.prompts import Prompts
 from keras_diffusion.runtime.registry import lookup
 from keras_diffusion.sampling.request import GUIDANCE, signature
+from keras_diffusion.saving import checkpoints, saved_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +164,7 @@ def newest(root="saved_models"):
 
 def _exported(path):
     try:
-        config = json.loads((path / export.CONFIG_FILE).read_text(encoding="utf-8"))
+        config = json.loads((path / saved_model.CONFIG_FILE).read_text(encoding="utf-8"))
         number = config.get("format", 1)
         guidance = GUIDANCE[:number] if config["num_classes"] else ()
         known = {
@@ -181,7 +181,7 @@ def _exported(path):
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
         raise ValueError(f"{path} is not an export of keras_diffusion ({what}).") from error
-    if number > export.FORMAT:
+    if number > saved_model.FORMAT:
         raise ValueError(f"{path} was written by a later version of keras_diffusion.")
     try:
         loaded = tf.saved_model.load(str(path))
