@@ -22,7 +22,7 @@ _MODULES = {
     "distribution": "runtime.distribution",
     "editing": "sampling.editing",
     "networks": "networks",
-    "plotting": "plotting",
+    "plotting": "plotting.figures",
     "precision": "runtime.precision",
     "samplers": "diffusion.samplers",
     "schedules": "diffusion.schedules",

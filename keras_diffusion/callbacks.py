@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_diffusion import images as pictures
+from keras_diffusion.plotting import images as pictures
 
 ZERO_LOSS_TOLERANCE = 0.002  # relative; a network that learns leaves it within some 50 steps
 UNLIMITED_EPOCHS = 2**31  # for `fit(epochs=...)` when a Budget of minutes ends it

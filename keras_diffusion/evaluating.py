@@ -7,11 +7,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_diffusion import images, plotting, real
+from keras_diffusion import real
 from keras_diffusion.artist import Artist, Cell
 from keras_diffusion.callbacks import is_watched
 from keras_diffusion.config import flag
 from keras_diffusion.evaluation import memorisation, reference, tables
+from keras_diffusion.plotting import figures, images
 from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.saving import loading
 
@@ -205,7 +206,7 @@ def _looking(judge, pictures):
 def _report(kept, judge, pictures, record, out):
     """Draws the figures, and writes and prints the rest."""
     if len(record["cells"]) > 1:
-        plotting.sampler_report(record["cells"], record["floor"], out / "samplers.png")
+        figures.sampler_report(record["cells"], record["floor"], out / "samplers.png")
     images.save_png(out / "samples.png", images.grid(kept["images"][:64]))
     print("looking for the nearest training pictures", flush=True)
     record["memorisation"] = _memorisation(kept, judge, pictures, out)
@@ -228,13 +229,13 @@ def _memorisation(kept, judge, pictures, out):
             for each in (kept["features"], judge.held_out)
         ],
     }
-    plotting.memorisation(spaces, out / "memorisation.png")
+    figures.memorisation(spaces, out / "memorisation.png")
     rows = {}
     for space, both in spaces.items():
         for who, found, theirs in zip(("drawn", "held out"), both, (drawn, held_out), strict=True):
             closest = np.argsort(found.distances, kind="stable")[:PAIRS]
             rows[f"{who}, by {space}"] = (theirs[closest], found.matches(training)[closest])
-    plotting.closest_pairs(rows, out / "closest.png")
+    figures.closest_pairs(rows, out / "closest.png")
     compared = {
         space: memorisation.compare(*(found.distances for found in both))
         for space, both in spaces.items()

@@ -15,11 +15,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion import build, fitting, plotting, records
+from keras_diffusion import build, fitting, records
 from keras_diffusion.callbacks import Plateau
 from keras_diffusion.data import latents
 from keras_diffusion.models.autoencoder import Autoencoder
 from keras_diffusion.models.codecs import LatentCodec, PixelCodec
+from keras_diffusion.plotting import figures
 from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.saving import checkpoints
 
@@ -242,4 +243,4 @@ def draw_reconstructions(autoencoder, images, folder):
     parts = [slice(first, first + rows) for first in range(0, pairs * rows, rows)]
     frames = [column[part] for part in parts for column in (images, returned)]
     titles = ["original", "reconstruction"] * pairs
-    plotting.process_strip(np.stack(frames), titles, Path(folder) / "reconstructions.png")
+    figures.process_strip(np.stack(frames), titles, Path(folder) / "reconstructions.png")

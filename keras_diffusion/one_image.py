@@ -11,8 +11,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_diffusion import build, images, plotting
+from keras_diffusion import build
 from keras_diffusion.evaluation import restoration
+from keras_diffusion.plotting import figures, images
 from keras_diffusion.recording import write_table
 from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.sampling.editing import img2img
@@ -126,21 +127,21 @@ def draw(model, picture, config, run_dir, strips):
     with whole_file(run_dir / "pictures.npz") as part, open(part, "wb") as file:
         np.savez_compressed(file, picture=picture, **strips, **found)
     write_table(table, run_dir / "reconstruction.csv")
-    plotting.picture_table(
+    figures.picture_table(
         [[picture, *noised], [None, *reconstructed]],
         run_dir / "reconstruction.png",
         row_titles=["noised", "reconstructed"],
         column_titles=["the picture", *(f"t = {t:g}" for t in LEVELS)],
         notes=[[None, *(note(row, name) for row in table)] for name in ("noised", "reconstructed")],
     )
-    plotting.picture_table(
+    figures.picture_table(
         found["variations"],
         run_dir / "variations.png",
         row_titles=[f"from t = {t:g}" for t in VARIED],
         column_titles=[f"noise {number + 1}" for number in range(VARIATIONS)],
     )
     images.save_png(run_dir / "other_size.png", images.grid(found["wide"], columns=1))
-    plotting.restoration_curves(run_dir / "history.csv", run_dir / "quality.png", WATCHED)
+    figures.restoration_curves(run_dir / "history.csv", run_dir / "quality.png", WATCHED)
 
 
 def note(row, name):

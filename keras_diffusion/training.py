@@ -8,7 +8,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_diffusion import build, fitting, latent_run, one_image, plotting, real, records, starting
+from keras_diffusion import build, fitting, latent_run, one_image, real, records, starting
+from keras_diffusion.plotting import figures
 from keras_diffusion.recording import write_history
 from keras_diffusion.runtime import distribution, precision
 from keras_diffusion.sampling.editing import noised
@@ -157,8 +158,8 @@ def _finish(model, config, data, run_dir, export_dir, progress):
     """Draws the pictures of the run, and exports the model."""
     if model.distribute_strategy.num_replicas_in_sync > 1:  # from here on, one device will do
         _, model, _ = checkpoints.load(run_dir / "checkpoints")
-    plotting.loss_curves(run_dir / "history.csv", run_dir / "loss.png")
-    plotting.health(run_dir / "history.csv", run_dir / "health.png")
+    figures.loss_curves(run_dir / "history.csv", run_dir / "loss.png")
+    figures.health(run_dir / "history.csv", run_dir / "health.png")
     if data.picture is None:
         shown = next(iter(data.validation))["image"][:6]
     else:
@@ -181,10 +182,10 @@ def _draw_processes(model, config, images, run_dir):
     """Writes forward.png of these images and backward.png, every fifth of the way; returns both."""
     forward = noised(model, images, FIFTHS, config.seed)
     titles = [f"t = {t:.1f}" for t in FIFTHS]
-    plotting.process_strip(forward, titles, run_dir / "forward.png")
+    figures.process_strip(forward, titles, run_dir / "forward.png")
     backward = model.generate(6, num_frames=5, **fitting.drawing(config, model.num_classes > 0))
     titles = [f"{i * config.num_steps // 5} steps" for i in range(6)]
-    plotting.process_strip(backward, titles, run_dir / "backward.png")
+    figures.process_strip(backward, titles, run_dir / "backward.png")
     return {"forward": forward, "backward": backward}
 
 

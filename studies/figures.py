@@ -6,7 +6,7 @@ import os
 from matplotlib.figure import Figure
 from PIL import Image
 
-from keras_diffusion import images as pictures
+from keras_diffusion.plotting import images as pictures
 from keras_diffusion.runtime.files import whole_file
 
 MOST_BYTES = 300_000  # of a PNG: pages are to load quickly

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from fixtures_exports import one_sampler
 
-from keras_diffusion import DiffusionModel, export_saved_model, images, plotting
+from keras_diffusion import DiffusionModel, export_saved_model
 from keras_diffusion.networks import unet
+from keras_diffusion.plotting import figures, images
 from keras_diffusion.recording import write_history
 from keras_diffusion.runtime.files import whole_file, whole_folder
 from keras_diffusion.runtime.locks import made_once
@@ -110,12 +111,12 @@ def test_no_space_for_a_picture_a_plot_or_the_history(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     rows = [{"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, 200)]
     write_history(rows, tmp_path / "history.csv")
-    plotting.loss_curves(tmp_path / "history.csv", tmp_path / "loss.png")
+    figures.loss_curves(tmp_path / "history.csv", tmp_path / "loss.png")
     images.save_png(tmp_path / "picture.png", noise)
     before = tree(tmp_path)
     for name, write in {
         "picture.png": lambda path: images.save_png(path, 255 - noise),
-        "loss.png": lambda path: plotting.loss_curves(tmp_path / "history.csv", path),
+        "loss.png": lambda path: figures.loss_curves(tmp_path / "history.csv", path),
         "history.csv": lambda path: write_history(rows * 2, path),
     }.items():
         with largest_file(1000), pytest.raises(OSError, match=name):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_diffusion.images import SMALLEST_SIDE, grid, save_png
+from keras_diffusion.plotting.images import SMALLEST_SIDE, grid, save_png
 
 
 def numbered(count, height, width, channels=1):

@@ -10,8 +10,9 @@ import tensorflow as tf
 from fixtures_runs import STEPS, tiny_config, tiny_data, tiny_images, tiny_model
 from PIL import Image
 
-from keras_diffusion import fitting, one_image, plotting, real, scoring
+from keras_diffusion import fitting, one_image, real, scoring
 from keras_diffusion.models import metrics
+from keras_diffusion.plotting import figures
 from keras_diffusion.recording import write_history
 from keras_diffusion.runtime import distribution
 from keras_diffusion.saving import checkpoints
@@ -212,7 +213,7 @@ NEW = {"val_loss": 0.4, "val_loss_t0-25": 0.8, "val_raw_excess": 0.03, "gradient
 @pytest.mark.parametrize("rows", [[ROW], [ROW, {**ROW, **NEW, "epoch": 2, "fid": 7.0}]])
 def test_health_and_losses_are_drawn_of_old_and_new_runs(tmp_path, rows):
     write_history(rows, tmp_path / "history.csv")
-    for name, draw in (("health", plotting.health), ("loss", plotting.loss_curves)):
+    for name, draw in (("health", figures.health), ("loss", figures.loss_curves)):
         draw(tmp_path / "history.csv", tmp_path / f"{name}.png")
         with Image.open(tmp_path / f"{name}.png") as picture:
             assert picture.width > 600

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_diffusion import images as pictures
+from keras_diffusion.plotting import images as pictures
 from studies import figures
 from studies.mnist_benchmark import NAMES
 
