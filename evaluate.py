@@ -10,9 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from keras_diffusion.config import flag
-from keras_diffusion.flags import OneLineParser, folder, listed, within
-from keras_diffusion.rules import CHOICES, GUIDANCE, LARGEST_INT
+from keras_diffusion.cli.parsing import OneLineParser, folder, listed, within
+from keras_diffusion.config.options import flag
+from keras_diffusion.config.rules import CHOICES, GUIDANCE, LARGEST_INT
 
 EXTRACTORS = ("classifier", "inception")
 INCEPTION_SIZE = 75  # pixels, the least that it takes

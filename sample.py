@@ -199,7 +199,7 @@ def choose(flags, config):
 
 
 def tokens_of(text, prompts, flag):
-    """Returns what a model reads of a text, as keras_diffusion/prompts.py has it."""
+    """Returns what a model reads of a text, as keras_diffusion/conditioning/prompts/py has it."""
     known, read = prompts["words"], unicodedata.normalize("NFC", text).lower()
     found = re.findall(r"[^\W_]+(?:'[^\W_]+)*", read)
     if text.strip() and not found:

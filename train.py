@@ -1,7 +1,7 @@
 """Train a diffusion model:  python train.py --dataset oxford_flowers102
 
-Flags are options of keras_diffusion/config.py; what is not given comes from the preset of
-the data set in keras_diffusion/configs/. TensorFlow is imported after they are parsed.
+Flags are options of keras_diffusion/config/options/py; what is not given comes from the preset of
+the data set in keras_diffusion/config/presets/. TensorFlow is imported after they are parsed.
 """
 
 import argparse
@@ -13,9 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from keras_diffusion import config as configuration
-from keras_diffusion.flags import OneLineParser, folder, image_size
-from keras_diffusion.rules import CHOICES
+from keras_diffusion.cli.parsing import OneLineParser, folder, image_size
+from keras_diffusion.config import options as configuration
+from keras_diffusion.config.rules import CHOICES
 
 
 def parser():
@@ -23,7 +23,7 @@ def parser():
     flags = OneLineParser(
         prog="train.py",
         description="Train a diffusion model on images and export it for sample.py.",
-        epilog="Every other option: --set key=value, see keras_diffusion/config.py.",
+        epilog="Every other option: --set key=value, see keras_diffusion/config/options/py.",
         allow_abbrev=False,
     )
     _add_data(flags)

@@ -23,7 +23,7 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)  # instead of this folder, whose file names are common words
 
 from benchmarks import runs  # noqa: E402  after the path to them is set
-from keras_diffusion.flags import OneLineParser, within  # noqa: E402
+from keras_diffusion.cli.parsing import OneLineParser, within  # noqa: E402
 from keras_diffusion.runtime.files import whole_file  # noqa: E402
 
 # Name: (file, what its `run` is told besides the options). In this order: sampling takes the

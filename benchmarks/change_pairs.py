@@ -10,7 +10,7 @@ from keras import layers
 from benchmarks import plain, runs
 from benchmarks.changes import BATCH, SIDE, WIDTH
 from keras_diffusion import build
-from keras_diffusion import config as configuration
+from keras_diffusion.config import options as configuration
 from keras_diffusion.data import pipeline
 from keras_diffusion.networks.layers import DepthToSpace, SpaceToDepth
 from keras_diffusion.networks.normalisation import GroupRMSNorm

@@ -165,8 +165,8 @@ def loss(seed, version, tiny, cache):
 
     from benchmarks import plain
     from keras_diffusion import build
-    from keras_diffusion import config as configuration
     from keras_diffusion.callbacks import Budget
+    from keras_diffusion.config import options as configuration
     from keras_diffusion.data import pipeline
     from keras_diffusion.runtime import precision
 

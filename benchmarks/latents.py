@@ -56,7 +56,7 @@ def _model(dataset, kind, tiny):
     import keras
 
     from keras_diffusion import LatentCodec, build
-    from keras_diffusion import config as configuration
+    from keras_diffusion.config import options as configuration
     from keras_diffusion.runtime import precision
 
     keras.config.set_dtype_policy(precision.policy("auto")[0])

@@ -87,7 +87,7 @@ def step(task, tiny):
     import tensorflow as tf
 
     from keras_diffusion import build
-    from keras_diffusion import config as configuration
+    from keras_diffusion.config import options as configuration
     from keras_diffusion.data import pipeline
     from keras_diffusion.runtime import precision
 

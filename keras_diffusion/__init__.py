@@ -13,7 +13,7 @@ _CLASSES = {
     "Autoencoder": "models.autoencoder",
     "DiffusionModel": "models.diffusion_model",
     "LatentCodec": "models.codecs",
-    "Prompts": "prompts",
+    "Prompts": "conditioning.prompts",
     "export_saved_model": "saving.saved_model",
 }
 _MODULES = {

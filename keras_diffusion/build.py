@@ -7,6 +7,8 @@ import keras
 import tensorflow as tf
 
 from keras_diffusion import data
+from keras_diffusion.conditioning.prompts import Prompts
+from keras_diffusion.conditioning.word_vectors import word_vectors
 from keras_diffusion.models.autoencoder import Autoencoder
 from keras_diffusion.models.diffusion_model import DiffusionModel
 from keras_diffusion.networks import NETWORKS, TextEncoder, decoder, encoder
@@ -14,8 +16,6 @@ from keras_diffusion.networks.layers import Recomputed
 from keras_diffusion.networks.normalisation import AdaptiveNorm
 from keras_diffusion.networks.text import CrossAttention
 from keras_diffusion.networks.unet import check_size as check_unet_size
-from keras_diffusion.pretrained import word_vectors
-from keras_diffusion.prompts import Prompts
 from keras_diffusion.runtime.registry import lookup
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from keras_diffusion import real
 from keras_diffusion.artist import Artist, Cell
 from keras_diffusion.callbacks import is_watched
-from keras_diffusion.config import flag
+from keras_diffusion.config.options import flag
 from keras_diffusion.evaluation import memorisation, reference, tables
 from keras_diffusion.plotting import figures, images
 from keras_diffusion.runtime.files import whole_file

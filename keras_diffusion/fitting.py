@@ -5,9 +5,9 @@ import contextlib
 import keras
 
 from keras_diffusion import callbacks, one_image, real, scoring
+from keras_diffusion.config.rules import GUIDANCE
 from keras_diffusion.models.diffusion_model import DiffusionModel
 from keras_diffusion.recording import Recorder
-from keras_diffusion.rules import GUIDANCE
 from keras_diffusion.runtime import distribution, signals
 from keras_diffusion.saving import checkpoints
 

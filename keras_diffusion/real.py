@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_diffusion import build
-from keras_diffusion.config import Config
+from keras_diffusion.config.options import Config
 from keras_diffusion.data import pipeline
 from keras_diffusion.data.sources import Source
 from keras_diffusion.evaluation import extractors, reference

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_diffusion import __version__
-from keras_diffusion.data import one_image
+from keras_diffusion.data import single_image
 from keras_diffusion.evaluation.reference import fingerprint
 from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.runtime.git import git_revision
@@ -78,7 +78,7 @@ def _facts(config, source):
         "classes": list(source.class_names),
     }
     if config.image:  # before it is reduced: another machine may round otherwise
-        picture = one_image.read(config.image)
+        picture = single_image.read(config.image)
         found["picture"] = f"{picture.shape[0]}x{picture.shape[1]}, hash {fingerprint(picture)}"
     return found
 

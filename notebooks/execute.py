@@ -18,7 +18,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from keras_diffusion.flags import OneLineParser
+from keras_diffusion.cli.parsing import OneLineParser
 from keras_diffusion.runtime.files import whole_file
 
 FOLDER = Path(__file__).resolve().parent

@@ -11,8 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
-from keras_diffusion.flags import OneLineParser, folder, within
-from keras_diffusion.rules import LARGEST_INT
+from keras_diffusion.cli.parsing import OneLineParser, folder, within
+from keras_diffusion.config.rules import LARGEST_INT
 from keras_diffusion.runtime.signals import Interrupted
 from studies.kept import Kept, key
 

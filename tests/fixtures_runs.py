@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers
 
 from keras_diffusion import DiffusionModel
-from keras_diffusion.config import Config
+from keras_diffusion.config.options import Config
 from keras_diffusion.data import TrainingData, pipeline
 from keras_diffusion.networks.layers import LabelEmbedding
 

@@ -22,13 +22,14 @@ from PIL import Image
 import evaluate
 import sample
 import train
-from keras_diffusion import config as configuration
-from keras_diffusion import records, rules, training
+from keras_diffusion import records, training
+from keras_diffusion.config import options as configuration
+from keras_diffusion.config import rules
+from keras_diffusion.config.rules import CHOICES, NETWORK_OPTIONS
 from keras_diffusion.diffusion.process import LOSS_WEIGHTINGS, PREDICTION_TYPES
 from keras_diffusion.diffusion.samplers import SAMPLERS
 from keras_diffusion.diffusion.schedules import SCHEDULES
 from keras_diffusion.networks import NETWORKS
-from keras_diffusion.rules import CHOICES, NETWORK_OPTIONS
 from keras_diffusion.sampling import request as of_graphs
 from keras_diffusion.saving import checkpoints
 
@@ -122,7 +123,7 @@ def test_settings_are_parsed_as_the_type_of_the_option():
 
 
 def test_presets_answer_to_their_names():
-    for path in (ROOT / "keras_diffusion/configs").glob("[a-z]*.py"):
+    for path in (ROOT / "keras_diffusion/config/presets").glob("[a-z]*.py"):
         assert configuration.preset(path.stem).dataset == path.stem
     assert configuration.resolve("oxford_flowers102", {"image_size": (32, 32)}).widths[0] == 32
     own = [configuration.resolve(None, {"folder": "pets", "image_size": size})

@@ -19,7 +19,7 @@ from PIL import Image
 import evaluate
 from keras_diffusion import DiffusionModel, artist, evaluating, export_saved_model
 from keras_diffusion import real as real_pictures
-from keras_diffusion.config import Config
+from keras_diffusion.config.options import Config
 from keras_diffusion.evaluation import classifier, extractors
 from keras_diffusion.networks.layers import LabelEmbedding
 from keras_diffusion.sampling.request import GUIDANCE

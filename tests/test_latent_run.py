@@ -19,7 +19,7 @@ from PIL import Image
 import sample
 import train
 from keras_diffusion import Autoencoder, callbacks, latent_run, real, training
-from keras_diffusion.config import preset, resolve
+from keras_diffusion.config.options import preset, resolve
 from keras_diffusion.evaluation import classifier
 from keras_diffusion.runtime import distribution
 from keras_diffusion.saving import checkpoints, loading

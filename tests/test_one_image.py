@@ -17,9 +17,9 @@ from PIL import Image
 
 import train
 from keras_diffusion import build
-from keras_diffusion import config as configuration
 from keras_diffusion.callbacks import SampleGrid, TrainingStopped
-from keras_diffusion.config import Config
+from keras_diffusion.config import options as configuration
+from keras_diffusion.config.options import Config
 from keras_diffusion.saving import checkpoints
 from studies import command, runs
 from studies.kept import key

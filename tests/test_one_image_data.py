@@ -5,9 +5,9 @@ import pytest
 from fixtures_data import save_picture
 from PIL import Image
 
-from keras_diffusion.data import load, load_source, one_image
+from keras_diffusion.data import load, load_source, single_image
 
-FLOWER = one_image.read("flower")
+FLOWER = single_image.read("flower")
 
 
 @pytest.mark.parametrize(
@@ -24,10 +24,10 @@ FLOWER = one_image.read("flower")
 )
 def test_a_picture_keeps_its_shape(size, box, expected):
     if expected:
-        assert one_image.reduced_size(size, box) == expected
+        assert single_image.reduced_size(size, box) == expected
     else:
         with pytest.raises(ValueError, match="smaller than 16x16"):
-            one_image.reduced_size(size, box)
+            single_image.reduced_size(size, box)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_picture_keeps_its_shape(size, box, expected):
     ],
 )
 def test_crops_are_large_and_within_the_picture(size, asked, expected):
-    assert one_image.crop_of(size, asked) == expected
+    assert single_image.crop_of(size, asked) == expected
 
 
 def test_any_picture_is_taken_upright(tmp_path):
@@ -104,12 +104,12 @@ def test_a_run_goes_on_within_an_epoch(tmp_path):
 
 
 def test_corners_of_the_picture_are_seen():
-    corners = one_image.crop_corners(1024, 0, 0, (128, 192), (64, 64))
+    corners = single_image.crop_corners(1024, 0, 0, (128, 192), (64, 64))
     assert corners.min() == 0 and tuple(corners.max(axis=0)) == (64, 128)
     for corner in ((0, 0), (0, 128), (64, 0), (64, 128)):
         assert (corners == corner).all(axis=1).mean() > 0.02
     assert len(np.unique(corners, axis=0)) > 500
-    np.testing.assert_array_equal(one_image.crop_corners(9, 0, 0, (32, 32), (32, 32)), 0)
+    np.testing.assert_array_equal(single_image.crop_corners(9, 0, 0, (32, 32), (32, 32)), 0)
 
 
 def test_validation_does_not_depend_on_the_run():
@@ -119,7 +119,7 @@ def test_validation_does_not_depend_on_the_run():
     )
     one, other = (np.concatenate([batch["image"] for batch in data]) for data in (one, other))
     np.testing.assert_array_equal(one, other)
-    assert len(one) == one_image.VALIDATION_CROPS
+    assert len(one) == single_image.VALIDATION_CROPS
 
 
 def test_what_a_run_is_told():

@@ -8,8 +8,9 @@ import pytest
 from fixtures_input import refusal
 
 import train
-from keras_diffusion import Prompts, build, pretrained
-from keras_diffusion.config import Config
+from keras_diffusion import Prompts, build
+from keras_diffusion.conditioning import word_vectors
+from keras_diffusion.config.options import Config
 
 PIECES = ["[pad]", "a", "an", "photo", "picture", "image", "of", "cat", "tiger", "tru", "##ck"]
 TABLE = np.random.default_rng(0).normal(size=(len(PIECES), 5)).astype("float32")
@@ -39,13 +40,13 @@ def hub(monkeypatch):
         Tokenizer=preset(tokenizer), Backbone=preset(SimpleNamespace(token_embedding=embedding))
     )
     monkeypatch.setitem(sys.modules, "keras_hub", SimpleNamespace(models=models))
-    pretrained.word_vectors.cache_clear()
+    word_vectors.word_vectors.cache_clear()
     yield loaded
-    pretrained.word_vectors.cache_clear()
+    word_vectors.word_vectors.cache_clear()
 
 
 def test_words_lie_as_in_the_pretrained_model(hub):
-    vectors = pretrained.word_vectors("tiny", PROMPTS.words, 16)
+    vectors = word_vectors.word_vectors("tiny", PROMPTS.words, 16)
     rows = [TABLE[PIECES.index(w)] if w != "truck" else TABLE[9:].mean(0) for w in PROMPTS.words]
     assert vectors.shape == (len(PROMPTS.words), 16)
 
@@ -54,10 +55,10 @@ def test_words_lie_as_in_the_pretrained_model(hub):
         return between / between.max()
 
     np.testing.assert_allclose(distances(vectors), distances(np.array(rows)), atol=1e-4)
-    narrow = pretrained.word_vectors("tiny", PROMPTS.words, 2)
+    narrow = word_vectors.word_vectors("tiny", PROMPTS.words, 2)
     cat, tiger, truck = (narrow[PROMPTS.words.index(w)] for w in PROMPTS.class_names)
     assert np.linalg.norm(cat - tiger) < 0.2 * np.linalg.norm(cat - truck)
-    assert pretrained.word_vectors("tiny", PROMPTS.words, 2) is narrow and len(hub) == 4
+    assert word_vectors.word_vectors("tiny", PROMPTS.words, 2) is narrow and len(hub) == 4
 
 
 def test_training_begins_with_them(hub):
@@ -66,7 +67,7 @@ def test_training_begins_with_them(hub):
         embedding_width=8,
     )  # fmt: skip
     model = build.model(config, (4, 4, 1), 3, prompts=PROMPTS)
-    expected = pretrained.word_vectors("tiny", PROMPTS.words, 16)
+    expected = word_vectors.word_vectors("tiny", PROMPTS.words, 16)
     for network in (model.network, model.ema_network):
         table = network.get_layer("text").words.get_weights()[0]
         np.testing.assert_array_equal(table[2:], expected)
@@ -85,4 +86,4 @@ def test_another_name_is_named(hub):
     with pytest.raises(
         ValueError, match=r"^'huge' is no text model of KerasHub \(no preset huge\)"
     ):
-        pretrained.word_vectors("huge", PROMPTS.words, 8)
+        word_vectors.word_vectors("huge", PROMPTS.words, 8)

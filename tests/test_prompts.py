@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sample
-from keras_diffusion.prompts import PADDING, START, TEMPLATES, Prompts, filled, words_of
+from keras_diffusion.conditioning.prompts import (
+    PADDING,
+    START,
+    TEMPLATES,
+    Prompts,
+    filled,
+    words_of,
+)
 
 PETS = Prompts(["cat", "orange_cat", "T-shirt/top", "colt's foot"])
 

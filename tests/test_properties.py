@@ -20,11 +20,9 @@ from hypothesis import strategies as st
 
 import sample
 import train
-from keras_diffusion import config as configuration
-from keras_diffusion.config import Config
-from keras_diffusion.data import splits
-from keras_diffusion.diffusion.schedules import FLOOR, SCHEDULES, logsnr, rates, time_of_logsnr
-from keras_diffusion.rules import (
+from keras_diffusion.config import options as configuration
+from keras_diffusion.config.options import Config
+from keras_diffusion.config.rules import (
     CHOICES,
     CODEC_OPTIONS,
     LARGEST_SIDE,
@@ -35,6 +33,8 @@ from keras_diffusion.rules import (
     SCORES,
     TEXT_OPTIONS,
 )
+from keras_diffusion.data import splits
+from keras_diffusion.diffusion.schedules import FLOOR, SCHEDULES, logsnr, rates, time_of_logsnr
 
 settings.register_profile(
     "repeatable", derandomize=True, deadline=None, database=None, max_examples=60

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from keras_diffusion import records
-from keras_diffusion.config import Config
+from keras_diffusion.config.options import Config
 
 
 def source_of(num_train=10, num_val=4, class_names=("cat", "dog")):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_diffusion import DiffusionModel, build
-from keras_diffusion.config import Config
+from keras_diffusion.config.options import Config
 from keras_diffusion.networks import TextEncoder, unet
 from keras_diffusion.networks.layers import Recomputed
 from keras_diffusion.saving import saved_model

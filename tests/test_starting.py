@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_diffusion import Autoencoder, LatentCodec, Prompts, build, starting
-from keras_diffusion.config import Config
+from keras_diffusion.config.options import Config
 from keras_diffusion.networks import decoder, encoder
 from keras_diffusion.saving import checkpoints
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_diffusion.config import Config
+from keras_diffusion.config.options import Config
 from keras_diffusion.diffusion.time_grids import uniform_logsnr
 from studies import command
 from studies import mnist_benchmark as study

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from keras_diffusion.conditioning.prompts import Prompts
 from keras_diffusion.networks import TextEncoder, unet
 from keras_diffusion.networks.embedding import count_classes
 from keras_diffusion.networks.text import CrossAttention, MeanOfWords
-from keras_diffusion.prompts import Prompts
 
 TOKENS = np.array([[1, 2, 3, 4], [1, 3, 2, 4], [1, 2, 0, 0], [1, 0, 0, 0]], "int32")
 

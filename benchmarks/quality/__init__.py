@@ -91,7 +91,7 @@ def _picture(plan, table):
 def main(arguments=None):
     """Runs one section with settings of its own, as bench.py does; returns the exit code."""
     from benchmarks import bench
-    from keras_diffusion.flags import OneLineParser, within
+    from keras_diffusion.cli.parsing import OneLineParser, within
 
     title = __doc__.split("\n")[0]
     flags = OneLineParser(prog="python -m benchmarks.quality", description=title)

@@ -10,7 +10,7 @@ from benchmarks import subjects
 from benchmarks.subjects import keras_parts
 from benchmarks.subjects.keras_parts import WITHOUT_END, Stop
 from keras_diffusion import build, export_saved_model
-from keras_diffusion import config as configuration
+from keras_diffusion.config import options as configuration
 from keras_diffusion.data import pipeline
 from keras_diffusion.runtime import precision
 

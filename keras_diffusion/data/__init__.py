@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion.data import one_image, pipeline, sources
+from keras_diffusion.data import pipeline, single_image, sources
 from keras_diffusion.data.sources import Source
 
 __all__ = ["Source", "TrainingData", "load", "load_source"]
@@ -157,7 +157,7 @@ def load_source(
         raise ValueError("crop_size is for one image; data sets and folders have image_size")
     picture = None if image is None else _picture(image, size, channels)
     if picture is not None:
-        size = one_image.crop_of(picture.shape[:2], crop)
+        size = single_image.crop_of(picture.shape[:2], crop)
     source = _source(name, folder, image, picture, size, data_dir, train_split, val_split)
     source = source if labels else source.unlabelled()
     source = source if limit is None else source.limited(limit)
@@ -170,8 +170,8 @@ def load_source(
     if picture is None:
         source, epochs, validation = _batches(source, shape, batch_size, balance, options)
     else:
-        epochs = one_image.batches(picture, size, source.num_train, batch_size, **options)
-        validation = one_image.validation(picture, size, batch_size)
+        epochs = single_image.batches(picture, size, source.num_train, batch_size, **options)
+        validation = single_image.validation(picture, size, batch_size)
     steps = pipeline.steps_per_epoch(source.num_train, batch_size)
     return TrainingData(source, shape, steps, horizontal_flip, epochs, validation, picture)
 
@@ -184,8 +184,8 @@ def _check_numbers(**numbers):
 
 def _picture(image, box, channels):
     """One picture, reduced to fit into a box: uint8 (H, W, C)."""
-    pixels = one_image.read(image)
-    size = one_image.reduced_size(pixels.shape[:2], box)
+    pixels = single_image.read(image)
+    size = single_image.reduced_size(pixels.shape[:2], box)
     return pipeline.convert_channels(
         pipeline.resize(pixels, *size), channels or pixels.shape[-1]
     ).numpy()
@@ -227,7 +227,7 @@ def _source(name, folder, image, picture, crop, data_dir, train_split, val_split
             "80/20, one image is not split"
         )
     if image is not None:
-        return one_image.source(image, picture, crop)
+        return single_image.source(image, picture, crop)
     return sources.folder(folder) if folder is not None else sources.digits()
 
 

@@ -3,12 +3,12 @@
 import keras
 import tensorflow as tf
 
+from keras_diffusion.conditioning.prompts import Prompts
 from keras_diffusion.diffusion import process, schedules
 from keras_diffusion.models import metrics
 from keras_diffusion.models.codecs import PixelCodec
 from keras_diffusion.models.inputs import mean_over_parts, size_of, told, unpack
 from keras_diffusion.networks.embedding import TOLD, count_classes
-from keras_diffusion.prompts import Prompts
 from keras_diffusion.runtime import distribution
 from keras_diffusion.runtime.randomness import image_noise, own_rows, places, step_key
 from keras_diffusion.runtime.registry import lookup

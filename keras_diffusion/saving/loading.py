@@ -10,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_diffusion.conditioning.prompts import Prompts
 from keras_diffusion.diffusion.samplers import SAMPLERS, STOCHASTIC
 from keras_diffusion.diffusion.schedules import SCHEDULES
 from keras_diffusion.diffusion.time_grids import uniform_logsnr
 from keras_diffusion.models.diffusion_model import DiffusionModel
-from keras_diffusion.prompts import Prompts
 from keras_diffusion.runtime.registry import lookup
 from keras_diffusion.sampling.request import GUIDANCE, signature
 from keras_diffusion.saving import checkpoints, saved_model

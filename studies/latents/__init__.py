@@ -10,7 +10,7 @@ their presets; the scores are those of `evaluate.py`.
 
 import dataclasses
 
-from keras_diffusion.flags import within
+from keras_diffusion.cli.parsing import within
 from studies import command
 
 TITLE = "Latents beside pixels"
@@ -39,7 +39,7 @@ class Settings:
         guidance: scales to draw at.
         pictures: scored at each of them.
         seed: of weights, order of the images, noise and labels.
-        options: of `keras_diffusion.config.Config`, beside the presets.
+        options: of `keras_diffusion.config.options.Config`, beside the presets.
         latent_options: the same, for the training on latents alone.
     """
 

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 
-from keras_diffusion import config as configuration
 from keras_diffusion import latent_run, real
 from keras_diffusion.artist import Artist, Cell
+from keras_diffusion.config import options as configuration
 from keras_diffusion.evaluation import reference
 from keras_diffusion.saving import checkpoints, loading
 from studies import runs

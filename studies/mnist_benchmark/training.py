@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_diffusion import build, callbacks, fitting
-from keras_diffusion.config import Config, preset
+from keras_diffusion.config.options import Config, preset
 from keras_diffusion.real import labels_by_shares
 from studies.mnist_benchmark import PUBLISHED, TOY
 

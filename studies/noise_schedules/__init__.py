@@ -9,7 +9,7 @@ weights, on the same images, with Adam 2e-4, eps-prediction and no averaging of 
 
 import dataclasses
 
-from keras_diffusion.flags import within
+from keras_diffusion.cli.parsing import within
 from studies import command
 
 TITLE = "Noise schedules on MNIST"

@@ -32,7 +32,7 @@ class Settings:
         minutes: of the trainings, short ones first.
         epochs: None, or the length of one training instead.
         seed: of weights, crops and noise.
-        options: of `keras_diffusion.config.Config`, beside its preset.
+        options: of `keras_diffusion.config.options.Config`, beside its preset.
     """
 
     image: str = "flower"
@@ -72,7 +72,7 @@ def add_flags(flags):
 
 def settings(given):
     """Returns the `Settings` that the command line asks for."""
-    from keras_diffusion.data import one_image
+    from keras_diffusion.data import single_image
 
     options = {"image": given.image or "flower", "seed": given.seed}
     if given.tiny:
@@ -82,7 +82,7 @@ def settings(given):
     if given.minutes:
         shares = [minutes / sum(MINUTES) for minutes in MINUTES]
         options.update(minutes=tuple(given.minutes * share for share in shares), epochs=None)
-    if options["image"] in one_image.BUNDLED:
+    if options["image"] in single_image.BUNDLED:
         return Settings(**options)
-    pixels = one_image.read(options["image"])
+    pixels = single_image.read(options["image"])
     return FileSettings(**options, sha256=hashlib.sha256(pixels.tobytes()).hexdigest())

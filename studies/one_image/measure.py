@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
-from keras_diffusion import config as configuration
 from keras_diffusion import one_image
-from keras_diffusion.data.one_image import CROPS
+from keras_diffusion.config import options as configuration
+from keras_diffusion.data.single_image import CROPS
 from keras_diffusion.diffusion.process import mix
 from keras_diffusion.diffusion.schedules import SCHEDULES, rates
 from keras_diffusion.evaluation import restoration

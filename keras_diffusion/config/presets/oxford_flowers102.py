@@ -17,7 +17,7 @@ held-out photos 1.7.
 
 import dataclasses
 
-from keras_diffusion.config import Config
+from keras_diffusion.config.options import Config
 
 CONFIG = Config(
     dataset="oxford_flowers102",

@@ -7,6 +7,6 @@ Not measured. The network is that of MNIST.
 
 import dataclasses
 
-from keras_diffusion.configs.mnist import CONFIG as MNIST
+from keras_diffusion.config.presets.mnist import CONFIG as MNIST
 
 CONFIG = dataclasses.replace(MNIST, dataset="fashion_mnist", horizontal_flip=True)

@@ -9,8 +9,8 @@ import re
 import typing
 from pathlib import Path
 
-from keras_diffusion import rules
-from keras_diffusion.rules import CHOICES, CODEC_OPTIONS, NETWORK_OPTIONS, OF_NETWORKS, RULES
+from keras_diffusion.config import rules
+from keras_diffusion.config.rules import CHOICES, CODEC_OPTIONS, NETWORK_OPTIONS, OF_NETWORKS, RULES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,9 +213,9 @@ def preset(dataset, image_size=None, latent=False):
     LATENT; else latents of half the size go through the levels below the first.
     """
     dataset = re.split("[:/]", dataset)[0] if dataset else None  # without version or variant
-    known = {path.stem for path in (Path(__file__).parent / "configs").glob("[a-z]*.py")}
+    known = {path.stem for path in (Path(__file__).parent / "presets").glob("[a-z]*.py")}
     name = dataset if dataset in known else "pictures"
-    module = importlib.import_module(f"keras_diffusion.configs.{name}")
+    module = importlib.import_module(f"keras_diffusion.config.presets.{name}")
     if latent and hasattr(module, "LATENT"):
         return module.LATENT
     found = _of_size(module, image_size)

@@ -11,7 +11,7 @@ takes 0.81 GFLOP for an image of 64x64, where widths of 64, 128 and 256 take 4.9
 import dataclasses
 import math
 
-from keras_diffusion.config import Config
+from keras_diffusion.config.options import Config
 
 CONFIG = Config(  # pictures of any size that four divides
     dataset="pictures",

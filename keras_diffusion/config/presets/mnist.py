@@ -7,7 +7,7 @@ and end at a validation loss of 0.095: nearly all digits are legible. On an AMD 
 bfloat16 in AVX-512) it was up to 340 per second, and 0.097. Ten minutes are enough to see them.
 """
 
-from keras_diffusion.config import Config
+from keras_diffusion.config.options import Config
 
 CONFIG = Config(
     dataset="mnist",

@@ -7,7 +7,7 @@ Crops are of three quarters of the sides: after as many pixels of crops of 64x64
 128x192, came back from t = 0.5 with 2.4 dB less.
 """
 
-from keras_diffusion.config import Config
+from keras_diffusion.config.options import Config
 
 CONFIG = Config(
     dataset="one_image",

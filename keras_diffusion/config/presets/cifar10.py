@@ -13,7 +13,7 @@ and birds not all.
 
 import dataclasses
 
-from keras_diffusion.config import Config
+from keras_diffusion.config.options import Config
 
 CONFIG = Config(
     dataset="cifar10",

@@ -6,7 +6,7 @@ A minute on two cores of an Intel Xeon (AMX) sees 28,000 images and ends at a va
 0.289: about half of the digits can be read.
 """
 
-from keras_diffusion.config import Config
+from keras_diffusion.config.options import Config
 
 CONFIG = Config(
     dataset="digits",
