@@ -132,14 +132,14 @@ def train(config, run_dir, export_dir, resume, dry_run):
     import keras
     import tensorflow as tf
 
-    from keras_diffusion import training
-    from keras_diffusion.callbacks import TrainingStopped
     from keras_diffusion.runtime.distribution import WorkerLost
     from keras_diffusion.runtime.signals import Interrupted
+    from keras_diffusion.training import run
+    from keras_diffusion.training.callbacks import TrainingStopped
 
     keras.utils.set_random_seed(config.seed)  # of the first weights, and of dropout
     try:
-        training.run(config, run_dir, export_dir, resume=resume, dry_run=dry_run)
+        run.run(config, run_dir, export_dir, resume=resume, dry_run=dry_run)
     except Interrupted as signal:
         with contextlib.suppress(OSError):  # whoever read it may have got the signal too
             print(f"{signal}; all is saved. Go on with:", file=sys.stderr)

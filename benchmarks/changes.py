@@ -165,10 +165,10 @@ def loss(seed, version, tiny, cache):
 
     from benchmarks import plain
     from keras_diffusion import build
-    from keras_diffusion.callbacks import Budget
     from keras_diffusion.config import options as configuration
     from keras_diffusion.data import pipeline
     from keras_diffusion.runtime import precision
+    from keras_diffusion.training.callbacks import Budget
 
     _, plainly, policy = VERSIONS[version]
     keras.config.set_dtype_policy(precision.policy(policy)[0])

@@ -17,7 +17,7 @@ _CLASSES = {
     "export_saved_model": "saving.saved_model",
 }
 _MODULES = {
-    "callbacks": "callbacks",
+    "callbacks": "training.callbacks",
     "data": "data",
     "distribution": "runtime.distribution",
     "editing": "sampling.editing",

@@ -2,9 +2,9 @@
 
 import keras
 
-from keras_diffusion import latent_run, training
-from keras_diffusion.callbacks import TrainingStopped
 from keras_diffusion.saving import checkpoints
+from keras_diffusion.training import autoencoder_stage, run
+from keras_diffusion.training.callbacks import TrainingStopped
 
 
 def folder(name, kept):
@@ -21,10 +21,10 @@ def train(config, run_dir):
     Raises:
         ValueError: the training has failed.
     """
-    begun = checkpoints.listed(run_dir / "checkpoints") or latent_run.listed(run_dir)
+    begun = checkpoints.listed(run_dir / "checkpoints") or autoencoder_stage.listed(run_dir)
     keras.utils.set_random_seed(config.seed)
     try:
-        training.run(config, run_dir, run_dir / "export", resume=bool(begun))
+        run.run(config, run_dir, run_dir / "export", resume=bool(begun))
     except TrainingStopped as error:
         raise ValueError(f"the training has failed: {error}") from error
     _, model, _ = checkpoints.load(run_dir / "checkpoints")

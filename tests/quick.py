@@ -8,10 +8,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import train  # noqa: E402
-from keras_diffusion import fitting, training  # noqa: E402
+from keras_diffusion.training import fit, run  # noqa: E402
 
-training._finish = lambda *_: None
-fitting._shown = lambda *_: []
+run._finish = lambda *_: None
+fit._shown = lambda *_: []
 code = train.main(sys.argv[1:])
 sys.stdout.flush()
 sys.stderr.flush()

@@ -10,10 +10,17 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.core.util import event_pb2
 
-from keras_diffusion import DiffusionModel, callbacks
-from keras_diffusion.callbacks import Budget, Faults, ProgressBar, SampleGrid, TrainingStopped
+from keras_diffusion import DiffusionModel
 from keras_diffusion.networks import unet
 from keras_diffusion.saving.checkpoints import Progress
+from keras_diffusion.training import callbacks
+from keras_diffusion.training.callbacks import (
+    Budget,
+    Faults,
+    ProgressBar,
+    SampleGrid,
+    TrainingStopped,
+)
 
 SHAPE = (4, 4, 1)
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, *SHAPE), np.uint8)

@@ -22,7 +22,6 @@ from PIL import Image
 import evaluate
 import sample
 import train
-from keras_diffusion import records, training
 from keras_diffusion.config import options as configuration
 from keras_diffusion.config import rules
 from keras_diffusion.config.rules import CHOICES, NETWORK_OPTIONS
@@ -32,6 +31,8 @@ from keras_diffusion.diffusion.schedules import SCHEDULES
 from keras_diffusion.networks import NETWORKS
 from keras_diffusion.sampling import request as of_graphs
 from keras_diffusion.saving import checkpoints
+from keras_diffusion.training import run as training
+from keras_diffusion.training import run_dir as records
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = shlex.split(

@@ -17,9 +17,9 @@ import pytest
 import tensorflow as tf
 
 import train
-from keras_diffusion import fitting, training
 from keras_diffusion.runtime import distribution
 from keras_diffusion.saving import checkpoints
+from keras_diffusion.training import fit, run
 
 TESTS = Path(__file__).resolve().parent
 SINGLE = tf.distribute.get_strategy()
@@ -107,7 +107,7 @@ def test_every_replica_has_an_image_to_evaluate(images, batch_size, replicas, st
     data = SimpleNamespace(source=source, validation=tf.data.Dataset.range(images))
     strategy = Strategy(replicas)
     strategy.distribute_datasets_from_function = lambda make: "shared"
-    chosen = fitting._validation(SimpleNamespace(batch_size=batch_size), data, strategy)
+    chosen = fit._validation(SimpleNamespace(batch_size=batch_size), data, strategy)
     assert chosen.get("validation_steps") == steps
     assert (chosen["validation_data"] is None) == (steps is None)
 
@@ -232,8 +232,8 @@ def test_two_workers_train_lose_one_and_go_on_to_the_weights_of_one(tmp_path, mo
     workers = start_workers(tmp_path, "--resume", "run")
     try:
         monkeypatch.chdir(alone)
-        monkeypatch.setattr(training, "_finish", lambda *_: None)  # pictures and export
-        monkeypatch.setattr(fitting, "_shown", lambda *_: [])
+        monkeypatch.setattr(run, "_finish", lambda *_: None)  # pictures and export
+        monkeypatch.setattr(fit, "_shown", lambda *_: [])
         assert train.main([*options, "--export-dir", "export"]) == 0
     finally:
         ended = wait(workers)

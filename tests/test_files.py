@@ -14,9 +14,9 @@ from fixtures_exports import one_sampler
 from keras_diffusion import DiffusionModel, export_saved_model
 from keras_diffusion.networks import unet
 from keras_diffusion.plotting import figures, images
-from keras_diffusion.recording import write_history
 from keras_diffusion.runtime.files import whole_file, whole_folder
 from keras_diffusion.runtime.locks import made_once
+from keras_diffusion.training.checkpoint_callback import write_history
 
 
 @contextlib.contextmanager

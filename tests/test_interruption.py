@@ -21,11 +21,11 @@ from fixtures_runs import (
     tiny_model,
 )
 
-from keras_diffusion import fitting
 from keras_diffusion.runtime import distribution, signals
 from keras_diffusion.runtime.signals import Interrupted
 from keras_diffusion.saving import checkpoints
 from keras_diffusion.saving.checkpoints import Progress
+from keras_diffusion.training import fit as fitting
 
 CONFIG = tiny_config()
 MOMENTS = [  # moment, epoch, batch, and where the run then stands: epoch, steps within it

@@ -18,11 +18,13 @@ from PIL import Image
 
 import sample
 import train
-from keras_diffusion import Autoencoder, callbacks, latent_run, real, training
+from keras_diffusion import Autoencoder, real
 from keras_diffusion.config.options import preset, resolve
 from keras_diffusion.evaluation import classifier
 from keras_diffusion.runtime import distribution
 from keras_diffusion.saving import checkpoints, loading
+from keras_diffusion.training import autoencoder_stage, callbacks
+from keras_diffusion.training import run as training
 
 TINY = (
     "--dataset digits --limit 64 --batch-size 32 --precision float32 --latent --epochs 1 "
@@ -37,17 +39,17 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("user")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        draw = latent_run.draw_reconstructions
+        draw = autoencoder_stage.draw_reconstructions
 
         def terminate(*arguments):
             draw(*arguments)
             signal.raise_signal(signal.SIGTERM)
 
-        patch.setattr(latent_run, "draw_reconstructions", terminate)
+        patch.setattr(autoencoder_stage, "draw_reconstructions", terminate)
         assert train.main([*shlex.split(TINY), "--run-dir", "runs/tiny"]) == 128 + signal.SIGTERM
         assert not (folder / "runs/tiny/codec/autoencoder.keras").exists()
         assert not (folder / "runs/tiny/checkpoints").exists()
-        patch.setattr(latent_run, "draw_reconstructions", draw)
+        patch.setattr(autoencoder_stage, "draw_reconstructions", draw)
         with one_sampler():
             assert train.main(["--resume"]) == 0
     return folder
@@ -109,9 +111,9 @@ def test_a_stage_that_was_left_on_its_plateau_is_not_trained_on(
     moment, monkeypatch, tmp_path, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(latent_run, "PATIENCE", 0)  # one epoch is a plateau
+    monkeypatch.setattr(autoencoder_stage, "PATIENCE", 0)  # one epoch is a plateau
     holder, name = {
-        "preview": (latent_run, "draw_reconstructions"),
+        "preview": (autoencoder_stage, "draw_reconstructions"),
         "validation": (callbacks.Plateau, "on_test_batch_end"),
     }[moment]
     with monkeypatch.context() as patch:
@@ -119,7 +121,9 @@ def test_a_stage_that_was_left_on_its_plateau_is_not_trained_on(
         assert train.main([*shlex.split(TINY), "--run-dir", "runs/tiny"]) == 128 + signal.SIGTERM
     assert not (tmp_path / "runs/tiny/codec/quality.json").exists()
     shown = []
-    monkeypatch.setattr(latent_run, "draw_reconstructions", lambda model, *_: shown.append(model))
+    monkeypatch.setattr(
+        autoencoder_stage, "draw_reconstructions", lambda model, *_: shown.append(model)
+    )
     monkeypatch.setattr(training, "_train", lambda *_: None)  # stage two
     monkeypatch.setattr(training, "_finish", lambda *_: None)  # pictures and export
     assert train.main(["--resume"]) == 0
@@ -191,30 +195,34 @@ def test_the_best_autoencoder_is_the_one_that_is_left(tmp_path):
     history = [{"val_loss": loss, "val_psnr": 30 - loss, "val_ssim": 0.9} for loss in (2, 1, 3)]
     best = {"val_loss": 1, "batches": 4}
     progress = checkpoints.Progress(epoch=3, history=history, best=best)
-    assert latent_run._keep_best(progress, tmp_path)["psnr"] == 29
+    assert autoencoder_stage._keep_best(progress, tmp_path)["psnr"] == 29
     assert (tmp_path / "autoencoder.keras").read_text() == "4"
-    latent_run._keep_best(checkpoints.Progress(epoch=1, history=[{"loss": 1}]), tmp_path)
+    autoencoder_stage._keep_best(checkpoints.Progress(epoch=1, history=[{"loss": 1}]), tmp_path)
     assert (tmp_path / "autoencoder.keras").read_text() == "6"  # nothing was measured
 
 
 def test_minutes_are_shared_by_the_stages(tmp_path):
     config = resolve("digits", {"latent": True, "minutes": 10.0})
     votes = distribution.Votes(distribution.make_strategy("single"))
-    assert latent_run.second_stage(config, tmp_path, votes).minutes == 10
+    assert autoencoder_stage.second_stage(config, tmp_path, votes).minutes == 10
     (tmp_path / "codec").mkdir()
     for spent, left in ((2.5, 7.5), (11.0, 1.0)):
         (tmp_path / "codec/quality.json").write_text(json.dumps({"minutes": spent}))
-        assert latent_run.second_stage(config, tmp_path, votes).minutes == pytest.approx(left)
+        assert autoencoder_stage.second_stage(config, tmp_path, votes).minutes == pytest.approx(
+            left
+        )
 
 
 def test_encoding_counts_as_training(monkeypatch, capsys):
     config, progress = resolve("digits", {"latent": True}), checkpoints.Progress(seconds=5.0)
     codec = SimpleNamespace(encode=lambda images: images, x_shape=(4, 4, 2))
-    monkeypatch.setattr(latent_run.latents, "encoded", lambda *_, **__: time.sleep(0.05) or "kept")
-    assert latent_run.encoded(codec, "images", config, progress) == "kept"
+    monkeypatch.setattr(
+        autoencoder_stage.latents, "encoded", lambda *_, **__: time.sleep(0.05) or "kept"
+    )
+    assert autoencoder_stage.encoded(codec, "images", config, progress) == "kept"
     assert progress.seconds >= 5.05
-    monkeypatch.setattr(latent_run.latents, "encoded", lambda *_, **__: None)
-    assert latent_run.encoded(codec, "images", config, progress) == "images"
+    monkeypatch.setattr(autoencoder_stage.latents, "encoded", lambda *_, **__: None)
+    assert autoencoder_stage.encoded(codec, "images", config, progress) == "images"
     assert "too many for memory" in capsys.readouterr().out
 
 

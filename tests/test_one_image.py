@@ -17,10 +17,10 @@ from PIL import Image
 
 import train
 from keras_diffusion import build
-from keras_diffusion.callbacks import SampleGrid, TrainingStopped
 from keras_diffusion.config import options as configuration
 from keras_diffusion.config.options import Config
 from keras_diffusion.saving import checkpoints
+from keras_diffusion.training.callbacks import SampleGrid, TrainingStopped
 from studies import command, runs
 from studies.kept import key
 from studies.one_image import IDENTIFIABLE, measure, report, settings

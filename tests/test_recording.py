@@ -18,13 +18,13 @@ from fixtures_runs import (
     tiny_model,
 )
 
-from keras_diffusion import fitting, recording
-from keras_diffusion.callbacks import Faults, TrainingStopped
-from keras_diffusion.recording import Recorder, write_history
 from keras_diffusion.runtime import distribution
 from keras_diffusion.runtime.signals import Pending
 from keras_diffusion.saving import checkpoints
 from keras_diffusion.saving.checkpoints import Progress
+from keras_diffusion.training import checkpoint_callback, fit
+from keras_diffusion.training.callbacks import Faults, TrainingStopped
+from keras_diffusion.training.checkpoint_callback import Recorder, write_history
 
 VOTES = distribution.Votes(distribution.make_strategy("single"))
 
@@ -38,8 +38,8 @@ def data():
 def watched(monkeypatch):
     """Replaces those who watch a run by the callbacks in a list; all epochs are saved."""
     used = []
-    monkeypatch.setattr(recording, "DEAREST_SHARE", float("inf"))
-    monkeypatch.setattr(fitting, "_shown", lambda *_: used)
+    monkeypatch.setattr(checkpoint_callback, "DEAREST_SHARE", float("inf"))
+    monkeypatch.setattr(fit, "_shown", lambda *_: used)
     return used
 
 
@@ -63,7 +63,7 @@ def test_history_is_a_table(tmp_path):
 
 def test_a_run_writes_down_each_epoch(data, tmp_path, watched):
     model, progress = tiny_model(), Progress()
-    fitting.fit(model, data, tiny_config(), tmp_path, progress, VOTES)
+    fit.fit(model, data, tiny_config(), tmp_path, progress, VOTES)
     rows = rows_of(tmp_path)
     assert list(rows[0])[:3] == ["epoch", "learning_rate", "skipped"]
     assert {"loss", "zero_loss", "val_loss", "val_zero_loss", "loss_t0-25"} <= set(rows[0])
@@ -96,8 +96,8 @@ def clock(monkeypatch):
         clock.now += clock.cost
         clock.saved.append((batches, progress.means))
 
-    monkeypatch.setattr(recording, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr(recording.checkpoints, "save", save)
+    monkeypatch.setattr(checkpoint_callback, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(checkpoint_callback.checkpoints, "save", save)
     return clock
 
 
@@ -209,7 +209,7 @@ def test_the_best_checkpoint_stays(data, tmp_path, watched):
     progress = Progress()
     watched.append(Worse())
     config = tiny_config(epochs=5, keep_checkpoints=2)
-    fitting.fit(tiny_model(), data, config, tmp_path, progress, VOTES)
+    fit.fit(tiny_model(), data, config, tmp_path, progress, VOTES)
     assert progress.best["batches"] == STEPS
     assert progress.best["val_loss"] == min(row["val_loss"] for row in progress.history)
     names = [path.name for path in checkpoints.listed(tmp_path / "checkpoints")]
@@ -259,7 +259,7 @@ def test_steps_with_a_gradient_that_is_not_finite_are_skipped(data, tmp_path, wa
     model, progress = tiny_model(accumulate=accumulate), Progress()
     doses = {0: np.nan, 3: np.inf, 7: np.nan, 8: -np.inf}
     watched.append(poison := Poison(model, doses))
-    fitting.fit(model, data, tiny_config(), tmp_path, progress, VOTES)
+    fit.fit(model, data, tiny_config(), tmp_path, progress, VOTES)
     assert int(model.skipped_steps) == 4
     assert int(model.optimizer.iterations) == 3 * STEPS - 4
     for step, (before, after) in enumerate(pairwise(poison.states)):
@@ -279,7 +279,7 @@ def test_a_training_that_only_skips_is_stopped(data, tmp_path, watched):
     model, progress = tiny_model(), Progress()
     watched.append(poison := Poison(model, dict.fromkeys(range(7, 99), np.nan)))
     with pytest.raises(TrainingStopped, match="10 steps in a row"):
-        fitting.fit(model, data, tiny_config(epochs=9), tmp_path, progress, VOTES)
+        fit.fit(model, data, tiny_config(epochs=9), tmp_path, progress, VOTES)
     assert poison.number == 16  # its own end of the last batch is not called any more
     _, loaded, read = checkpoints.load(tmp_path / "checkpoints")
     assert read.epoch == 3 and read.skipped_in_a_row == 8

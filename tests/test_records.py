@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_diffusion import records
 from keras_diffusion.config.options import Config
+from keras_diffusion.training import run_dir
 
 
 def source_of(num_train=10, num_val=4, class_names=("cat", "dog")):
@@ -24,7 +24,7 @@ def source_of(num_train=10, num_val=4, class_names=("cat", "dog")):
 
 
 def test_what_is_written_down(tmp_path):
-    records.write(tmp_path, Config(widths=(8, 16)), source_of())
+    run_dir.write(tmp_path, Config(widths=(8, 16)), source_of())
     record = json.loads((tmp_path / "config.json").read_text())
     assert record["config"]["widths"] == [8, 16]
     assert record["splits"] == {"train": "train[:80%]", "validation": "train[80%:]"}
@@ -35,7 +35,7 @@ def test_what_is_written_down(tmp_path):
     }
     assert sorted(record["versions"]) == ["keras", "keras_diffusion", "python", "tensorflow"]
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
-    records.check_data(tmp_path, Config(), source_of())
+    run_dir.check_data(tmp_path, Config(), source_of())
 
 
 NAMES = tuple(f"class {number}" for number in range(9))
@@ -51,9 +51,9 @@ NAMES = tuple(f"class {number}" for number in range(9))
     ],
 )
 def test_a_run_is_not_resumed_with_other_data(tmp_path, change, message):
-    records.write(tmp_path, Config(), source_of())
+    run_dir.write(tmp_path, Config(), source_of())
     with pytest.raises(ValueError, match=f"--resume: .*{message}"):
-        records.check_data(tmp_path, Config(), source_of(**change))
+        run_dir.check_data(tmp_path, Config(), source_of(**change))
 
 
 def test_a_run_is_not_resumed_with_another_picture(tmp_path):
@@ -62,10 +62,10 @@ def test_a_run_is_not_resumed_with_another_picture(tmp_path):
     one, moved, other = (
         Config(image=str(tmp_path / f"{name}.png")) for name in ("one", "moved", "other")
     )
-    records.write(tmp_path, one, source_of())
-    records.check_data(tmp_path, moved, source_of())
+    run_dir.write(tmp_path, one, source_of())
+    run_dir.check_data(tmp_path, moved, source_of())
     with pytest.raises(ValueError, match="picture is 16x24, hash .*, and was 16x24, hash"):
-        records.check_data(tmp_path, other, source_of())
+        run_dir.check_data(tmp_path, other, source_of())
 
 
 HOLD = """
@@ -88,9 +88,9 @@ def test_a_folder_is_for_one_process_until_that_has_ended(tmp_path):
     with process:
         assert process.stdout.readline() == "held\n"
         message = "--run-dir: .*run is in use by another run"
-        with pytest.raises(ValueError, match=message), records.alone_in(tmp_path / "run"):
+        with pytest.raises(ValueError, match=message), run_dir.alone_in(tmp_path / "run"):
             pytest.fail("two processes hold the folder")
         process.kill()
     for _ in range(2):  # a lock ends with its process, and with its block
-        with records.alone_in(tmp_path / "run"):
+        with run_dir.alone_in(tmp_path / "run"):
             pass

@@ -10,13 +10,14 @@ import tensorflow as tf
 from fixtures_runs import STEPS, tiny_config, tiny_data, tiny_images, tiny_model
 from PIL import Image
 
-from keras_diffusion import fitting, one_image, real, scoring
+from keras_diffusion import real
 from keras_diffusion.models import metrics
 from keras_diffusion.plotting import figures
-from keras_diffusion.recording import write_history
 from keras_diffusion.runtime import distribution
 from keras_diffusion.saving import checkpoints
 from keras_diffusion.saving.checkpoints import Progress
+from keras_diffusion.training import fit, score_callback, single_image
+from keras_diffusion.training.checkpoint_callback import write_history
 
 VOTES = distribution.Votes(distribution.make_strategy("single"))
 
@@ -48,7 +49,7 @@ def judged(monkeypatch):
     judge = Judge()
     pictures = SimpleNamespace(labels=lambda num, seed: np.arange(num) % 2)
     monkeypatch.setattr(real, "judge_of_run", lambda *_: (pictures, judge))
-    monkeypatch.setattr(fitting, "_shown", lambda *_: [])
+    monkeypatch.setattr(fit, "_shown", lambda *_: [])
     return judge
 
 
@@ -61,7 +62,7 @@ def test_scores_are_in_the_history_and_the_best_is_kept(data, tmp_path, judged):
     judged.fids = [3.0, 9.0, 8.0]
     config = tiny_config(epochs=5, score_every=2, score_num=20, keep_checkpoints=1)
     progress, model = Progress(), tiny_model()
-    fitting.fit(model, data, config, tmp_path, progress, VOTES)
+    fit.fit(model, data, config, tmp_path, progress, VOTES)
     rows = rows_of(tmp_path)
     assert [row["fid"] for row in rows] == ["", "3.0", "", "9.0", "8.0"], "and the last epoch"
     assert rows[1]["recall"] == "0.8" and "kid_error" not in rows[1]
@@ -74,7 +75,7 @@ def test_scores_are_in_the_history_and_the_best_is_kept(data, tmp_path, judged):
     _, model, progress = checkpoints.load(tmp_path / "checkpoints")
     judged.fids = [2.0]
     config = tiny_config(epochs=6, score_every=2, score_num=20)
-    fitting.fit(model, data, config, tmp_path, progress, VOTES)
+    fit.fit(model, data, config, tmp_path, progress, VOTES)
     assert progress.best == {"fid": 2.0, "batches": 6 * STEPS}
     assert [row["fid"] for row in rows_of(tmp_path)][-2:] == ["8.0", "2.0"]
 
@@ -82,7 +83,7 @@ def test_scores_are_in_the_history_and_the_best_is_kept(data, tmp_path, judged):
 def test_an_old_checkpoint_is_best_only_until_there_is_a_score(data, tmp_path, judged):
     judged.fids = [70.0]
     progress = Progress(best={"val_loss": 0.1, "batches": 3})
-    fitting.fit(
+    fit.fit(
         tiny_model(),
         data,
         tiny_config(epochs=1, score_every=5, score_num=20),
@@ -97,7 +98,7 @@ def test_an_epoch_that_was_left_at_its_end_is_scored(data, tmp_path, judged):
     judged.fids = [4.0]
     progress = Progress(step=STEPS, means=[1.0] * 2 * len(metrics.METRICS))  # of before the last
     config = tiny_config(epochs=1, score_every=1, score_num=20)
-    fitting.fit(tiny_model(), data, config, tmp_path, progress, VOTES)
+    fit.fit(tiny_model(), data, config, tmp_path, progress, VOTES)
     [row] = rows_of(tmp_path)
     assert row["fid"] == "4.0" and row["loss"] == "1.0"
     assert "gradient_norm" not in row and "val_raw_excess" in row
@@ -106,15 +107,15 @@ def test_an_epoch_that_was_left_at_its_end_is_scored(data, tmp_path, judged):
 def test_an_epoch_of_one_picture_that_was_left_at_its_end_has_its_restoration(
     data, tmp_path, monkeypatch
 ):
-    class Told(one_image.Restoration):
+    class Told(single_image.Restoration):
         def on_epoch_end(self, epoch, logs=None):
             logs["psnr"] = float(epoch + self.model.num_classes)
 
-    monkeypatch.setattr(fitting, "_shown", lambda *_: [])
-    monkeypatch.setattr(one_image, "restoration_callback", lambda *_: Told(None, None, None))
+    monkeypatch.setattr(fit, "_shown", lambda *_: [])
+    monkeypatch.setattr(single_image, "restoration_callback", lambda *_: Told(None, None, None))
     progress = Progress(step=STEPS, means=[1.0] * 2 * len(metrics.METRICS))
     picture = dataclasses.replace(data, picture=np.zeros((4, 4, 1), "uint8"))
-    fitting.fit(tiny_model(), picture, tiny_config(epochs=1), tmp_path, progress, VOTES)
+    fit.fit(tiny_model(), picture, tiny_config(epochs=1), tmp_path, progress, VOTES)
     [row] = rows_of(tmp_path)
     assert row["psnr"] == "2.0"
 
@@ -133,7 +134,7 @@ def test_scores_take_no_more_than_their_share(monkeypatch):
 
     traced = []
     judge = Judge(*range(99))
-    scores = scoring.Scores(judge, 5, np.zeros(5, int), max_share=0.1, num_steps=10)
+    scores = score_callback.Scores(judge, 5, np.zeros(5, int), max_share=0.1, num_steps=10)
     scores.set_model(Model())
     scores.on_train_begin()
     scored = []
@@ -173,9 +174,9 @@ def test_one_class_is_nothing_to_learn_from():
 
 
 def test_the_norm_of_the_gradient_and_the_excess_of_the_raw_weights(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "_shown", lambda *_: [])
+    monkeypatch.setattr(fit, "_shown", lambda *_: [])
     model, progress = tiny_model(ema_decay=0.5), Progress()
-    fitting.fit(model, data, tiny_config(epochs=2), tmp_path, progress, VOTES)
+    fit.fit(model, data, tiny_config(epochs=2), tmp_path, progress, VOTES)
     for row in progress.history:
         assert row["gradient_norm"] > 0 and row["val_raw_excess"] != 0
         assert "raw_excess" not in row and "val_gradient_norm" not in row

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_diffusion import Autoencoder, LatentCodec, Prompts, build, starting
+from keras_diffusion import Autoencoder, LatentCodec, Prompts, build
 from keras_diffusion.config.options import Config
 from keras_diffusion.networks import decoder, encoder
 from keras_diffusion.saving import checkpoints
+from keras_diffusion.training import warm_start
 
 CONFIG = Config(widths=(8, 16), attention=(False, True), embedding_width=16)
 TEXT = {"text": True, "text_width": 8, "text_depth": 1}
@@ -49,11 +50,11 @@ def digits(tmp_path_factory):
 
 def begun(config, data, codec=None, autoencoder=None, prompts=None):
     """A new model that has begun with what is there."""
-    weights = starting.learned(config, data, autoencoder)
+    weights = warm_start.learned(config, data, autoencoder)
     classes = data.source.num_classes
     model = build.model(config, data.image_shape, classes, codec, prompts)
     first = {weight.path: weight.numpy() for weight in model.network.weights}
-    starting.begin(model, weights)
+    warm_start.begin(model, weights)
     return model, first
 
 
@@ -110,9 +111,9 @@ def test_latents_are_those_of_the_same_autoencoder(tmp_path):
     assert_taken(model, other, first)
     for wrong in (two, None):
         with pytest.raises(ValueError, match="--start-from: .* has learned other latents; give"):
-            starting.learned(config, DIGITS, wrong)
+            warm_start.learned(config, DIGITS, wrong)
     with pytest.raises(ValueError, match="step-00000007.keras is a model of latents, and this run"):
-        starting.learned(dataclasses.replace(CONFIG, start_from=str(folder)), DIGITS)
+        warm_start.learned(dataclasses.replace(CONFIG, start_from=str(folder)), DIGITS)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_latents_are_those_of_the_same_autoencoder(tmp_path):
 def test_another_network_is_refused(digits, options, pattern):
     config = dataclasses.replace(CONFIG, **options)
     with pytest.raises(ValueError, match=f"^--start-from: .*{pattern}"):
-        starting.learned(dataclasses.replace(config, start_from=str(digits[1])), DIGITS)
+        warm_start.learned(dataclasses.replace(config, start_from=str(digits[1])), DIGITS)
 
 
 def test_what_cannot_be_begun_with(tmp_path):
@@ -137,8 +138,8 @@ def test_what_cannot_be_begun_with(tmp_path):
         (tmp_path / "nothing", "nothing does not exist"),
     ):
         with pytest.raises(ValueError, match=f"--start-from: .*{pattern}"):
-            starting.learned(dataclasses.replace(CONFIG, start_from=str(path)), DIGITS)
+            warm_start.learned(dataclasses.replace(CONFIG, start_from=str(path)), DIGITS)
 
 
 def test_nothing_is_begun_with_by_default():
-    assert starting.learned(CONFIG, DIGITS) == {}
+    assert warm_start.learned(CONFIG, DIGITS) == {}

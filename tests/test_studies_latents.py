@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_diffusion import training
 from keras_diffusion.evaluation import classifier
+from keras_diffusion.training import run
 from studies import command, runs
 from studies import latents as study
 from studies.kept import Kept
@@ -24,7 +24,7 @@ def ran(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(classifier, "settings_for", lambda *_: tiny)
-        patch.setattr(training, "_finish", lambda *_: None)
+        patch.setattr(run, "_finish", lambda *_: None)
         assert command.main("latents", ["--tiny", "--seed", "3"]) == 0
     [settings] = (folder / "runs/studies/latents-tiny").glob("[0-9a-f]*")
     return settings.parent / "results", Kept(settings)
@@ -59,7 +59,7 @@ def test_both_are_trained_and_scored_alike(ran, results):
 
 def test_a_training_that_was_stopped_goes_on(ran, results, monkeypatch, capsys):
     _, kept = ran
-    monkeypatch.setattr(training, "_finish", lambda *_: None)
+    monkeypatch.setattr(run, "_finish", lambda *_: None)
     config = measure.config_of("latents", study.Settings(**{**study.TINY, "seed": 3}))
     again = measure.train(config, runs.folder("latents", kept))
     assert "resuming" in capsys.readouterr().out

@@ -7,8 +7,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train  # noqa: E402
-from keras_diffusion import fitting  # noqa: E402
 from keras_diffusion.saving import saved_model
+from keras_diffusion.training import fit as fitting  # noqa: E402
 
 fit = fitting.fit
 

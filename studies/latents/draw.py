@@ -2,8 +2,8 @@
 
 import shutil
 
-from keras_diffusion import latent_run
 from keras_diffusion.runtime.files import whole_file
+from keras_diffusion.training import autoencoder_stage
 from studies import figures, runs
 from studies.latents import KINDS
 from studies.latents.measure import PICTURES
@@ -22,7 +22,7 @@ def draw(results, kept, folder):
     if all(images is not None for images in drawn.values()):  # else the figures stay as they are
         figures.save(_classes(results, drawn), folder / "classes.png")
         figures.save(_scales(results, drawn), folder / "scales.png")
-    made = runs.folder("latents", kept) / latent_run.FOLDER / RECONSTRUCTIONS
+    made = runs.folder("latents", kept) / autoencoder_stage.FOLDER / RECONSTRUCTIONS
     if made.exists():
         with whole_file(folder / RECONSTRUCTIONS) as part:
             shutil.copyfile(made, part)

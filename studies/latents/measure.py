@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 
-from keras_diffusion import latent_run, real
+from keras_diffusion import real
 from keras_diffusion.artist import Artist, Cell
 from keras_diffusion.config import options as configuration
 from keras_diffusion.evaluation import reference
 from keras_diffusion.saving import checkpoints, loading
+from keras_diffusion.training import autoencoder_stage
 from studies import runs
 from studies.latents import KINDS
 
@@ -51,7 +52,7 @@ def train(config, run_dir):
     """
     batches = runs.train(config, run_dir)
     _, _, progress = checkpoints.load(run_dir / "checkpoints")
-    quality = run_dir / latent_run.FOLDER / latent_run.QUALITY
+    quality = run_dir / autoencoder_stage.FOLDER / autoencoder_stage.QUALITY
     codec = json.loads(quality.read_text(encoding="utf-8")) if config.latent else None
     return {
         "images": batches * config.batch_size,

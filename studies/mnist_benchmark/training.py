@@ -6,9 +6,10 @@ import time
 import keras
 import numpy as np
 
-from keras_diffusion import build, callbacks, fitting
+from keras_diffusion import build
 from keras_diffusion.config.options import Config, preset
 from keras_diffusion.real import labels_by_shares
+from keras_diffusion.training import callbacks, fit
 from studies.mnist_benchmark import PUBLISHED, TOY
 
 MODEL = "model.keras"
@@ -118,7 +119,7 @@ class Training:
 
     def drawing(self):
         """Options of `generate`: what this configuration's users draw with."""
-        return fitting.drawing(self.config, self.data.source.num_classes > 0)
+        return fit.drawing(self.config, self.data.source.num_classes > 0)
 
     def quick_drawing(self):
         """The same with the sampler of the curve."""

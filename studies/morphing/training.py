@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_diffusion import DiffusionModel
-from keras_diffusion.callbacks import Budget
 from keras_diffusion.networks import convnext_unet
 from keras_diffusion.runtime.randomness import image_noise
+from keras_diffusion.training.callbacks import Budget
 from studies.morphing.sampling import Morpher, Way
 
 EMA_DECAY = 0.995  # of 960 steps; an average over 200 of them

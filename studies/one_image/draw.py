@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_diffusion import one_image
+from keras_diffusion.training import single_image
 from studies import figures, runs
 from studies.one_image import CLEAR, IDENTIFIABLE
 from studies.one_image.measure import PICTURES
@@ -29,8 +29,8 @@ def _strips(drawn, folder):
 
 
 def _new_pictures(drawn, folder):
-    names = [f"from t = {t:g}" for t in one_image.VARIED]
-    columns = [f"noise {number + 1}" for number in range(one_image.VARIATIONS)]
+    names = [f"from t = {t:g}" for t in single_image.VARIED]
+    columns = [f"noise {number + 1}" for number in range(single_image.VARIATIONS)]
     _table(drawn["variations"], names, columns, 1.3, folder / "variations.png")
     wide = drawn["wide"]
     _table([wide], [""], [f"noise {i + 1}" for i in range(len(wide))], 3.0, folder / "wide.png")
@@ -38,9 +38,9 @@ def _new_pictures(drawn, folder):
 
 def _reconstruction(drawn, table, path):
     rows = [[drawn["picture"], *drawn["noised"]], [None, *drawn["reconstructed"]]]
-    titles = ["the picture", *(f"t = {t:g}" for t in one_image.LEVELS)]
+    titles = ["the picture", *(f"t = {t:g}" for t in single_image.LEVELS)]
     names = ["noised", "reconstructed"]
-    notes = [[None, *(one_image.note(scores, name) for scores in table)] for name in names]
+    notes = [[None, *(single_image.note(scores, name) for scores in table)] for name in names]
     _table(rows, names, titles, 1.8, path, notes)
 
 
@@ -69,5 +69,5 @@ def _quality(trainings, path):
         axes.set_xlim(left=0)
     figures.level(left, IDENTIFIABLE, f"identifiable: {IDENTIFIABLE:g} dB")
     figures.level(right, CLEAR, f"clear: {CLEAR:g}")
-    figure.suptitle(f"The picture, reconstructed from t = {one_image.WATCHED:g}", fontsize=10)
+    figure.suptitle(f"The picture, reconstructed from t = {single_image.WATCHED:g}", fontsize=10)
     figures.save(figure, path)

@@ -6,7 +6,6 @@ import numpy as np
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
-from keras_diffusion import one_image
 from keras_diffusion.config import options as configuration
 from keras_diffusion.data.single_image import CROPS
 from keras_diffusion.diffusion.process import mix
@@ -14,6 +13,7 @@ from keras_diffusion.diffusion.schedules import SCHEDULES, rates
 from keras_diffusion.evaluation import restoration
 from keras_diffusion.models.codecs import PixelCodec
 from keras_diffusion.runtime.randomness import image_noise
+from keras_diffusion.training import single_image
 from studies import runs
 
 PICTURES = "pictures.npz"  # of a run: all that it draws
@@ -80,7 +80,7 @@ def blurred(picture, seed):
     x0 = codec.encode(tf.constant(picture[None]))
     eps = image_noise(tf.constant(seed), tf.range(1), picture.shape, 0)
     schedule = SCHEDULES[configuration.resolve("one_image").schedule]
-    for t in one_image.LEVELS:
+    for t in single_image.LEVELS:
         level = rates(schedule, t)
         unscaled = (mix((x0, eps), level) / level[0])[0].numpy()
         tried = [gaussian_filter(unscaled, (sigma, sigma, 0)) for sigma in sigmas]

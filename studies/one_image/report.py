@@ -1,6 +1,6 @@
 """What this study says, from its results."""
 
-from keras_diffusion.one_image import WATCHED, WIDER
+from keras_diffusion.training.single_image import WATCHED, WIDER
 from studies import page
 from studies.one_image import CLEAR, IDENTIFIABLE, MINUTES
 

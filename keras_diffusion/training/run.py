@@ -8,13 +8,15 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_diffusion import build, fitting, latent_run, one_image, real, records, starting
+from keras_diffusion import build, real
 from keras_diffusion.plotting import figures
-from keras_diffusion.recording import write_history
 from keras_diffusion.runtime import distribution, precision
 from keras_diffusion.sampling.editing import noised
 from keras_diffusion.saving import checkpoints
 from keras_diffusion.saving.saved_model import check_target, export_saved_model
+from keras_diffusion.training import autoencoder_stage, fit, single_image, warm_start
+from keras_diffusion.training import run_dir as records
+from keras_diffusion.training.checkpoint_callback import write_history
 
 FIFTHS = tuple(i / 5 for i in range(6))  # stages of forward.png and backward.png
 
@@ -68,9 +70,9 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
         records.check_data(run_dir, config, data.source)
     writes = votes.is_chief and not dry_run
     alone = records.alone_in(run_dir) if writes else contextlib.nullcontext()
-    autoencoder = latent_run.reused(config, run_dir, votes)
+    autoencoder = autoencoder_stage.reused(config, run_dir, votes)
     begun = checkpoints.listed(run_dir / "checkpoints")
-    weights = {} if begun else starting.learned(config, data, autoencoder)
+    weights = {} if begun else warm_start.learned(config, data, autoencoder)
     with alone:
         _check_targets(run_dir, export_dir, resume)  # another run may have come and gone
         if writes:
@@ -98,7 +100,7 @@ def _same_bits_again():
 
 def _check_targets(run_dir, export_dir, resume):
     """Makes sure that there is something to resume, and that nothing of worth is replaced."""
-    there = checkpoints.listed(run_dir / "checkpoints") or latent_run.listed(run_dir)
+    there = checkpoints.listed(run_dir / "checkpoints") or autoencoder_stage.listed(run_dir)
     if there and not resume:
         raise ValueError(f"--run-dir: {run_dir} holds a run already; --resume goes on with it.")
     if resume and not there:
@@ -114,12 +116,12 @@ def _begin(config, data, run_dir, votes, autoencoder, weights, dry_run):
     if not checkpoints.listed(run_dir / "checkpoints"):
         codec = None
         if config.latent:
-            codec = latent_run.codec(config, data, run_dir, votes, autoencoder, dry_run)
+            codec = autoencoder_stage.codec(config, data, run_dir, votes, autoencoder, dry_run)
             keras.utils.set_random_seed(config.seed)  # whatever stage one has drawn, or not
         prompts = build.prompts(config, data.source)
         with votes.strategy.scope():
             new = build.model(config, data.image_shape, data.source.num_classes, codec, prompts)
-        starting.begin(new, weights)
+        warm_start.begin(new, weights)
         return new, checkpoints.Progress()
     with votes.strategy.scope():
         path, model, progress = checkpoints.load(run_dir / "checkpoints")
@@ -144,14 +146,14 @@ def _train(model, config, data, run_dir, progress, votes):
     if votes.is_chief:
         write_history(progress.history, run_dir / "history.csv")
     if config.latent:
-        config = latent_run.second_stage(config, run_dir, votes)
-    if fitting.is_finished(config, progress):
+        config = autoencoder_stage.second_stage(config, run_dir, votes)
+    if fit.is_finished(config, progress):
         print("this run is finished; only its pictures and its export are made again")
         return
     if config.latent:
-        data = latent_run.encoded(model.codec, data, config, progress)
-    with fitting.naming_what_is_left(run_dir):
-        fitting.fit(model, data, config, run_dir, progress, votes)
+        data = autoencoder_stage.encoded(model.codec, data, config, progress)
+    with fit.naming_what_is_left(run_dir):
+        fit.fit(model, data, config, run_dir, progress, votes)
 
 
 def _finish(model, config, data, run_dir, export_dir, progress):
@@ -167,11 +169,11 @@ def _finish(model, config, data, run_dir, export_dir, progress):
         model = build.resized(model, config, data.picture.shape)
     strips = _draw_processes(model, config, shown, run_dir)
     if data.picture is not None:
-        one_image.draw(model, data.picture, config, run_dir, strips)
+        single_image.draw(model, data.picture, config, run_dir, strips)
     export_saved_model(
         model,
         export_dir,
-        **fitting.drawing(config, model.num_classes > 0),
+        **fit.drawing(config, model.num_classes > 0),
         class_names=data.source.class_names,
         training=records.describe(config),
     )
@@ -183,7 +185,7 @@ def _draw_processes(model, config, images, run_dir):
     forward = noised(model, images, FIFTHS, config.seed)
     titles = [f"t = {t:.1f}" for t in FIFTHS]
     figures.process_strip(forward, titles, run_dir / "forward.png")
-    backward = model.generate(6, num_frames=5, **fitting.drawing(config, model.num_classes > 0))
+    backward = model.generate(6, num_frames=5, **fit.drawing(config, model.num_classes > 0))
     titles = [f"{i * config.num_steps // 5} steps" for i in range(6)]
     figures.process_strip(backward, titles, run_dir / "backward.png")
     return {"forward": forward, "backward": backward}

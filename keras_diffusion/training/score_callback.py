@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_diffusion.callbacks import CostLimit
+from keras_diffusion.training.callbacks import CostLimit
 
 BEST_BY = "fid"  # the score that says which checkpoint is the best
 BATCH = 64  # pictures, as `DiffusionModel.generate` draws them at once

@@ -4,12 +4,13 @@ import contextlib
 
 import keras
 
-from keras_diffusion import callbacks, one_image, real, scoring
+from keras_diffusion import real
 from keras_diffusion.config.rules import GUIDANCE
 from keras_diffusion.models.diffusion_model import DiffusionModel
-from keras_diffusion.recording import Recorder
 from keras_diffusion.runtime import distribution, signals
 from keras_diffusion.saving import checkpoints
+from keras_diffusion.training import callbacks, score_callback, single_image
+from keras_diffusion.training.checkpoint_callback import Recorder
 
 VALIDATION_SHARE = 0.25  # of the training images, at most: an epoch is not to wait for it
 
@@ -50,12 +51,14 @@ def fit(model, data, config, run_dir, progress, votes, others=()):
             votes=votes,
             minutes=config.checkpoint_minutes,
             keep=config.keep_checkpoints,
-            best_by=scoring.BEST_BY if config.score_every else "val_loss",
+            best_by=score_callback.BEST_BY if config.score_every else "val_loss",
         )
         used = [budget, callbacks.Faults(progress), *scores, recorder, *others]
         if votes.is_chief:
             if data.picture is not None:  # before the recorder, which writes what it measures
-                used.insert(0, one_image.restoration_callback(model, data.picture, config, budget))
+                used.insert(
+                    0, single_image.restoration_callback(model, data.picture, config, budget)
+                )
             used += _shown(model, config, run_dir)
         with distribution.noticing_losses(votes.strategy):
             _fit(model, data, config, progress, used, votes.strategy)
@@ -134,7 +137,7 @@ def _validate_begun_epoch(model, options, progress, used):
         )
         logs.update({f"val_{name}": value for name, value in results.items()})
     for callback in used:
-        if isinstance(callback, scoring.Scores | one_image.Restoration):
+        if isinstance(callback, score_callback.Scores | single_image.Restoration):
             callback.set_model(model)
             callback.on_epoch_end(progress.epoch, logs)
     recorder.end_epoch(logs)
@@ -174,7 +177,7 @@ def _scores(model, data, config):
     pictures, judge = real.judge_of_run(config, data)
     labels = pictures.labels(config.score_num, config.seed) if model.num_classes else None
     return [
-        scoring.Scores(
+        score_callback.Scores(
             judge,
             config.score_num,
             labels,

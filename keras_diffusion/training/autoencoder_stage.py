@@ -15,14 +15,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion import build, fitting, records
-from keras_diffusion.callbacks import Plateau
+from keras_diffusion import build
 from keras_diffusion.data import latents
 from keras_diffusion.models.autoencoder import Autoencoder
 from keras_diffusion.models.codecs import LatentCodec, PixelCodec
 from keras_diffusion.plotting import figures
 from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.saving import checkpoints
+from keras_diffusion.training import fit
+from keras_diffusion.training import run_dir as records
+from keras_diffusion.training.callbacks import Plateau
 
 FOLDER = "codec"  # of stage one, in that of the run
 AUTOENCODER, QUALITY = "autoencoder.keras", "quality.json"
@@ -172,7 +174,7 @@ def _train(config, data, folder, votes):
         checkpoints.clear_parts(folder)
         records.write(folder, stage, data.source)
     plateau = Plateau(progress, PATIENCE, "val_reconstruction")
-    if not fitting.is_finished(stage, progress) and not plateau.is_reached:
+    if not fit.is_finished(stage, progress) and not plateau.is_reached:
         print("stage one: the autoencoder", flush=True)
         used = [plateau]
         if votes.is_chief:
@@ -181,8 +183,8 @@ def _train(config, data, folder, votes):
                     on_epoch_end=lambda *_: draw_reconstructions(autoencoder, images, folder)
                 )
             )
-        with fitting.naming_what_is_left(folder):
-            fitting.fit(autoencoder, data, stage, folder, progress, votes, used)
+        with fit.naming_what_is_left(folder):
+            fit.fit(autoencoder, data, stage, folder, progress, votes, used)
     if votes.is_chief:
         quality = _keep_best(progress, folder)
     votes.total([1])  # until the chief's file is there

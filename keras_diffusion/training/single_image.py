@@ -14,9 +14,9 @@ import numpy as np
 from keras_diffusion import build
 from keras_diffusion.evaluation import restoration
 from keras_diffusion.plotting import figures, images
-from keras_diffusion.recording import write_table
 from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.sampling.editing import img2img
+from keras_diffusion.training.checkpoint_callback import write_table
 
 LEVELS = (0.3, 0.5, 0.7, 0.9)  # times that the picture is noised to
 WATCHED = 0.5  # the one that is measured after each epoch
