@@ -100,7 +100,8 @@ def evaluate(given):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
-    from keras_diffusion import evaluating, real
+    from keras_diffusion.evaluation import real_images
+    from keras_diffusion.evaluation import run as evaluating
     from keras_diffusion.saving import loading
 
     try:
@@ -114,7 +115,7 @@ def evaluate(given):
             model,
             out=given.out or Path("evaluations") / _name(model.resolve()),
             guidance={name: getattr(given, name) for name in GUIDANCE},
-            where={name: getattr(given, name) for name in real.WHERE},
+            where={name: getattr(given, name) for name in real_images.WHERE},
             extractor_size=given.extractor_size or INCEPTION_SIZE,
             **{name: getattr(given, name) for name in names},
         )

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from keras_diffusion import real
 from keras_diffusion.data import sources
 from keras_diffusion.evaluation import classifier, scores
+from keras_diffusion.evaluation import real_images as real
 
 RESAMPLED = 20  # times, for the error of a distance
 

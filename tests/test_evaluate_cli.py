@@ -17,10 +17,12 @@ from fixtures_input import check, file, refusal
 from PIL import Image
 
 import evaluate
-from keras_diffusion import DiffusionModel, artist, evaluating, export_saved_model
-from keras_diffusion import real as real_pictures
+from keras_diffusion import DiffusionModel, export_saved_model
 from keras_diffusion.config.options import Config
+from keras_diffusion.evaluation import cells as artist
 from keras_diffusion.evaluation import classifier, extractors
+from keras_diffusion.evaluation import real_images as real_pictures
+from keras_diffusion.evaluation import run as evaluating
 from keras_diffusion.networks.layers import LabelEmbedding
 from keras_diffusion.sampling.request import GUIDANCE
 from keras_diffusion.saving import checkpoints, loading

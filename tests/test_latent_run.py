@@ -18,9 +18,9 @@ from PIL import Image
 
 import sample
 import train
-from keras_diffusion import Autoencoder, real
+from keras_diffusion import Autoencoder
 from keras_diffusion.config.options import preset, resolve
-from keras_diffusion.evaluation import classifier
+from keras_diffusion.evaluation import classifier, real_images
 from keras_diffusion.runtime import distribution
 from keras_diffusion.saving import checkpoints, loading
 from keras_diffusion.training import autoencoder_stage, callbacks
@@ -156,7 +156,7 @@ def test_it_is_loaded_for_scores_as_any_other(folder):
         options = {"seed": 5, "num_steps": 2, "labels": [0, 1], "guidance": guidance}
         drawn.append(model.draw("dpmpp_2m", [0, 1], **options).astype(int))
     assert drawn[0].shape == (2, 8, 8, 1) and np.abs(drawn[0] - drawn[1]).max() <= 2
-    pictures = real.read(model, {})
+    pictures = real_images.read(model, {})
     assert pictures.arrays["train_images"].shape == (64, 8, 8, 1)
     with pytest.raises(ValueError, match="is of type Autoencoder, not DiffusionModel"):
         loading.load(folder / "runs/tiny/codec")

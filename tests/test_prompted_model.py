@@ -15,7 +15,8 @@ from PIL import Image
 
 import sample
 import train
-from keras_diffusion import DiffusionModel, Prompts, evaluating
+from keras_diffusion import DiffusionModel, Prompts
+from keras_diffusion.evaluation import run as evaluating
 from keras_diffusion.models.inputs import told
 from keras_diffusion.networks import TextEncoder, unet
 from keras_diffusion.saving import loading, saved_model

@@ -10,7 +10,7 @@ import tensorflow as tf
 from fixtures_runs import STEPS, tiny_config, tiny_data, tiny_images, tiny_model
 from PIL import Image
 
-from keras_diffusion import real
+from keras_diffusion.evaluation import real_images
 from keras_diffusion.models import metrics
 from keras_diffusion.plotting import figures
 from keras_diffusion.runtime import distribution
@@ -48,7 +48,7 @@ def judged(monkeypatch):
     """Has runs scored by a `Judge` of the distances that are put into it."""
     judge = Judge()
     pictures = SimpleNamespace(labels=lambda num, seed: np.arange(num) % 2)
-    monkeypatch.setattr(real, "judge_of_run", lambda *_: (pictures, judge))
+    monkeypatch.setattr(real_images, "judge_of_run", lambda *_: (pictures, judge))
     monkeypatch.setattr(fit, "_shown", lambda *_: [])
     return judge
 
@@ -159,15 +159,15 @@ def test_scores_take_no_more_than_their_share(monkeypatch):
 )
 def test_what_cannot_be_scored_is_refused_before_the_training(options, pattern):
     source = SimpleNamespace(name="pets", num_classes=0)
-    real.check_scores(tiny_config(), source)  # nothing is asked for
+    real_images.check_scores(tiny_config(), source)  # nothing is asked for
     with pytest.raises(ValueError, match=pattern):
-        real.check_scores(tiny_config(score_every=1, **options), source)
+        real_images.check_scores(tiny_config(score_every=1, **options), source)
 
 
 def test_one_class_is_nothing_to_learn_from():
     source = SimpleNamespace(name="pets", num_classes=1)
     with pytest.raises(ValueError, match="pets has one class; give --set score_extractor"):
-        real.check_scores(tiny_config(score_every=1), source)
+        real_images.check_scores(tiny_config(score_every=1), source)
 
 
 # Health -------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ import contextlib
 
 import keras
 
-from keras_diffusion import real
 from keras_diffusion.config.rules import GUIDANCE
+from keras_diffusion.evaluation import real_images
 from keras_diffusion.models.diffusion_model import DiffusionModel
 from keras_diffusion.runtime import distribution, signals
 from keras_diffusion.saving import checkpoints
@@ -174,7 +174,7 @@ def _shown(model, config, run_dir):
 
 def _scores(model, data, config):
     """The callback that scores new pictures, in a list."""
-    pictures, judge = real.judge_of_run(config, data)
+    pictures, judge = real_images.judge_of_run(config, data)
     labels = pictures.labels(config.score_num, config.seed) if model.num_classes else None
     return [
         score_callback.Scores(

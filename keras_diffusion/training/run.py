@@ -8,7 +8,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_diffusion import build, real
+from keras_diffusion import build
+from keras_diffusion.evaluation import real_images
 from keras_diffusion.plotting import figures
 from keras_diffusion.runtime import distribution, precision
 from keras_diffusion.sampling.editing import noised
@@ -53,7 +54,7 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
     build.check_size(config)
     data = build.load_data(config)
     print(data.summary, flush=True)
-    real.check_scores(config, data.source)
+    real_images.check_scores(config, data.source)
     if not resume:
         build.prompts(config, data.source)  # what it refuses it is to refuse now
     size = "image_size" if data.picture is None else "crop_size"

@@ -4,10 +4,9 @@ import json
 
 import numpy as np
 
-from keras_diffusion import real
-from keras_diffusion.artist import Artist, Cell
 from keras_diffusion.config import options as configuration
-from keras_diffusion.evaluation import reference
+from keras_diffusion.evaluation import real_images, reference
+from keras_diffusion.evaluation.cells import Artist, Cell
 from keras_diffusion.saving import checkpoints, loading
 from keras_diffusion.training import autoencoder_stage
 from studies import runs
@@ -77,7 +76,7 @@ def score(run_dir, settings, cache, data_dir, folder):
         `classifier` (its accuracy on all of them), `class_names`, `sampler` and `num_steps`.
     """
     model = loading.load(run_dir)
-    pictures = real.read(model, {"data_dir": data_dir})
+    pictures = real_images.read(model, {"data_dir": data_dir})
     judge = reference.prepare(
         "classifier",
         pictures.arrays,

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_diffusion import build
 from keras_diffusion.config.options import Config, preset
-from keras_diffusion.real import labels_by_shares
+from keras_diffusion.evaluation.real_images import labels_by_shares
 from keras_diffusion.training import callbacks, fit
 from studies.mnist_benchmark import PUBLISHED, TOY
 

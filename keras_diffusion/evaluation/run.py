@@ -7,10 +7,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_diffusion import real
-from keras_diffusion.artist import Artist, Cell
 from keras_diffusion.config.options import flag
-from keras_diffusion.evaluation import memorisation, reference, tables
+from keras_diffusion.evaluation import memorisation, real_images, reference, tables
+from keras_diffusion.evaluation.cells import Artist, Cell
 from keras_diffusion.plotting import figures, images
 from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.saving import loading
@@ -68,7 +67,7 @@ def run(
         raise ValueError(f"--model: {error}") from error
     guidance = _guidance(drawn, dict(guidance))
     cells = _cells(drawn, samplers, steps, guidance)
-    pictures = real.read(drawn, dict(where))
+    pictures = real_images.read(drawn, dict(where))
     print(tables.in_words({"data": pictures.facts}), flush=True)
     judge = _judge(extractor, pictures, cache, extractor_size, drawn.num_classes > 0)
     num = num or min(MOST_IMAGES, len(judge.held_out))
