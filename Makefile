@@ -46,7 +46,7 @@ test: .venv/.requirements-dev  ## run the tests
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: .venv/.requirements-dev  ## kill a training 20 times, resume, compare every bit
-	$(PY) tests/kills.py --kills 20
+	$(PY) tests/support/kills.py --kills 20
 
 bench: .venv-bench/.requirements  ## measure beside the peers for some hours, write benchmarks/RESULTS.md
 	$(BENCH_PY) benchmarks/bench.py $(BENCH_FLAGS)

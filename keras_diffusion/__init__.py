@@ -22,7 +22,7 @@ _MODULES = {
     "distribution": "runtime.distribution",
     "editing": "sampling.editing",
     "networks": "networks",
-    "plotting": "plotting.figures",
+    "plotting": "plotting",
     "precision": "runtime.precision",
     "samplers": "diffusion.samplers",
     "schedules": "diffusion.schedules",

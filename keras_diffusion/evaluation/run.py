@@ -11,9 +11,9 @@ from keras_diffusion.config.options import flag
 from keras_diffusion.evaluation import memorisation, real_images, reference, tables
 from keras_diffusion.evaluation.cells import Artist, Cell
 from keras_diffusion.plotting import figures, images
+from keras_diffusion.runtime.console import is_watched
 from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.saving import loading
-from keras_diffusion.training.callbacks import is_watched
 
 MOST_IMAGES = 5000  # of a cell, unless more are asked for
 MOST_TO_COMPARE = 2000  # pictures whose nearest training picture is looked for

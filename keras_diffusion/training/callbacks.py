@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import sys
 import time
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_diffusion.plotting import images as pictures
+from keras_diffusion.runtime.console import is_watched
 
 ZERO_LOSS_TOLERANCE = 0.002  # relative; a network that learns leaves it within some 50 steps
 UNLIMITED_EPOCHS = 2**31  # for `fit(epochs=...)` when a Budget of minutes ends it
@@ -256,11 +256,6 @@ class Plateau(keras.callbacks.Callback):
         if self.is_reached:
             print(f"\n{self.name} has not improved for {self.patience} epochs", flush=True)
             self.model.stop_training = True
-
-
-def is_watched():
-    """Returns whether what is printed is seen at once: by a terminal, or in a notebook."""
-    return getattr(sys.stdout, "isatty", bool)() or "ipykernel" in sys.modules
 
 
 class ProgressBar(keras.callbacks.ProgbarLogger):

@@ -11,7 +11,7 @@ import pytest
 from keras_diffusion import DiffusionModel
 from keras_diffusion.networks import unet
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = [*ROOT.glob("*.py"), *(ROOT / "keras_diffusion").rglob("*.py")]
 SOURCES += [*(ROOT / "benchmarks").rglob("*.py")]
 UNSAFE = (

@@ -23,7 +23,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TRAIN = [sys.executable, str(ROOT / "train.py")]
 # All that could go wrong: labels and their dropout, dropout in the network, bfloat16 where it
 # is, a checkpoint within nearly every epoch.

@@ -17,7 +17,7 @@ from fixtures_input import check, contents, file, saved, thesis
 
 import train
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 MNIST = f"--dataset mnist --data-dir '{DATA_DIR}' --dry-run"
 
 

@@ -34,7 +34,7 @@ from keras_diffusion.saving import checkpoints
 from keras_diffusion.training import run as training
 from keras_diffusion.training import run_dir as records
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = shlex.split(
     "--dataset digits --limit 64 --batch-size 32 --precision float32 --set widths=(8,16) "
     "--set attention=(False,False) --set embedding_width=16 --set num_steps=3 --epochs 2 "
@@ -350,8 +350,8 @@ def small(code, changes):
     return code
 
 
-ONE_SAMPLER = """import keras_diffusion.saving.saved_model
-keras_diffusion.saving.saved_model.SAMPLERS = {"dpmpp_2m": keras_diffusion.saving.saved_model.SAMPLERS["dpmpp_2m"]}"""
+ONE_SAMPLER = """from keras_diffusion.saving import saved_model
+saved_model.SAMPLERS = {"dpmpp_2m": saved_model.SAMPLERS["dpmpp_2m"]}"""
 
 
 def test_user_code_of_the_readme_runs(tmp_path):

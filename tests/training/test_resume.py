@@ -44,7 +44,7 @@ def batches(run_dir):
 
 
 def test_killed_and_resumed_is_undisturbed_in_every_bit(tmp_path, monkeypatch):
-    quick = Path(__file__).with_name("quick.py")
+    quick = Path(__file__).parents[1] / "support/quick.py"
     monkeypatch.setattr(kills, "TRAIN", [sys.executable, str(quick)])
     options = [*DIFFICULT, "--epochs", "3"]
     kills.train_through(tmp_path / "whole", options)

@@ -70,7 +70,7 @@ def test_a_run_is_not_resumed_with_another_picture(tmp_path):
 
 HOLD = """
 import sys
-from keras_diffusion import records
+from keras_diffusion.training import run_dir as records
 with records.alone_in(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

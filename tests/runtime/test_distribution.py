@@ -21,7 +21,7 @@ from keras_diffusion.runtime import distribution
 from keras_diffusion.saving import checkpoints
 from keras_diffusion.training import fit, run
 
-TESTS = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1] / "support"
 SINGLE = tf.distribute.get_strategy()
 DEADLINE = 600  # seconds, for anything that waits for a process
 

@@ -1,6 +1,6 @@
 """One device against two logical CPUs on the same batches; prints the differences as JSON.
 
-    python tests/replicas.py
+    python tests/support/replicas.py
 
 A process of its own, since logical devices must be made before TensorFlow starts.
 """
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -27,7 +27,7 @@ from keras_diffusion.networks.layers import LabelEmbedding
 from keras_diffusion.sampling.request import GUIDANCE
 from keras_diffusion.saving import checkpoints, loading
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = dataclasses.replace(classifier.SETTINGS["mnist"], **classifier.TINY)
 
 

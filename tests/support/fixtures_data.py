@@ -9,7 +9,7 @@ from PIL import Image
 
 DATA_DIR = pathlib.Path(
     os.environ.get("KERAS_DIFFUSION_DATA")
-    or pathlib.Path(__file__).resolve().parents[1] / ".." / "shared" / "tfds"
+    or pathlib.Path(__file__).resolve().parents[2] / ".." / "shared" / "tfds"
 )
 
 

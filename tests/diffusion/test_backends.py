@@ -13,7 +13,7 @@ from keras_diffusion import networks
 from keras_diffusion.diffusion import samplers, schedules, time_grids
 from keras_diffusion.diffusion.denoiser import make_denoiser
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHAPE, CLASSES = (8, 8, 1), 3
 
 

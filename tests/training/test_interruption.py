@@ -245,7 +245,9 @@ import os, signal, sys, time
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 sys.path.insert(0, sys.argv[2])
 from fixtures_runs import tiny_config, tiny_data, tiny_model
-from keras_diffusion import checkpoints, distribution, fitting
+from keras_diffusion.runtime import distribution
+from keras_diffusion.saving import checkpoints
+from keras_diffusion.training import fit as fitting
 
 model, save = tiny_model(), checkpoints.zipfile.ZipFile.writestr
 
@@ -266,7 +268,7 @@ fitting.fit(model, tiny_data(), tiny_config(), sys.argv[1], checkpoints.Progress
 
 def test_a_second_signal_leaves_at_once_and_damages_nothing(tmp_path):
     signum = signal.SIGTERM
-    tests = os.path.dirname(__file__)
+    tests = os.path.join(os.path.dirname(__file__), "..", "support")
     command = [sys.executable, "-c", TWICE, tmp_path, tests, signum.name]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 128 + signum, done.stderr[-2000:]

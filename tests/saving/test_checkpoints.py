@@ -330,7 +330,7 @@ def test_a_save_that_fails_at_its_progress_leaves_the_old_ones(quick, two, monke
 LIMITED = """
 import resource, sys
 import keras
-from keras_diffusion import checkpoints
+from keras_diffusion.saving import checkpoints
 
 _, model, progress = checkpoints.load(sys.argv[1])
 whole = int(sys.argv[2])

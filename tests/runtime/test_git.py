@@ -13,12 +13,12 @@ from keras_diffusion.runtime import git
 @pytest.fixture
 def repository(tmp_path):
     """A repository of one commit that holds revision.py; returns (folder, its module)."""
-    shutil.copy(git.__file__, tmp_path / "revision.py")
+    shutil.copy(git.__file__, tmp_path / "git.py")
     (tmp_path / "RESULTS.md").write_text("old")
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "all"]):
         subprocess.run(["git", "-C", tmp_path, *command], check=True)
-    spec = importlib.util.spec_from_file_location("copied_revision", tmp_path / "revision.py")
+    spec = importlib.util.spec_from_file_location("copied_revision", tmp_path / "git.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return tmp_path, module
@@ -30,12 +30,12 @@ def test_only_changed_code_is_dirty(repository):
     assert clean and "dirty" not in clean
     (folder / "RESULTS.md").write_text("new figures")
     assert module.git_revision() == clean
-    with open(folder / "revision.py", "a") as file:
+    with open(folder / "git.py", "a") as file:
         file.write("# changed\n")
     assert module.git_revision() == f"{clean}-dirty"
 
 
 def test_without_a_repository_there_is_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(git, "__file__", str(tmp_path / "revision.py"))
+    monkeypatch.setattr(git, "__file__", str(tmp_path / "git.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(pathlib.Path(tmp_path).parent))
     assert git.git_revision() is None
