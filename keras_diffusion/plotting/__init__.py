@@ -3,8 +3,8 @@
 The functions of `figures` are looked up on first use, because matplotlib takes a second to import.
 """
 
+import importlib
+
 
 def __getattr__(name):
-    from keras_diffusion.plotting import figures
-
-    return getattr(figures, name)
+    return getattr(importlib.import_module(f"{__name__}.figures"), name)
