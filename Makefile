@@ -4,13 +4,16 @@ PY := .venv/bin/python
 PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check
 BENCH_PY := .venv-bench/bin/python
 
+# Two workers of one TensorFlow thread each (tests/conftest.py); a free worker takes over tests.
+PYTEST := $(PY) -m pytest -n 2 --dist worksteal
+
 DEMO_MODEL := saved_models/digits
 DEMO_PICTURE := samples/digits.png
 DEMO_TRAIN_FLAGS ?= --dataset digits --minutes 1 --run-dir runs/demo --export-dir $(DEMO_MODEL)
 DEMO_SAMPLE_FLAGS ?= --model $(DEMO_MODEL) --out $(DEMO_PICTURE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long bench notebooks lint clean
+.PHONY: help demo test test-slow test-long bench notebooks lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1: /p' Makefile
@@ -42,10 +45,14 @@ demo: .venv/.requirements  ## train on 8x8 digits for a minute on a CPU, then sa
 	$(PY) sample.py $(DEMO_SAMPLE_FLAGS)
 	@echo "Samples: $(DEMO_PICTURE)   The run's pictures and curves: runs/demo"
 
-test: .venv/.requirements-dev  ## run the tests
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: .venv/.requirements-dev  ## run the fast tests, some minutes on two cores
+	$(PYTEST) -m "not slow"
 
-test-long: .venv/.requirements-dev  ## kill a training 20 times, resume, compare every bit
+test-slow: .venv/.requirements-dev  ## run the tests marked slow, then kill a training 3 times
+	$(PYTEST) -m slow
+	$(PY) tests/support/kills.py --kills 3 --epochs 60
+
+test-long: .venv/.requirements-dev  ## kill a training 20 times, resume it, compare every bit
 	$(PY) tests/support/kills.py --kills 20
 
 bench: .venv-bench/.requirements  ## measure beside the peers for some hours, write benchmarks/RESULTS.md

@@ -1,18 +1,21 @@
-"""Settings that must stand before TensorFlow or matplotlib is first imported."""
+"""Environment of the tests, set before TensorFlow or matplotlib is imported; common fixtures."""
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the same results everywhere, and no GPU memory held
 os.environ["MPLBACKEND"] = "Agg"
+# One thread per process: pytest-xdist runs one process per core, and tiny networks gain nothing.
+for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+    os.environ[name] = "1"
 
 import pytest  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def same_dtype_policy():
-    """Puts back the global dtype policy, which `training.run` sets, in fixtures of a module too."""
-    import keras  # here: the process that hands out the test files has no need of it
+    """Resets the global dtype policy, which `training.run` sets."""
+    import keras  # imported here: the process that distributes the tests does not need it
 
     keras.config.set_dtype_policy("float32")
     yield

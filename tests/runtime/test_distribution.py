@@ -208,6 +208,7 @@ def wait(processes):
             process.kill()
 
 
+@pytest.mark.slow
 def test_two_workers_train_lose_one_and_go_on_to_the_weights_of_one(tmp_path, monkeypatch):
     alone, tmp_path = tmp_path / "alone", tmp_path / "workers"
     alone.mkdir()
