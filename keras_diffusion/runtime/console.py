@@ -1,4 +1,4 @@
-"""What is printed, and for whom."""
+"""Text for terminals and Markdown pages: numbers, durations, lists of names and tables."""
 
 import sys
 
@@ -6,3 +6,53 @@ import sys
 def is_watched():
     """Returns True if stdout is a terminal, or the output of a notebook cell."""
     return getattr(sys.stdout, "isatty", bool)() or "ipykernel" in sys.modules
+
+
+def number(value, digits=3):
+    """Formats a number with `digits` significant digits: 0.0123, 1.23, 123, 12,300.
+
+    Args:
+        value: int or float; None gives "-".
+        digits: int, at least 1. Trailing zeros after the decimal point are dropped.
+    """
+    if value is None:
+        return "-"
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:.{digits}g}"
+
+
+def duration(seconds):
+    """Formats a duration with one unit: "40 s", "3 min", "1.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def names(items, limit=10):
+    """Joins the first `limit` names with commas, and says how many more there are."""
+    items = list(items)
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more
+
+
+def table(header, rows, align="l", markdown=False):
+    """Formats a table, without a newline at its end.
+
+    Args:
+        header: list of cells.
+        rows: list of lists of cells, each as long as the header; `str` is called on each cell.
+        align: one letter per column, "l" (left) or "r" (right); the last letter also stands for
+            all columns after it.
+        markdown: bool; False pads the columns with spaces, for a terminal.
+    """
+    align = align.ljust(len(header), align[-1])
+    lines = [list(map(str, line)) for line in (header, *rows)]
+    if markdown:
+        lines.insert(1, ["---:" if letter == "r" else "---" for letter in align])
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    pad = [str.rjust if letter == "r" else str.ljust for letter in align]
+    return "\n".join(
+        "  ".join(put(*cell) for put, *cell in zip(pad, line, widths, strict=True)).rstrip()
+        for line in lines
+    )
