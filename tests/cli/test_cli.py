@@ -4,24 +4,22 @@ import csv
 import inspect
 import json
 import os
-import pathlib
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from commands import ROOT, TINY
 from fixtures_exports import one_sampler
 from fixtures_input import refusal
 from PIL import Image
 
-import evaluate
 import sample
-import train
+from keras_diffusion.cli import evaluate, train
 from keras_diffusion.config import options as configuration
 from keras_diffusion.config import rules
 from keras_diffusion.config.rules import CHOICES, NETWORK_OPTIONS
@@ -34,34 +32,12 @@ from keras_diffusion.saving import checkpoints
 from keras_diffusion.training import run as training
 from keras_diffusion.training import run_dir as records
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TINY = shlex.split(
-    "--dataset digits --limit 64 --batch-size 32 --precision float32 --set widths=(8,16) "
-    "--set attention=(False,False) --set embedding_width=16 --set num_steps=3 --epochs 2 "
-    "--checkpoint-minutes 0 --set guidance_interval=(0.1,0.8)"
-)
-
-
-def run(script, *arguments, cwd):
-    """Runs a script of the repository in another process; returns what it printed."""
-    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr[-2000:]
-    return result.stdout
-
 
 def opened(path):
     """Reads a picture: (width, mode, number of frames, pixels)."""
     with Image.open(path) as picture:
         frames = getattr(picture, "n_frames", 1)
         return picture.width, picture.mode, frames, np.asarray(picture, dtype=int)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A folder in which `train.py` has made a tiny run and its export, and what it printed."""
-    folder = tmp_path_factory.mktemp("user")
-    return folder, run("train.py", *TINY, "--run-dir", "runs/tiny", cwd=folder)
 
 
 def history(folder):
@@ -273,45 +249,6 @@ def test_own_pictures_in_folders(tmp_path, monkeypatch, capsys):
     assert "broken.jpg" in capsys.readouterr().out
     sample.main(["--class-name", "dogs", "--num", "3", "--out", "dogs.png"])
     assert opened(tmp_path / "dogs.png")[1] == "RGB"
-
-
-# Sampling -------------------------------------------------------------------------------
-
-
-def test_sample_needs_no_flags(trained):
-    folder, _ = trained
-    printed = run("sample.py", cwd=folder)
-    assert re.search(r"wrote samples/tiny.png: 80 pictures of saved_models/tiny, 3 steps", printed)
-    assert opened(folder / "samples/tiny.png")[1] == "L"
-
-
-def test_separate_pictures_do_not_depend_on_the_batch(trained, monkeypatch):
-    folder, _ = trained
-    monkeypatch.chdir(folder)
-    for batch in ("3", "8"):
-        options = ["--num", "8", "--separate", "--gif", "--batch-size", batch]
-        options += ["--guidance-interval", "0.5", "0.6"]
-        sample.main([*options, "--out", f"b{batch}"])
-    for index in range(8):
-        one, other = (opened(folder / b / f"{index:05d}.png")[3] for b in ("b3", "b8"))
-        assert np.abs(one - other).max() <= 1
-    assert opened(folder / "b8.gif")[2] == 4  # 3 steps; Pillow joins frames that are equal
-
-
-def test_separate_pictures_into_this_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
-    flags, here = SimpleNamespace(separate=True), pathlib.Path(".")
-    sample.write(images, [images, images], here, flags, lambda frame: sample.to_picture(frame[0]))
-    names = {"00000.png", "00001.png", f"{tmp_path.name}.gif"}
-    assert {path.name for path in tmp_path.iterdir()} == names
-
-
-def test_broken_model_ends_in_one_line(trained, tmp_path, capsys):
-    shutil.copytree(trained[0] / "saved_models/tiny", tmp_path / "broken")
-    (tmp_path / "broken/saved_model.pb").write_bytes(b"\x00broken")
-    errors = refusal(sample.main, ["--model", str(tmp_path / "broken")], capsys)
-    assert "broken cannot be loaded" in errors[-1]
 
 
 # The README -----------------------------------------------------------------------------

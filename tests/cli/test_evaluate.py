@@ -16,8 +16,8 @@ import pytest
 from fixtures_input import check, file, refusal
 from PIL import Image
 
-import evaluate
 from keras_diffusion import DiffusionModel, export_saved_model
+from keras_diffusion.cli import evaluate
 from keras_diffusion.config.options import Config
 from keras_diffusion.evaluation import cells as artist
 from keras_diffusion.evaluation import classifier, extractors
