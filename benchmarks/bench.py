@@ -34,13 +34,11 @@ SECTIONS = {
     "quality_flowers": ("quality", {"task": "flowers"}),
     "sampling": ("sampling", {}),
     "latents": ("latents", {}),
-    "growth": ("growth", {}),
     "startup": ("startup", {}),
     "roofline": ("roofline", {}),
-    "changes": ("changes", {}),
-    "settings": ("settings", {}),
 }
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+SETTLED = RESULTS.with_name("settled.md")  # earlier measurements, appended to RESULTS.md
 SHARED_DATA = ROOT.parent / "shared" / "tfds"
 
 
@@ -125,6 +123,8 @@ def write_report(options, out):
         parts.append(f"{text.strip()}\n\n{_origin(record)}")
     if not records:
         return [*missing, f"{options.results}: holds no figures yet"]
+    if out == RESULTS:
+        parts.append(SETTLED.read_text(encoding="utf-8").strip())
     with whole_file(out) as part:
         text = "\n\n".join([_head(records.values()), *parts]) + "\n"
         Path(part).write_text(text, encoding="utf-8")

@@ -1,9 +1,9 @@
-"""Tables of the README and of docs/performance.md, between their marks, from the same figures."""
+"""The table of the README, between its marks, from the same figures as RESULTS.md."""
 
 import re
 from pathlib import Path
 
-from benchmarks import changes, runs, sampling, subjects, training
+from benchmarks import runs, sampling, subjects, training
 from keras_diffusion.runtime.files import whole_file
 
 COLUMNS = ("ours", "ddp", "diffusers_unet", "keras_ddim")
@@ -16,8 +16,6 @@ def write(found, root):
         found: {section: its result}; a table waits until the sections that it needs are there.
         root: folder of the project.
     """
-    if "changes" in found:
-        _put(Path(root) / "docs" / "performance.md", "changes", changes.table(found["changes"]))
     if "training" in found:
         _put(Path(root) / "README.md", "overview", overview(found))
 

@@ -13,7 +13,6 @@ from fixtures_exports import one_sampler
 from benchmarks import (
     bench,
     data,
-    growth,
     latents,
     machine,
     pages,
@@ -293,28 +292,7 @@ def test_latents_are_measured_and_told():
     assert "encoded in 1.00 ms" in text and "out of memory" in text and "Flowers" not in text
 
 
-def made_up_growth():
-    points = [{"value": x, "training": 0.1 * x**2, "sampling": 0.2 * x} for x in (1, 2, 4, 8)]
-    steps = growth.along("steps", tiny=True)["points"]
-    axes = {**dict.fromkeys(growth.AXES, points), "steps": steps}
-    exponents = {
-        axis: {line: growth.exponent(p, line) for line in growth.LINES if line in p[0]}
-        for axis, p in axes.items()
-    }
-    return {"base": growth.BASE, "axes": axes, "exponents": exponents, "figure": "growth.png"}
-
-
-def test_growth_is_fitted_drawn_and_told(tmp_path):
-    found = made_up_growth()
-    axes, exponents = found["axes"], found["exponents"]
-    last = growth._network_options("parameters", 16, growth.BASE, tiny=False)
-    assert last["widths"] == (128, 256, 512) and last["embedding_width"] == 1024  # 16: 4 squared
-    assert [point["value"] for point in axes["steps"]] == [1, 2]
-    assert exponents["size"]["training"] == pytest.approx(2)
-    growth.draw(axes, exponents, str(tmp_path / "images" / "growth.png"))
-    assert (tmp_path / "images" / "growth.png").stat().st_size > 10_000
-    text = growth.report(found)
-    assert "| 1 - 8 | 0.100 - 6.40, **2.00** | 0.200 - 1.60, **1.00** |" in text
+MADE_UP_STARTUP = {"times": {"help": {"runs": [{"seconds": 0.1}]}}, "pipelines": {}}
 
 
 # The command ----------------------------------------------------------------------------
@@ -333,9 +311,9 @@ def test_the_report_is_made_of_what_is_there(tmp_path, capsys):
 
 def test_the_report_says_which_section_is_of_which_machine(tmp_path, capsys):
     options = runs.Options(results=tmp_path / "results")
-    for name, found in (("training", made_up_training()), ("growth", made_up_growth())):
+    for name, found in (("training", made_up_training()), ("startup", MADE_UP_STARTUP)):
         options.save(name, found, 61.0)
-    path = tmp_path / "results" / "growth.json"
+    path = tmp_path / "results" / "startup.json"
     record = json.loads(path.read_text())
     record["machine"].update(cpu="Another", instruction_sets=["amx_bf16"])
     path.write_text(json.dumps(record))
@@ -398,8 +376,7 @@ def test_tables_of_the_pages_are_those_of_the_results(tmp_path):
         path.stem: json.loads(path.read_text())["result"]
         for path in (bench.ROOT / "benchmarks" / "results").glob("*.json")
     }
-    names = ("README.md", "docs/performance.md")
-    (tmp_path / "docs").mkdir()
+    names = ("README.md",)
     for name in names:
         shutil.copy(bench.ROOT / name, tmp_path / name)
     pages.write(found, tmp_path)
