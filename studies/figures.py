@@ -3,6 +3,7 @@
 import itertools
 import os
 
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -62,7 +63,7 @@ def grids(rows, row_titles, column_titles, columns=None, inches=2.0):
         The figure, for `save`.
     """
     first = next(images for row in rows for images in row if images is not None)
-    high, wide = pictures.grid(first, columns).shape[:2]
+    wide, high = pictures.grid(first, columns).size
     figure, axes = sheet(len(column_titles), len(rows), inches, inches * high / wide + 0.1)
     for row, title, places in zip(rows, row_titles, axes, strict=True):
         for images, place in zip(row, places, strict=True):
@@ -80,7 +81,7 @@ def show(axes, images, columns=None):
         spine.set_visible(False)
     if images is None:
         return
-    grid = pictures.grid(images, columns)
+    grid = np.atleast_3d(pictures.grid(images, columns))
     grid = grid[..., 0] if grid.shape[-1] == 1 else grid
     axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
 

@@ -1,6 +1,6 @@
 """Figures (matplotlib) and grids of images (Pillow).
 
-The functions of `figures` are looked up on first use, because matplotlib takes a second to import.
+The functions of `figures` are imported on first use, because matplotlib takes a second to import.
 """
 
 import importlib

@@ -1,204 +1,71 @@
-"""Figures; the only file that imports matplotlib. No pyplot: its state is the user's own."""
+"""Figures with matplotlib. No pyplot: its global state belongs to the user.
+
+First what all figures share (axes, curves, tables of images, files), then the figures of a
+training run and of an evaluation, each written to a PNG file.
+"""
 
 import csv
+import itertools
+import os
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+from PIL import Image
 
+from keras_diffusion.plotting.images import grid
 from keras_diffusion.runtime.files import whole_file
 
-
-def loss_curves(history_csv, path):
-    """Draws training and validation loss per epoch, and the scores beside them.
-
-    Args:
-        history_csv: file with columns epoch, loss and, if there was validation, val_loss, and,
-            if pictures were scored, fid.
-        path: PNG to write.
-    """
-    epochs, columns = _history(history_csv)
-    lines = {"loss": "training", "val_loss": "validation (EMA weights)", "fid": "new pictures"}
-    known = {name: columns[name] for name in lines if np.isfinite(columns.get(name, np.nan)).any()}
-    panels = {"loss (weighted squared error)": [name for name in known if name != "fid"]}
-    if "fid" in known:
-        panels["Frechet distance to real pictures"] = ["fid"]
-    figure = Figure(figsize=(6.4 * len(panels), 4), layout="constrained")
-    for axes, (title, names) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
-        for name in names:
-            there = np.isfinite(known[name])  # not every epoch is scored
-            marker = "o" if there.sum() < 30 else None
-            axes.plot(epochs[there], known[name][there], marker=marker, ms=3, label=lines[name])
-        axes.set(ylabel=title, yscale="log")
-        _by_epoch(axes)
-        axes.legend()
-    _save(figure, path)
+DPI = (120, 100, 80, 65)  # fewer dots per inch only if the file would be too large
+COLOURS, GREYS = 256, 16  # of a PNG that is too large in full colour at every resolution
 
 
-def process_strip(frames, titles, path):
-    """Draws pictures on their way through a process, a row for each, a column for each stage.
+def subplots(columns=1, rows=1, width=6.0, height=3.8, sharey=False):
+    """Creates a figure of equal panels.
 
     Args:
-        frames: uint8 (stages, N, H, W, C).
-        titles: one for each stage.
-        path: PNG to write.
+        columns, rows: int, number of panels.
+        width, height: float, of one panel in inches.
+        sharey: bool, whether panels have the same y axis.
+
+    Returns:
+        (figure, axes), axes an array (rows, columns).
     """
-    stages, count, height, width, _ = frames.shape
-    size = 1.2 * stages * width / height, 1.2 * count + 0.3  # inches
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(count, stages, squeeze=False)
-    for column in range(stages):
-        for row in range(count):
-            axes[row, column].imshow(_shown(frames[column, row]))
-            axes[row, column].axis("off")
-        axes[0, column].set_title(titles[column], fontsize=9)
-    _save(figure, path)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, sharey=sharey)
 
 
-def sampler_report(cells, floor, path):
-    """Draws the score of every sampler against network calls, and against seconds.
+def plot_lines(axes, curves, *, xlabel, ylabel, title=None, log=False, markers=False):
+    """Plots curves, with a legend if there are several.
 
     Args:
-        cells: dicts of sampler, num_steps, network_calls, seconds_per_image and fid.
-        floor: dict with "fid" and "num_images", of held-out pictures.
-        path: PNG to write.
+        axes: as from `subplots`.
+        curves: dict {label: (xs, ys)}.
+        xlabel, ylabel: text, with the unit.
+        title: text or None.
+        log: bool, whether y is logarithmic.
+        markers: bool, whether points are marked.
     """
-    figure = Figure(figsize=(9.6, 4), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    samplers = dict.fromkeys(cell["sampler"] for cell in cells)
-    for part, name, label in zip(
-        axes,
-        ("network_calls", "seconds_per_image"),
-        ("network calls for each picture", "seconds for each picture"),
-        strict=True,
-    ):
-        for sampler in samplers:
-            found = [cell for cell in cells if cell["sampler"] == sampler]
-            found.sort(key=lambda cell: cell[name])
-            xs, ys = ([cell[key] for cell in found] for key in (name, "fid"))
-            part.plot(xs, ys, marker="o", ms=4, label=sampler)
-        floors = f"{floor['num_images']:,} held-out pictures"
-        part.axhline(floor["fid"], color="black", ls="--", lw=1, label=floors)
-        part.set(xlabel=label, xscale="log", yscale="log")
-        for axis in (part.xaxis, part.yaxis):
-            _plain_numbers(axis)
-        part.grid(alpha=0.3, which="both")
-    axes[0].set_ylabel("Frechet distance (less is better)")
-    lines, names = axes[0].get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside upper center", ncols=len(names))
-    _save(figure, path)
+    for label, (xs, ys) in curves.items():
+        axes.plot(xs, ys, marker="o" if markers else None, ms=3.5, lw=1.4, label=label)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axes.title.set_fontsize(10)
+    if log:
+        axes.set_yscale("log")
+        plain_numbers(axes.yaxis)
+    axes.grid(alpha=0.3, which="both" if log else "major")
+    if len(curves) > 1:
+        axes.legend(fontsize=8)
 
 
-def memorisation(spaces, path):
-    """Draws how far drawn and held-out pictures are from their nearest training picture.
-
-    Args:
-        spaces: dict {"pixels" or "features": (`Nearest` of drawn ones, of held-out ones)}.
-        path: PNG to write.
-    """
-    figure = Figure(figsize=(4.8 * len(spaces), 3.6), layout="constrained")
-    units = {"pixels": "root mean square of the differences of pixels, 0 .. 255"}
-    for axes, (space, both) in zip(
-        figure.subplots(1, len(spaces), squeeze=False)[0], spaces.items(), strict=True
-    ):
-        ends = np.quantile(np.concatenate([found.distances for found in both]), [0, 0.995])
-        bins = np.linspace(*ends, 41)
-        for found, who in zip(both, ("drawn", "held out"), strict=True):
-            share = np.full(len(found.distances), 1 / len(found.distances))
-            axes.hist(found.distances, bins, weights=share, histtype="step", lw=1.5, label=who)
-        axes.set_xlabel(units.get(space, "root mean square of the differences of features"))
-        axes.set_title(f"distance to the nearest training picture, by {space}", fontsize=10)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.legend()
-        axes.grid(alpha=0.3)
-    _save(figure, path)
+def reference_line(axes, value, label):
+    """Adds a dashed horizontal line that curves are compared with, and names it in the legend."""
+    axes.axhline(value, color="black", ls="--", lw=1, label=label)
+    axes.legend(fontsize=8)
 
 
-def closest_pairs(rows, path):
-    """Draws pictures with their nearest training pictures beneath them, the closest ones first.
-
-    Args:
-        rows: dict {title: (uint8 (N, H, W, C), uint8 (N, H, W, C) of the training)}.
-        path: PNG to write.
-    """
-    count = max(len(pictures) for pictures, _ in rows.values())
-    figure = Figure(figsize=(0.9 * count, 2.2 * len(rows)), layout="constrained")
-    for part, (title, both) in zip(figure.subfigures(len(rows), 1), rows.items(), strict=True):
-        part.suptitle(f"{title}; beneath, the nearest training pictures", fontsize=10)
-        axes = part.subplots(2, count, squeeze=False)
-        for line, pictures in zip(axes, both, strict=True):
-            for place in line:
-                place.axis("off")
-            for place, picture in zip(line, pictures, strict=False):
-                place.imshow(_shown(picture), interpolation="nearest")
-    _save(figure, path)
-
-
-def health(history_csv, path):
-    """Draws what tells whether a training went well; panels without figures are left out.
-
-    Loss for each quarter of time, of training and of validation; validation loss of the average
-    of the weights and of the weights themselves; norm of the gradient; steps that were skipped.
-
-    Args:
-        history_csv: as for `loss_curves`.
-        path: PNG to write.
-    """
-    epochs, columns = _history(history_csv)
-    figure = Figure(figsize=(9.6, 6.4), layout="constrained")
-    bands, validation, norm, skipped = axes = list(figure.subplots(2, 2).flat)
-    names = [name for name in columns if name.startswith("loss_t")]
-    for number, name in enumerate(names):
-        label = name.removeprefix("loss_t").replace("-", " - ") + "%"
-        bands.plot(epochs, columns[name], color=f"C{number}", label=label)
-        if f"val_{name}" in columns:
-            bands.plot(epochs, columns[f"val_{name}"], color=f"C{number}", ls="--")
-    bands.set(title="loss by quarter of time, 0% clean (dashed: validation)", yscale="log")
-    if "val_raw_excess" in columns:
-        raw = columns["val_loss"] + columns["val_raw_excess"]
-        validation.plot(epochs, raw, label="weights as they are")
-        validation.plot(epochs, columns["val_loss"], label="their average (EMA), which draws")
-    validation.set(title="validation loss", yscale="log")
-    if "gradient_norm" in columns:
-        norm.plot(epochs, columns["gradient_norm"])
-    norm.set(title="norm of the gradient before clipping, mean of the epoch", yscale="log")
-    skipped.bar(epochs, columns["skipped"])
-    most = columns["skipped"].max(initial=1)
-    skipped.set(title="steps skipped, as their gradient was not finite", ylim=(0, 1.1 * most))
-    skipped.yaxis.get_major_locator().set_params(integer=True)
-    for part in axes:
-        part.set_visible(part.has_data())
-        part.title.set_fontsize(10)
-        _by_epoch(part)
-        if part.get_legend_handles_labels()[1]:
-            part.legend(fontsize=8)
-    _save(figure, path)
-
-
-def _by_epoch(axes):
-    """Lays out a panel of curves over epochs."""
-    axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3, which="both")
-    if axes.get_yscale() == "log":
-        _plain_numbers(axes.yaxis)
-
-
-def _history(path):
-    """Returns (epochs, {column: float array}) of a history.csv; what is missing is nan."""
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    columns = {
-        name: np.array([float(row[name]) if row.get(name) else np.nan for row in rows])
-        for name in (rows[0] if rows else ("epoch", "skipped"))
-    }
-    return columns.pop("epoch").astype(int), columns
-
-
-def _plain_numbers(axis):
-    """No powers of ten on a logarithmic scale, and as many numbers as there is room for."""
+def plain_numbers(axis):
+    """Labels a logarithmic axis without powers of ten, and with as many labels as fit."""
     low, high = axis.get_view_interval()
     axis.set_major_formatter("{x:g}")
     if high > 8 * low:
@@ -208,60 +75,276 @@ def _plain_numbers(axis):
         axis.set_minor_formatter("{x:g}")
 
 
-def _shown(image):
-    """uint8 (H, W, C) as matplotlib takes it."""
-    return image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
-
-
-def picture_table(rows, path, *, row_titles, column_titles, notes=None):
-    """Draws pictures in a table with titles.
+def image_table(rows, column_titles, row_titles=None, notes=None, width=2.0, columns=None):
+    """Shows images, or grids of images, in a table with titles.
 
     Args:
-        rows: lists of uint8 pictures (H, W, C) of one size; None leaves a place empty.
-        path: PNG to write.
-        row_titles, column_titles: one for each.
-        notes: None, or for each picture what is written below it, or None.
+        rows: list of lists of cells of one size: uint8 (H, W, C), uint8 (N, H, W, C), which is
+            shown as a grid, or None, which leaves the cell empty.
+        column_titles: list of text.
+        row_titles: list of text or None.
+        notes: None, or for each cell the text below it, or None.
+        width: float, of a cell in inches.
+        columns: int, images per row of a grid; None: about as many as rows.
+
+    Returns:
+        The figure, for `save`.
     """
-    height, width = next(image for row in rows for image in row if image is not None).shape[:2]
-    high = 2.0 * height / width + (0.4 if notes else 0.05)  # inches, of 2 across
-    size = 2.0 * len(column_titles), high * len(rows) + 0.3
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(rows), len(column_titles), squeeze=False)
-    for i, row in enumerate(rows):
-        for place, image, note in zip(axes[i], row, notes[i] if notes else row, strict=True):
-            place.set(xticks=[], yticks=[])
-            place.spines[:].set_visible(False)
-            if image is not None:
-                place.imshow(_shown(image))
-            if notes and note:
-                place.set_xlabel(note, fontsize=8)
-        axes[i, 0].set_ylabel(row_titles[i], fontsize=9)
+    rows = [[_image_of(cell, columns) for cell in row] for row in rows]
+    shape = next(cell.shape for row in rows for cell in row if cell is not None)
+    height = width * shape[0] / shape[1] + (0.4 if notes else 0.1)
+    figure, axes = subplots(len(column_titles), len(rows), width, height)
+    for place in axes.flat:
+        place.set(xticks=[], yticks=[])
+        place.spines[:].set_visible(False)
+    for place, image in zip(axes.flat, itertools.chain(*rows), strict=True):
+        if image is not None:
+            place.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
+    for place, note in zip(axes.flat, itertools.chain(*notes or ()), strict=False):
+        place.set_xlabel(note or "", fontsize=8)
+    for place, title in zip(axes[:, 0], row_titles or (), strict=False):
+        place.set_ylabel(title, fontsize=9)
     for place, title in zip(axes[0], column_titles, strict=True):
         place.set_title(title, fontsize=9)
-    _save(figure, path)
+    return figure
+
+
+def _image_of(cell, columns):
+    """The image of a cell of `image_table`, as matplotlib takes it."""
+    if cell is None:
+        return None
+    image = np.asarray(grid(cell, columns)) if cell.ndim == 4 else cell
+    return image[..., 0] if image.shape[-1] == 1 else image
+
+
+def save(figure, path, max_bytes=None):
+    """Writes a figure as PNG; creates missing folders.
+
+    Args:
+        figure: as from `subplots`.
+        path: of the file.
+        max_bytes: None, or a limit that is kept by a lower resolution, then by fewer colours.
+
+    Raises:
+        ValueError: the file is larger even so.
+    """
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with whole_file(path) as part:
+        for few_colours, dpi in itertools.product((False, True), DPI):
+            figure.savefig(part, format="png", dpi=dpi)
+            if max_bytes is None:
+                return
+            _reduce(part, few_colours)
+            if os.path.getsize(part) <= max_bytes:
+                return
+        raise ValueError(f"{path}: larger than {max_bytes} bytes. Show fewer images.")
+
+
+def _reduce(path, few_colours):
+    """Writes a PNG again, in grey if it has no colours (half the size), or in few colours."""
+    with Image.open(path) as image:
+        image = image.convert("RGB")
+    red, green, blue = image.split()
+    if red == green == blue:
+        (red.quantize(GREYS) if few_colours else red).save(path, format="png", optimize=True)
+    elif few_colours:
+        image.quantize(COLOURS).save(path, format="png", optimize=True)
+
+
+# A training run -------------------------------------------------------------------------------
+
+
+def loss_curves(history_csv, path):
+    """Plots training and validation loss per epoch, and beside them the scores, if there are any.
+
+    Args:
+        history_csv: file with the columns epoch, loss and, if measured, val_loss and fid.
+        path: PNG to write.
+    """
+    epochs, columns = read_history(history_csv)
+    names = {"loss": "training", "val_loss": "validation (EMA weights)", "fid": "generated images"}
+    known = {name: columns[name] for name in names if np.isfinite(columns.get(name, np.nan)).any()}
+    panels = {"loss (weighted squared error)": [name for name in known if name != "fid"]}
+    if "fid" in known:
+        panels["Frechet distance to real images"] = ["fid"]
+    figure, axes = subplots(len(panels), width=6.4, height=4)
+    for place, (label, columns) in zip(axes[0], panels.items(), strict=True):
+        for name in columns:
+            measured = np.isfinite(known[name])  # not every epoch is scored
+            marker = "o" if measured.sum() < 30 else None
+            xs, ys = epochs[measured], known[name][measured]
+            place.plot(xs, ys, marker=marker, ms=3, label=names[name])
+        place.set(ylabel=label, yscale="log")
+        _format_epochs(place)
+        place.legend()
+    save(figure, path)
+
+
+def health(history_csv, path):
+    """Plots what shows whether a training went well; panels without values are left out.
+
+    The loss by quarter of the time t, in training and validation; the validation loss of the EMA
+    weights and of the raw weights; the norm of the gradient; the steps that were skipped.
+
+    Args:
+        history_csv: as for `loss_curves`.
+        path: PNG to write.
+    """
+    epochs, columns = read_history(history_csv)
+    figure, axes = subplots(2, 2, width=4.8, height=3.2)
+    quarters, validation, norm, skipped = axes.flat
+    names = [name for name in columns if name.startswith("loss_t")]
+    for index, name in enumerate(names):
+        label = name.removeprefix("loss_t").replace("-", " - ") + "%"
+        quarters.plot(epochs, columns[name], color=f"C{index}", label=label)
+        if f"val_{name}" in columns:
+            quarters.plot(epochs, columns[f"val_{name}"], color=f"C{index}", ls="--")
+    quarters.set(title="loss by quarter of t, 0% clean (dashed: validation)", yscale="log")
+    if "val_raw_excess" in columns:
+        raw = columns["val_loss"] + columns["val_raw_excess"]
+        validation.plot(epochs, raw, label="raw weights")
+        validation.plot(epochs, columns["val_loss"], label="EMA weights, used for sampling")
+    validation.set(title="validation loss", yscale="log")
+    if "gradient_norm" in columns:
+        norm.plot(epochs, columns["gradient_norm"])
+    norm.set(title="gradient norm before clipping, mean per epoch", yscale="log")
+    skipped.bar(epochs, columns["skipped"])
+    most = columns["skipped"].max(initial=1)
+    skipped.set(title="steps skipped because of a non-finite gradient", ylim=(0, 1.1 * most))
+    skipped.yaxis.get_major_locator().set_params(integer=True)
+    for place in axes.flat:
+        place.set_visible(place.has_data())
+        place.title.set_fontsize(10)
+        _format_epochs(place)
+        if place.get_legend_handles_labels()[1]:
+            place.legend(fontsize=8)
+    save(figure, path)
+
+
+def read_history(path):
+    """Reads a history.csv.
+
+    Returns:
+        (epochs, columns): int (N,), and {name: float (N,)} with NaN where a value is missing.
+    """
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = {
+        name: np.array([float(row[name]) if row.get(name) else np.nan for row in rows])
+        for name in (rows[0] if rows else ("epoch", "skipped"))
+    }
+    return columns.pop("epoch").astype(int), columns
+
+
+def _format_epochs(axes):
+    """Formats a panel of curves over epochs."""
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3, which="both")
+    if axes.get_yscale() == "log":
+        plain_numbers(axes.yaxis)
+
+
+def process_strip(frames, titles, path):
+    """Shows images on their way through a process: a row for each image, a column for each stage.
+
+    Args:
+        frames: uint8 (stages, N, H, W, C).
+        titles: list of text, one for each stage.
+        path: PNG to write.
+    """
+    height, width = frames.shape[2:4]
+    save(image_table(frames.swapaxes(0, 1), titles, width=1.2 * width / height), path)
 
 
 def restoration_curves(history_csv, path, t):
-    """Draws against minutes of training how well a picture comes back from noise.
+    """Plots how well an image is restored from noise against the minutes of training.
 
     Args:
-        history_csv: file with columns minutes, psnr and ssim.
+        history_csv: file with the columns minutes, psnr and ssim.
         path: PNG to write.
-        t: time that it was noised to.
+        t: time that the image was noised to.
     """
-    with open(history_csv, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("minutes")]
-    minutes = [float(row["minutes"]) for row in rows]
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    _, columns = read_history(history_csv)
+    measured = np.isfinite(columns["minutes"])
+    figure, axes = subplots(2, width=4.5, height=3.4)
     labels = {"psnr": "PSNR (dB)", "ssim": "SSIM (1: equal)"}
-    for axes, (name, label) in zip(figure.subplots(1, 2), labels.items(), strict=True):
-        axes.plot(minutes, [float(row[name]) for row in rows], marker="o", ms=3)
-        axes.set(xlabel="minutes of training", ylabel=label, xlim=(0, None))
+    for place, (name, label) in zip(axes[0], labels.items(), strict=True):
+        curve = {name: (columns["minutes"][measured], columns[name][measured])}
+        plot_lines(place, curve, xlabel="minutes of training", ylabel=label, markers=True)
+        place.set_xlim(left=0)
+    figure.suptitle(f"The image, reconstructed from t = {t:g}", fontsize=10)
+    save(figure, path)
+
+
+# An evaluation --------------------------------------------------------------------------------
+
+
+def sampler_report(cells, baseline, path):
+    """Plots the score of every sampler against network calls and against seconds.
+
+    Args:
+        cells: dicts of sampler, num_steps, network_calls, seconds_per_image and fid.
+        baseline: dict of "fid" and "num_images" of held-out images.
+        path: PNG to write.
+    """
+    figure, [panels] = subplots(2, width=4.8, height=4, sharey=True)
+    labels = {"network_calls": "network calls per image", "seconds_per_image": "seconds per image"}
+    real = f"{baseline['num_images']:,} held-out images"
+    for axes, (name, label) in zip(panels, labels.items(), strict=True):
+        for sampler in dict.fromkeys(cell["sampler"] for cell in cells):
+            points = sorted((c[name], c["fid"]) for c in cells if c["sampler"] == sampler)
+            axes.plot(*zip(*points, strict=True), marker="o", ms=4, label=sampler)
+        axes.axhline(baseline["fid"], color="black", ls="--", lw=1, label=real)
+        axes.set(xlabel=label, xscale="log", yscale="log")
+        plain_numbers(axes.xaxis)
+        plain_numbers(axes.yaxis)
+        axes.grid(alpha=0.3, which="both")
+    panels[0].set_ylabel("Frechet distance (lower is better)")
+    lines, names = panels[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside upper center", ncols=len(names))
+    save(figure, path)
+
+
+def memorisation(spaces, path):
+    """Plots how far generated and held-out images are from their nearest training image.
+
+    Args:
+        spaces: dict {"pixels" or "features": (`Nearest` of generated images, of held-out images)}.
+        path: PNG to write.
+    """
+    units = {"pixels": "RMS difference of pixels, 0 .. 255"}
+    figure, [panels] = subplots(len(spaces), width=4.8, height=3.6)
+    for axes, (space, both) in zip(panels, spaces.items(), strict=True):
+        ends = np.quantile(np.concatenate([nearest.distances for nearest in both]), [0, 0.995])
+        bins = np.linspace(*ends, 41)
+        for nearest, label in zip(both, ("generated", "held out"), strict=True):
+            share = np.full(len(nearest.distances), 1 / len(nearest.distances))
+            axes.hist(nearest.distances, bins, weights=share, histtype="step", lw=1.5, label=label)
+        axes.set_xlabel(units.get(space, "RMS difference of features"))
+        axes.set_title(f"distance to the nearest training image, by {space}", fontsize=10)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.legend()
         axes.grid(alpha=0.3)
-    figure.suptitle(f"The picture, reconstructed from t = {t:g}", fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure, path):
-    with whole_file(path) as part:
-        figure.savefig(part, format="png", dpi=120)
+def closest_pairs(rows, path):
+    """Shows images with their nearest training images below them, the closest pairs first.
+
+    Args:
+        rows: dict {title: (uint8 (N, H, W, C), uint8 (N, H, W, C) of the training images)}.
+        path: PNG to write.
+    """
+    count = max(len(images) for images, _ in rows.values())
+    figure = Figure(figsize=(0.9 * count, 2.2 * len(rows)), layout="constrained")
+    parts = figure.subfigures(len(rows), 1, squeeze=False)
+    for part, (title, both) in zip(parts[:, 0], rows.items(), strict=True):
+        part.suptitle(f"{title}; below, the nearest training images", fontsize=10)
+        axes = part.subplots(2, count, squeeze=False)
+        for places, images in zip(axes, both, strict=True):
+            for place in places:
+                place.axis("off")
+            for place, image in zip(places, images, strict=False):
+                place.imshow(_image_of(image, None), cmap="gray", vmin=0, vmax=255)
+    save(figure, path)

@@ -1,24 +1,33 @@
-"""Pictures as arrays: grids, and PNG files that are whole or not there."""
+"""Grids of images, labels beside them, PNG and GIF files (numpy and Pillow only).
+
+Images are uint8 arrays (H, W, C) with C = 1, 3 or 4. Files are written whole or not at all.
+"""
 
 import os
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from keras_diffusion.runtime.files import whole_file
 
-SMALLEST_SIDE = 560  # pixels; smaller grids are enlarged by a whole factor, to be seen
+MIN_SIDE = 560  # pixels; smaller grids are enlarged by a whole factor
+GIF_COLOURS = (256, 64, 16, 8)  # per frame; fewer only if the file would be too large
+
+
+def to_pillow(image):
+    """Converts uint8 (H, W, C) to a Pillow image."""
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 def grid(images, columns=None):
-    """Arranges pictures in rows, with a thin gap, enlarged if they are tiny.
+    """Arranges images in rows with thin white gaps, and enlarges the grid if it is small.
 
     Args:
-        images: uint8 (N, H, W, C), C = 1, 3 or 4.
-        columns: pictures per row; None: a square, or about one.
+        images: uint8 (N, H, W, C).
+        columns: int, images per row. None: ceil(sqrt(N)).
 
     Returns:
-        uint8 (height, width, C).
+        Pillow image.
     """
     count, height, width, channels = images.shape
     columns = min(count, columns or int(np.ceil(np.sqrt(count))))
@@ -28,17 +37,69 @@ def grid(images, columns=None):
         (rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, "uint8"
     )
     for index, image in enumerate(images):
-        top = gap + index // columns * (height + gap)
-        left = gap + index % columns * (width + gap)
+        row, column = divmod(index, columns)
+        top, left = gap + row * (height + gap), gap + column * (width + gap)
         sheet[top : top + height, left : left + width] = image
-    factor = max(1, round(SMALLEST_SIDE / max(sheet.shape[:2])))
-    return sheet.repeat(factor, axis=0).repeat(factor, axis=1)
+    factor = max(1, round(MIN_SIDE / max(sheet.shape[:2])))
+    return to_pillow(sheet.repeat(factor, axis=0).repeat(factor, axis=1))
+
+
+def add_labels(sheet, rows, columns, corner=""):
+    """Writes a label to the left of each row of a grid and above each column.
+
+    Args:
+        sheet: Pillow image, a grid of `len(rows)` x `len(columns)` images.
+        rows, columns: lists of text.
+        corner: text above the row labels.
+
+    Returns:
+        Pillow image in RGB, larger than the grid.
+    """
+    font = ImageFont.load_default(14)
+    left, top = 16 + round(max(font.getlength(text) for text in (corner, *rows))), 28
+    labelled = Image.new("RGB", (left + sheet.width, top + sheet.height), "white")
+    labelled.paste(sheet, (left, top))
+    canvas = ImageDraw.Draw(labelled)
+    canvas.text((left - 8, top - 8), corner, "black", font, anchor="rs")
+    for row, text in enumerate(rows):
+        middle = top + (row + 0.5) * sheet.height / len(rows)
+        canvas.text((left - 8, middle), text, "black", font, anchor="rm")
+    for column, text in enumerate(columns):
+        middle = left + (column + 0.5) * sheet.width / len(columns)
+        canvas.text((middle, top - 8), text, "black", font, anchor="ms")
+    return labelled
 
 
 def save_png(path, image):
-    """Writes one uint8 picture (H, W, C), C = 1, 3 or 4; folders are made as needed."""
+    """Writes a uint8 array (H, W, C) or a Pillow image as PNG; creates missing folders."""
+    image = image if isinstance(image, Image.Image) else to_pillow(image)
+    with _new_file(path) as part:
+        image.save(part, format="PNG", optimize=True)
+
+
+def save_gif(path, frames, durations, max_bytes=None):
+    """Writes an endless GIF; creates missing folders.
+
+    Args:
+        path: of the file.
+        frames: list of Pillow images of one size.
+        durations: list, milliseconds per frame.
+        max_bytes: None, or a limit that is kept by using fewer colours.
+
+    Raises:
+        ValueError: the file is larger even with the fewest colours.
+    """
+    with _new_file(path) as part:
+        for colours in GIF_COLOURS:
+            first, *others = (frame.quantize(colours) for frame in frames)
+            first.save(part, format="GIF", append_images=others, save_all=True,
+                       duration=durations, loop=0)  # fmt: skip
+            if max_bytes is None or os.path.getsize(part) <= max_bytes:
+                return
+        raise ValueError(f"{path}: larger than {max_bytes} bytes. Use fewer frames.")
+
+
+def _new_file(path):
     path = os.fspath(path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    with whole_file(path) as part:
-        picture.save(part, format="PNG", optimize=True)
+    return whole_file(path)

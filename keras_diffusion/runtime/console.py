@@ -8,17 +8,21 @@ def is_watched():
     return getattr(sys.stdout, "isatty", bool)() or "ipykernel" in sys.modules
 
 
-def number(value, digits=3):
-    """Formats a number with `digits` significant digits: 0.0123, 1.23, 123, 12,300.
+def number(value, digits=3, padded=False):
+    """Formats a number with `digits` significant digits: 0.012, 0.16, 1.23, 123, 12,300.
 
     Args:
         value: int or float; None gives "-".
-        digits: int, at least 1. Trailing zeros after the decimal point are dropped.
+        digits: int, at least 1.
+        padded: bool; True keeps trailing zeros and all digits of whole numbers: 0.0120, 0.160,
+            1.23, 123, 12,346.
     """
     if value is None:
         return "-"
     rounded = float(f"{value:.{digits}g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:.{digits}g}"
+    if value == 0 or abs(rounded) >= 10 ** (digits - 1):
+        return f"{value if padded else rounded:,.0f}"
+    return f"{rounded:{'#' if padded else ''}.{digits}g}"
 
 
 def duration(seconds):

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_diffusion.plotting import images as pictures
@@ -99,7 +100,7 @@ class SampleGrid(keras.callbacks.Callback):
             if self.log_dir:
                 self._writer = self._writer or tf.summary.create_file_writer(str(self.log_dir))
                 with self._writer.as_default():
-                    tf.summary.image("samples", sheet[None], step=epoch)
+                    tf.summary.image("samples", np.atleast_3d(sheet)[None], step=epoch)
         return path
 
     def _columns(self):

@@ -127,19 +127,19 @@ def draw(model, picture, config, run_dir, strips):
     with whole_file(run_dir / "pictures.npz") as part, open(part, "wb") as file:
         np.savez_compressed(file, picture=picture, **strips, **found)
     write_table(table, run_dir / "reconstruction.csv")
-    figures.picture_table(
+    reconstruction = figures.image_table(
         [[picture, *noised], [None, *reconstructed]],
-        run_dir / "reconstruction.png",
+        column_titles=["the image", *(f"t = {t:g}" for t in LEVELS)],
         row_titles=["noised", "reconstructed"],
-        column_titles=["the picture", *(f"t = {t:g}" for t in LEVELS)],
         notes=[[None, *(note(row, name) for row in table)] for name in ("noised", "reconstructed")],
     )
-    figures.picture_table(
+    figures.save(reconstruction, run_dir / "reconstruction.png")
+    varied = figures.image_table(
         found["variations"],
-        run_dir / "variations.png",
-        row_titles=[f"from t = {t:g}" for t in VARIED],
         column_titles=[f"noise {number + 1}" for number in range(VARIATIONS)],
+        row_titles=[f"from t = {t:g}" for t in VARIED],
     )
+    figures.save(varied, run_dir / "variations.png")
     images.save_png(run_dir / "other_size.png", images.grid(found["wide"], columns=1))
     figures.restoration_curves(run_dir / "history.csv", run_dir / "quality.png", WATCHED)
 

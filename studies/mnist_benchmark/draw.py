@@ -83,6 +83,6 @@ def _loops(results):
 
 def _side_by_side(sets):
     """Grids of both configurations, uint8 (H, W), with a gap between."""
-    left, right = (pictures.grid(images, 8)[..., 0] for images in sets)
+    left, right = (np.asarray(pictures.grid(images, 8)) for images in sets)
     gap = np.full((len(left), left.shape[1] // 12), 255, "uint8")
     return np.concatenate([left, gap, right], axis=1)

@@ -12,6 +12,15 @@ def test_numbers_have_three_significant_digits(value, text):
     assert console.number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.01, "0.0100"), (0.1, "0.100"), (1.2, "1.20"), (56.78, "56.8"), (12345.6, "12,346"),
+     (0, "0"), (99.96, "100"), (None, "-")],
+)  # fmt: skip
+def test_padded_numbers_keep_zeros_and_whole_digits(value, text):
+    assert console.number(value, padded=True) == text
+
+
 def test_the_number_of_digits_can_be_chosen():
     assert console.number(0.0755, 1) == "0.08"
     assert console.number(0.07555, 4) == "0.07555"
