@@ -56,7 +56,7 @@ def _model(dataset, kind, tiny):
     import keras
 
     from keras_diffusion import LatentCodec, build
-    from keras_diffusion.config import options as configuration
+    from keras_diffusion.config.resolve import resolve
     from keras_diffusion.runtime import precision
 
     keras.config.set_dtype_policy(precision.policy("auto")[0])
@@ -64,7 +64,7 @@ def _model(dataset, kind, tiny):
     given = dict(TINY) if tiny else {}
     if kind != "pixels":
         given.update(latent=True, **(TINY_CODEC if tiny else {}))
-    config = configuration.resolve(dataset, given)
+    config = resolve(dataset, given)
     _, shape, num_classes = DATASETS[dataset]
     if kind == "pixels":
         return build.model(config, shape, num_classes)

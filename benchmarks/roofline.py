@@ -87,14 +87,14 @@ def step(task, tiny):
     import tensorflow as tf
 
     from keras_diffusion import build
-    from keras_diffusion.config import options as configuration
+    from keras_diffusion.config.resolve import resolve
     from keras_diffusion.data import pipeline
     from keras_diffusion.runtime import precision
 
     policy = precision.policy("auto")[0]
     keras.config.set_dtype_policy(policy)
     network = {"widths": (8, 16), "embedding_width": 16, "batch_size": 4} if tiny else {}
-    config = configuration.resolve(PRESETS[task], network)
+    config = resolve(PRESETS[task], network)
     shape = subjects.image_shape(task, tiny)
     model = build.model(config, shape, num_classes=10)
     batch = config.batch_size

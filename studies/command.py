@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from keras_diffusion.cli.parsing import OneLineParser, folder, within
-from keras_diffusion.config.rules import LARGEST_INT
+from keras_diffusion.config.fields import LARGEST_INT
 from keras_diffusion.runtime.signals import Interrupted
 from studies.kept import Kept, key
 

@@ -10,7 +10,7 @@ from benchmarks import subjects
 from benchmarks.subjects import keras_parts
 from benchmarks.subjects.keras_parts import WITHOUT_END, Stop
 from keras_diffusion import build, export_saved_model
-from keras_diffusion.config import options as configuration
+from keras_diffusion.config.resolve import resolve
 from keras_diffusion.data import pipeline
 from keras_diffusion.runtime import precision
 
@@ -44,7 +44,7 @@ class Subject:
         keras.utils.set_random_seed(0)
         name = f"{task}, deeper" if variant == "deeper" else task
         network = TINY_NETWORK if tiny else NETWORKS[name]
-        self.config = configuration.resolve(DATASETS[task], {**network, **options})
+        self.config = resolve(DATASETS[task], {**network, **options})
         self.model = build.model(self.config, subjects.image_shape(task, tiny), num_classes=0)
         self._forget_graphs()
 

@@ -1,60 +1,75 @@
 """Score a trained model:  python evaluate.py --model saved_models/NAME
 
-How real its pictures are, how much of the data they cover, whether they are copies; beside each
-score what real, held-out pictures get (docs/evaluation.md). TensorFlow is imported after the
-flags are parsed.
+How realistic its samples are, how much of the data they cover, and whether they are copies; each
+score is compared with that of real, held-out images (docs/evaluation.md). TensorFlow is imported
+after parsing.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
-from keras_diffusion.cli.parsing import OneLineParser, folder, listed, within
-from keras_diffusion.config.options import flag
-from keras_diffusion.config.rules import CHOICES, GUIDANCE, LARGEST_INT
+from keras_diffusion.cli.parsing import OneLineParser, folder, one_of, split_commas, within
+from keras_diffusion.config.fields import LARGEST_INT, check, flag
+from keras_diffusion.config.guidance import Guidance
+from keras_diffusion.config.options import OPTIONS
 
 EXTRACTORS = ("classifier", "inception")
-INCEPTION_SIZE = 75  # pixels, the least that it takes
-
-
-def sampler(text):
-    """Parses the name of a sampler."""
-    if text not in CHOICES["sampler"]:
-        choices = ", ".join(sorted(CHOICES["sampler"]))
-        raise argparse.ArgumentTypeError(f"unknown {text!r}. Choose from: {choices}.")
-    return text
+INCEPTION_SIZE = 75  # pixels, the smallest that Inception takes
+SAMPLERS = OPTIONS["sampler"].metadata["choices"]
+MAX_STEPS = OPTIONS["num_steps"].metadata["at_most"]
 
 
 def parser(prog="evaluate.py"):
     """Returns the parser."""
     flags = OneLineParser(
         prog=prog,
-        description="Score the pictures of a trained model against real ones.",
+        description="Score the samples of a trained model, and compare them with real images.",
         allow_abbrev=False,
     )
-    add = flags.add_argument
-    add("--model", help="an export, a run directory or a .keras file; default: the newest export")
-    add("--num", type=within(20, LARGEST_INT), help="pictures; default: 5000, or all held-out ones")
-    add("--samplers", type=listed(sampler), metavar="A,B", help="default: the model's own")
-    add("--steps", type=listed(within(1, 1000)), metavar="N,M", help="of the samplers")
-    add("--minutes", type=within(0, 1_000_000, float), help="leave out what does not fit")
-    add("--extractor", default="classifier", help="classifier, inception, or a Keras model's path")
-    add("--extractor-size", type=within(INCEPTION_SIZE, 299), help="pixels, for inception (75)")
-    add("--guidance-scale", type=within(0, 100, float), help="default: the model's own")
-    add("--guidance-interval", nargs=2, type=within(0, 1, float), metavar=("LOW", "HIGH"))
-    add("--guidance-rescale", type=within(0, 1, float), metavar="SHARE")
-    add("--seed", type=within(0, LARGEST_INT), default=0, help="of the pictures that are drawn")
-    add("--batch-size", type=within(1, LARGEST_INT), default=64, help="pictures at once")
+    # fmt: off
+    add, count = flags.add_argument, within(1, LARGEST_INT)
+    add("--model", metavar="PATH",
+        help="an export, a run directory or a .keras file; default: the newest in saved_models/")
+    add("--num", type=within(20, LARGEST_INT), metavar="N",
+        help="samples for each sampler and number of steps; default: 5000, or as many as there "
+        "are held-out images if these are fewer")
+    add("--samplers", type=split_commas(one_of(SAMPLERS)), metavar="A,B",
+        help="score all of these samplers; default: that of the model")
+    add("--steps", type=split_commas(within(1, MAX_STEPS)), metavar="N,M",
+        help="with each of these numbers of steps; default: that of the model")
+    add("--minutes", type=within(0, 1_000_000, float), metavar="X",
+        help="time limit: combinations that do not fit are left out, and listed")
+    add("--extractor", default="classifier", metavar="NAME",
+        help="feature extractor: classifier (a small one, trained on the data in a minute or two), "
+        "inception (downloaded by Keras), or the path of a Keras model")
+    add("--extractor-size", type=within(INCEPTION_SIZE, 299), metavar="N",
+        help="size in pixels of the input of --extractor inception; default: 75, which also gives "
+        "KID in the units of the keras.io example")
+    add("--guidance-scale", type=float, metavar="S", help="default: that of the model; 1: off")
+    add("--guidance-interval", nargs=2, type=float, metavar=("LOW", "HIGH"),
+        help="times between which guidance is on, 0 (clean) to 1 (noise); default: those of the "
+        "model")
+    add("--guidance-rescale", type=float, metavar="SHARE",
+        help="share of the contrast added by guidance that is removed again; default: that of the "
+        "model")
+    add("--seed", type=within(0, LARGEST_INT), default=0, metavar="N", help="of the samples")
+    add("--batch-size", type=count, default=64, metavar="N", help="images in a batch")
     data = flags.add_mutually_exclusive_group()
-    data.add_argument("--dataset", help="of the real pictures; default: what it was trained on")
-    data.add_argument("--folder", help="the same, of your own pictures")
-    add("--data-dir", help="where tfds keeps its data")
-    add("--train-split", help="tfds slicing string of the reference")
-    add("--val-split", help="the same, of the held-out pictures")
-    add("--out", type=folder, help="folder of the results; default: evaluations/NAME")
-    add("--cache", type=folder, default=Path("evaluations/cache"),
-        help="folder of classifiers and features")  # fmt: skip
+    data.add_argument("--dataset", metavar="NAME",
+                      help="data set of the real images; default: that of the training")
+    data.add_argument("--folder", metavar="DIR", help="folder of the real images, instead")
+    add("--data-dir", metavar="DIR", help=OPTIONS["data_dir"].metadata["help"])
+    add("--train-split", metavar="SPLIT",
+        help="reference images, a slicing string of TensorFlow Datasets; default: those of the "
+        "training")
+    add("--val-split", metavar="SPLIT",
+        help="held-out images, likewise; default: the validation images of the training")
+    add("--out", type=folder, metavar="DIR",
+        help="folder of the results; default: evaluations/NAME, NAME that of the model")
+    add("--cache", type=folder, default=Path("evaluations/cache"), metavar="DIR",
+        help="folder of classifiers and features, which later evaluations use again")
+    # fmt: on
     return flags
 
 
@@ -64,21 +79,21 @@ def main(arguments=None, prog="evaluate.py"):
     given = flags.parse_args(arguments)
     try:
         _check(given)
-        return evaluate(given)
+        _evaluate(given)
     except (ValueError, OSError) as error:
-        flags.error(" ".join(str(error).split()))
+        flags.error(error)
     except KeyboardInterrupt as error:
-        done = str(error) or "no scores are written"
-        print(f"\ninterrupted; {done}", file=sys.stderr)
+        print(f"\ninterrupted; {str(error) or 'no scores are written'}", file=sys.stderr)
         return 130
+    return 0
 
 
 def _check(given):
-    """Raises ValueError for what can be told before TensorFlow is imported."""
+    """Raises ValueError for what can be checked before TensorFlow is imported."""
     for name in ("model", "folder"):
         path = getattr(given, name)
         if path == "":
-            raise ValueError(f"{flag(name)}: is empty; give a value or leave the flag out.")
+            raise ValueError(f"{flag(name)}: is empty. Give a value, or leave the flag out.")
         if path is not None and not Path(path).exists():
             raise ValueError(f"{flag(name)}: {path} does not exist.")
     if given.extractor not in EXTRACTORS and not Path(given.extractor).is_file():
@@ -87,16 +102,16 @@ def _check(given):
             "the path of a Keras model."
         )
     if given.extractor_size is not None and given.extractor != "inception":
-        raise ValueError("--extractor-size: is for --extractor inception.")
-    if given.guidance_interval and given.guidance_interval[0] > given.guidance_interval[1]:
-        raise ValueError("--guidance-interval: LOW is above HIGH.")
-    for name in GUIDANCE[1:]:
-        if getattr(given, name) is not None and given.guidance_scale == 1:
-            raise ValueError(f"{flag(name)}: changes nothing at --guidance-scale 1; give another.")
+        raise ValueError("--extractor-size: has no effect without --extractor inception.")
+    for name in Guidance.NAMES:
+        value = getattr(given, name)
+        if value is not None:
+            check(OPTIONS[name], tuple(value) if isinstance(value, list) else value)
+            if name != "guidance_scale" and given.guidance_scale == 1:
+                raise ValueError(f"{flag(name)}: has no effect at --guidance-scale 1.")
 
 
-def evaluate(given):
-    """Runs an evaluation; returns 0."""
+def _evaluate(given):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
@@ -114,17 +129,16 @@ def evaluate(given):
         evaluating.run(
             model,
             out=given.out or Path("evaluations") / _name(model.resolve()),
-            guidance={name: getattr(given, name) for name in GUIDANCE},
+            guidance={name: getattr(given, name) for name in Guidance.NAMES},
             where={name: getattr(given, name) for name in real_images.WHERE},
             extractor_size=given.extractor_size or INCEPTION_SIZE,
             **{name: getattr(given, name) for name in names},
         )
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise ValueError("out of memory: choose a smaller --batch-size or --num.") from error
-    return 0
 
 
 def _name(model):
-    """Of the folder of results: a checkpoint's name alone could be that of any run."""
+    """Returns the name of the folder of results; that of a checkpoint alone is not unique."""
     run = f"{model.parents[1].name}-" if model.parent.name == "checkpoints" else ""
     return run + model.name.removesuffix(".keras")

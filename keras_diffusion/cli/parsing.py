@@ -1,20 +1,25 @@
-"""What the command lines have in common: errors of one line, and parsers of values."""
+"""What the command lines share: errors on one line, parsers of values, options of `Config`."""
 
 import argparse
 import os
 from pathlib import Path
+
+from keras_diffusion.config import fields
+from keras_diffusion.config.options import OPTIONS
+
+METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "VALUES"}
 
 
 class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message):
-        message = message.removeprefix("argument ").replace("\n", " ")
+        message = " ".join(str(message).split()).removeprefix("argument ")
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def within(low, high, kind=int):
-    """Returns a parser of numbers with two ends; nan is outside of them."""
+    """Returns a parser of numbers from `low` to `high`; nan is rejected."""
 
     def parse(text):
         try:
@@ -28,28 +33,28 @@ def within(low, high, kind=int):
     return parse
 
 
-def listed(one):
-    """Returns a parser of values with commas between them, each parsed by `one`."""
+def one_of(choices):
+    """Returns a parser of names."""
 
     def parse(text):
-        return list(dict.fromkeys(one(part.strip()) for part in text.split(",")))
+        if text not in choices:
+            names = ", ".join(sorted(choices))
+            raise argparse.ArgumentTypeError(f"unknown {text!r}. Choose from: {names}.")
+        return text
 
     return parse
 
 
-def image_size(text):
-    """Parses 64 or 48x64 (height x width)."""
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 64 or 48x64")
-    return int(sides[0]), int(sides[-1])
+def split_commas(parse):
+    """Returns a parser of values with commas between them, each parsed by `parse`."""
+    return lambda text: list(dict.fromkeys(parse(part.strip()) for part in text.split(",")))
 
 
 def folder(text):
-    """Parses the path of a folder that is there and writable, or can be made."""
+    """Parses the path of a folder that exists and is writable, or can be created."""
     path = Path(text)
     try:
-        nearest = next(found for found in (path, *path.absolute().parents) if found.exists())
+        nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
         if text and nearest.is_dir() and os.access(nearest, os.W_OK):
             return path
         reason = f"{nearest} is {'not writable' if nearest.is_dir() else 'a file'}"
@@ -57,3 +62,57 @@ def folder(text):
         reason = str(error)
     reason = reason if text else "it is empty"
     raise argparse.ArgumentTypeError(f"{text!r} is not a folder to write to: {reason}")
+
+
+def add_options(parser):
+    """Adds the flags of the options of `Config`, and --set for all others."""
+    for name, field in OPTIONS.items():
+        rule, kind = field.metadata, fields.kind_of(field)
+        if not rule["flag"]:
+            continue
+        settings = {"default": None, "help": rule["help"].replace("%", "%%")}
+        if kind is bool:
+            optional = field.default is None
+            settings["action"] = argparse.BooleanOptionalAction if optional else "store_true"
+        else:
+            choices = "{" + ",".join(map(str, rule["choices"])) + "}"
+            settings["metavar"] = rule["metavar"] or (
+                choices if rule["choices"] else METAVARS[kind]
+            )
+        if rule["const"]:
+            settings.update(nargs="?", const=rule["const"])
+        parser.add_argument(fields.flag(name), **settings)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any other option of docs/cli.md, such as dropout=0.1 or 'widths=(64,128)'",
+    )
+
+
+def given_options(arguments):
+    """Returns {option: value} of the flags and of --set.
+
+    Raises:
+        ValueError: a value that the option does not take, or two values for one option.
+    """
+    given = {name: getattr(arguments, name, None) for name in OPTIONS}
+    pairs = [(name, value) for name, value in given.items() if value is not None]
+    for text in arguments.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set: {text!r} is not KEY=VALUE, such as dropout=0.1.")
+        if name not in OPTIONS:
+            names = ", ".join(OPTIONS)
+            raise ValueError(f"--set: unknown option {name!r}. Choose from: {names}.")
+        pairs.append((name, value))
+    options = {}
+    for name, value in pairs:
+        if isinstance(value, str):
+            value = fields.parse(OPTIONS[name], value)
+        if options.setdefault(name, value) != value:
+            raise ValueError(
+                f"{fields.flag(name)}: {value!r} contradicts {options[name]!r}. Give only one."
+            )
+    return options

@@ -1,10 +1,9 @@
 """Train a diffusion model:  python train.py --dataset oxford_flowers102
 
-Flags are options of keras_diffusion/config/options.py; what is not given comes from the preset of
-the data set in keras_diffusion/config/presets/. TensorFlow is imported after they are parsed.
+The flags are options of keras_diffusion/config/options.py; the preset of the data set in
+keras_diffusion/config/presets/ decides the others. TensorFlow is imported after parsing.
 """
 
-import argparse
 import contextlib
 import os
 import re
@@ -13,120 +12,82 @@ import sys
 import time
 from pathlib import Path
 
-from keras_diffusion.cli.parsing import OneLineParser, folder, image_size
-from keras_diffusion.config import options as configuration
-from keras_diffusion.config.rules import CHOICES
+from keras_diffusion.cli.parsing import OneLineParser, add_options, folder, given_options
+from keras_diffusion.config.resolve import resolve, resumed
 
 
 def parser(prog="train.py"):
-    """Returns the parser; the names of most flags are those of `Config`."""
+    """Returns the parser."""
     flags = OneLineParser(
         prog=prog,
-        description="Train a diffusion model on images and export it for sample.py.",
-        epilog="Every other option: --set key=value, see keras_diffusion/config/options.py.",
+        description="Train a diffusion model on images, and export it.",
+        epilog="Defaults are those of the preset of the data set. docs/cli.md lists all options.",
         allow_abbrev=False,
     )
-    _add_data(flags)
+    add_options(flags)
     add = flags.add_argument
-    add("--network", choices=CHOICES["network"], help="what is trained")
-    add("--schedule", choices=CHOICES["schedule"], help="how much noise at which time")
-    add("--prediction-type", choices=CHOICES["prediction_type"], help="of the network's output")
-    add("--loss-weighting", choices=CHOICES["loss_weighting"], help="of noise levels")
-    length = flags.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=int, help="how often all images are seen")
-    length.add_argument("--minutes", type=float, help="train this long instead")
-    add("--start-from", metavar="PATH", help="a run, or .keras file, to take the weights of")
-    add("--batch-size", type=int, help="over all devices together")
-    add("--accumulate", type=int, metavar="N", help="a batch in N parts, for less memory")
-    add("--strategy", choices=CHOICES["strategy"], help="of tf.distribute, see docs/scaling.md")
-    add("--remat", action="store_true", default=None, help="less memory for more time")
-    add("--learning-rate", type=float, help="the peak; warmed up, then a half cosine")
-    add("--precision", choices=CHOICES["precision"], help="auto: bfloat16 if the hardware has it")
-    add("--seed", type=int, help="of weights, noise and order")
-    add("--deterministic", action="store_true", default=None, help="the same bits, run for run")
-    add("--checkpoint-minutes", type=float, help="between checkpoints within an epoch (10)")
-    add("--score-every", type=int, metavar="N", help="score new pictures every N epochs")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="any other option")
-    add("--run-dir", type=folder, help="default: runs/NAME-DATE-TIME")
-    add("--export-dir", type=folder, help="default: saved_models/NAME, NAME as in --run-dir")
-    add("--resume", nargs="?", const="", metavar="RUN_DIR", help="go on; default: the newest run")
-    add("--dry-run", action="store_true", help="print what would be done, and stop")
+    # fmt: off
+    add("--run-dir", type=folder, metavar="DIR",
+        help="folder of the run; default: runs/NAME-DATE-TIME, NAME that of the data")
+    add("--export-dir", type=folder, metavar="DIR",
+        help="folder of the SavedModel; default: saved_models/NAME, NAME as in --run-dir")
+    add("--resume", nargs="?", const="", metavar="RUN_DIR",
+        help="resume a run exactly; without RUN_DIR the newest one. A finished run only writes its "
+        "figures and its export again")
+    add("--dry-run", action="store_true",
+        help="print configuration, data, parameters, FLOPs and memory, and stop")
+    # fmt: on
     return flags
-
-
-def _add_data(flags):
-    """Adds the flags about what is trained on."""
-    add = flags.add_argument
-    data = flags.add_mutually_exclusive_group()
-    data.add_argument("--dataset", help="digits, or any image data set of tfds (mnist, ...)")
-    data.add_argument("--folder", help="your own pictures; sub-folders are classes")
-    data.add_argument("--image", nargs="?", const="flower", metavar="FILE",
-                      help="one picture; default: the flower of scikit-learn")  # fmt: skip
-    add("--data-dir", help="where tfds keeps its data")
-    add("--image-size", type=image_size, metavar="N or HxW", help="in pixels")
-    add("--crop-size", type=image_size, metavar="N or HxW", help="of the crops of one picture")
-    add("--channels", type=int, choices=(1, 3, 4), help="default: as the images have")
-    add("--train-split", help="tfds slicing string, such as train[:90%%]")
-    add("--val-split", help="the same for validation")
-    add("--balance", choices=CHOICES["balance"], help="classes: each equally likely")
-    add("--horizontal-flip", action=argparse.BooleanOptionalAction, default=None,
-        help="mirrored copies too")  # fmt: skip
-    add("--limit", type=int, metavar="N", help="use only the first N training images")
-    told = flags.add_mutually_exclusive_group()
-    told.add_argument("--unconditional", action="store_true", default=None,
-                      help="leave the labels out")  # fmt: skip
-    told.add_argument("--text", action="store_true", default=None,
-                      help="prompts of the names of the classes, instead of labels")  # fmt: skip
-    add("--latent", action="store_true", default=None, help="diffusion on latents")
-    add("--codec", metavar="PATH", help="with --latent: a run whose autoencoder is used again")
-
-
-def newest_run(root="runs"):
-    """Returns the run directory that was written to last."""
-    stages = [*Path(root).glob("*/checkpoints"), *Path(root).glob("*/codec/checkpoints")]
-    if not stages:
-        raise FileNotFoundError(f"--resume: there is no run with a checkpoint in {root}/.")
-    newest = max(stages, key=lambda path: path.stat().st_mtime)
-    return Path(root) / newest.relative_to(root).parts[0]
-
-
-def name_of(config):
-    """Returns a name for the run of a Config: that of its data."""
-    name = Path(config.image).stem if config.image else config.dataset
-    name = Path(config.folder).resolve().name if config.folder else name
-    return re.sub(r"[^\w.-]+", "-", name)  # a tfds variant has a slash
 
 
 def main(arguments=None, prog="train.py"):
     """Runs the command; returns the exit code."""
     flags = parser(prog)
-    given = vars(flags.parse_args(arguments))
-    run_dir, export_dir = given.pop("run_dir"), given.pop("export_dir")
-    resume, dry_run = given.pop("resume"), given.pop("dry_run")
+    given = flags.parse_args(arguments)
     try:
-        configuration.add_settings(given, given.pop("set"))
-        if resume is not None:
-            if resume and run_dir:
-                raise ValueError("--run-dir: --resume names the run already.")
-            run_dir = Path(resume or run_dir or newest_run())
-            config = configuration.resumed(run_dir, given)
+        options = given_options(given)
+        if given.resume is None:
+            config = resolve(_preset_name(options), options)
+            run_dir = given.run_dir or Path(
+                f"runs/{_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
+            )
+        elif given.resume and given.run_dir:
+            raise ValueError("--run-dir: --resume names the run already. Give only one of them.")
         else:
-            if given["image"] is not None:
-                given["dataset"] = "one_image"  # the name of its preset
-            elif given["dataset"] is None and given["folder"] is None:
-                given["dataset"] = "digits"
-            config = configuration.resolve(given["dataset"], given)
-        run_dir = Path(run_dir or f"runs/{name_of(config)}-{time.strftime('%Y%m%d-%H%M%S')}")
-        export_dir = export_dir or Path("saved_models") / run_dir.absolute().name
-        return train(config, run_dir, export_dir, resume is not None, dry_run)
+            run_dir = Path(given.resume or given.run_dir or newest_run())
+            config = resumed(run_dir, options)
+        export_dir = given.export_dir or Path("saved_models") / run_dir.absolute().name
+        return _train(config, run_dir, export_dir, given, prog)
     except (ValueError, OSError) as error:
-        flags.error(" ".join(str(error).split()))
+        flags.error(error)
     except KeyboardInterrupt:
-        print("\ninterrupted; --resume goes on from the last checkpoint", file=sys.stderr)
+        print("\ninterrupted; --resume continues from the last checkpoint", file=sys.stderr)
         return 130
 
 
-def train(config, run_dir, export_dir, resume, dry_run):
+def _preset_name(options):
+    if "image" in options:
+        return "one_image"
+    return options.get("dataset", None if "folder" in options else "digits")
+
+
+def _name(config):
+    """Returns a name for a run: that of its data."""
+    name = Path(config.image).stem if config.image else config.dataset
+    name = Path(config.folder).resolve().name if config.folder else name
+    return re.sub(r"[^\w.-]+", "-", name)  # a variant of a data set has a slash
+
+
+def newest_run(root="runs"):
+    """Returns the run directory that was written to last."""
+    folders = [*Path(root).glob("*/checkpoints"), *Path(root).glob("*/codec/checkpoints")]
+    if not folders:
+        raise FileNotFoundError(f"--resume: there is no run with a checkpoint in {root}/.")
+    newest = max(folders, key=lambda path: path.stat().st_mtime)
+    return Path(root) / newest.relative_to(root).parts[0]
+
+
+def _train(config, run_dir, export_dir, given, prog):
     """Runs a training; returns the exit code: 0, 1 if it failed, 130 or 143 after a signal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
@@ -137,16 +98,18 @@ def train(config, run_dir, export_dir, resume, dry_run):
     from keras_diffusion.training import run
     from keras_diffusion.training.callbacks import TrainingStopped
 
-    keras.utils.set_random_seed(config.seed)  # of the first weights, and of dropout
+    keras.utils.set_random_seed(config.seed)  # of initial weights and dropout
+    resume = given.resume is not None
     try:
-        run.run(config, run_dir, export_dir, resume=resume, dry_run=dry_run)
+        run.run(config, run_dir, export_dir, resume=resume, dry_run=given.dry_run)
     except Interrupted as signal:
-        with contextlib.suppress(OSError):  # whoever read it may have got the signal too
-            print(f"{signal}; all is saved. Go on with:", file=sys.stderr)
-            print(f"  python train.py --resume {shlex.quote(str(run_dir))}", file=sys.stderr)
+        command = f"python {prog}" if prog.endswith(".py") else prog
+        with contextlib.suppress(OSError):  # the reader of stderr may have got the signal, too
+            print(f"{signal}; everything is saved. Resume with:", file=sys.stderr)
+            print(f"  {command} --resume {shlex.quote(str(run_dir))}", file=sys.stderr)
         return 128 + signal.signum
     except (TrainingStopped, WorkerLost) as error:
-        print(f"train.py: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 1
     except tf.errors.ResourceExhaustedError as error:
         if "No space left" in error.message:  # on the disk

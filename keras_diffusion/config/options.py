@@ -1,319 +1,346 @@
-"""What a training run is made of: one frozen dataclass, and the presets of `configs/`."""
+"""Every option of a training run, with its default, rule, help and flag."""
 
-import ast
 import dataclasses
-import importlib
-import itertools
-import json
-import re
-import typing
-from pathlib import Path
 
-from keras_diffusion.config import rules
-from keras_diffusion.config.rules import CHOICES, CODEC_OPTIONS, NETWORK_OPTIONS, OF_NETWORKS, RULES
+from keras_diffusion.config import guidance
+from keras_diffusion.config.fields import LARGEST_INT, check, flag, option
+
+LARGEST_SIDE = 4096  # pixels
+WIDEST = 2**14  # channels
+UNETS = ("convnext_unet", "unet")
+NETWORKS = (*UNETS, "cnn")
+# Where the defaults of a network differ from those of `Config`.
+NETWORK_DEFAULTS = {
+    "unet": {},
+    "convnext_unet": {"widths": (32, 64, 128)},
+    "cnn": {"widths": (16, 32, 32, 16), "embedding_width": 128},
+}
+# Of each of these, only one may be given.
+EXCLUSIVE = (("dataset", "folder", "image"), ("epochs", "minutes"))
+
+
+def _size(text):
+    """Parses 64, 48x64 (height x width) or (48, 64): (height, width)."""
+    sides = text.lower().strip("()[] ").replace(",", "x").split("x")
+    height, width = sides if len(sides) > 1 else sides * 2
+    return int(height), int(width)
+
+
+def _are_counts(values, most):
+    return len(values) > 0 and all(type(n) is int and 1 <= n <= most for n in values)
+
+
+_IS_SIZE = (
+    lambda size: len(size) == 2 and _are_counts(size, LARGEST_SIDE),
+    f"must be a size such as 64 or 48x64, of 1 to {LARGEST_SIDE} pixels",
+)
+_ARE_WIDTHS = (
+    lambda widths: _are_counts(widths, WIDEST),
+    f"must be channels of each level, 1 to {WIDEST}, such as (32, 64)",
+)
+_ARE_SWITCHES = (
+    lambda levels: all(level in (0, 1) for level in levels),
+    "must be True or False for each of the widths",
+)
+_IS_KERNEL = (lambda side: 0 < side < 100 and side % 2 == 1, "must be odd and below 100")
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Every option of a run. None means: the data set decides."""
+    """The options of a run; presets/ holds those of known data sets.
 
-    # data
-    dataset: str = "digits"  # a name in tfds, or "digits"
-    folder: str | None = None  # of the user's own pictures, instead of a data set
-    image: str | None = None  # one picture instead: its file, or "flower" or "china"
-    data_dir: str | None = None  # where tfds keeps its data; None: ~/tensorflow_datasets
-    image_size: tuple | None = None  # (height, width) in pixels; None: as they come
-    crop_size: tuple | None = None  # of the random crops of one picture; None: 3/4 of its sides
-    channels: int | None = None  # 1, 3 or 4
-    train_split: str | None = None  # tfds slicing strings
-    val_split: str | None = None
-    balance: str = "none"  # "classes": every class equally likely in training
-    horizontal_flip: bool | None = None
-    limit: int | None = None  # use only the first N training images
-    unconditional: bool = False  # leave the labels out
-    text: bool = False  # prompts, made of the names of the classes, in the place of labels
+    Raises:
+        ValueError: a value that its option does not take, on one line that names the flag.
+    """
 
-    # network
-    network: str = "unet"
-    widths: tuple = (64, 128, 256)  # channels per level, full resolution first
-    block_depth: int = 1  # residual blocks per level and direction
-    attention: tuple | None = None  # per level; None: at the last one
-    dropout: float = 0.0
-    embedding_width: int = 256
-    kernel_size: int = 3  # of depthwise convolutions
-    expansion: int = 2  # of the width, inside of a ConvNeXt block
-    text_width: int = 128  # features of a word
-    text_depth: int = 2  # transformer blocks that read a prompt
-    word_vectors: str | None = None  # a text model of KerasHub, with whose words training begins
+    # fmt: off
+    # Data
+    dataset: str = option(
+        "digits", flag=True, metavar="NAME",
+        help="digits, mnist, fashion_mnist, cifar10, oxford_flowers102, or another data set of "
+        "images in TensorFlow Datasets",
+    )
+    folder: str | None = option(
+        None, flag=True, metavar="DIR", movable=True,
+        help="train on your own images in this folder; sub-folders are classes",
+    )
+    image: str | None = option(
+        None, flag=True, metavar="FILE", const="flower", movable=True,
+        help="train on a single image: a file, or flower (without FILE) or china, the photos of "
+        "scikit-learn",
+    )
+    data_dir: str | None = option(
+        None, flag=True, metavar="DIR", movable=True,
+        help="folder of TensorFlow Datasets; default: ~/tensorflow_datasets",
+    )
+    image_size: tuple | None = option(
+        None, flag=True, metavar="N or HxW", parse=_size, check=_IS_SIZE,
+        help="size in pixels that images are resized and cropped to; with --image, the box that "
+        "the image is scaled to fit into; default: as they are",
+    )
+    crop_size: tuple | None = option(
+        None, flag=True, metavar="N or HxW", parse=_size, check=_IS_SIZE, needs="image",
+        help="size in pixels of the random crops; default: three quarters of each side",
+    )
+    channels: int | None = option(
+        None, flag=True, choices=(1, 3, 4),
+        help="grayscale, RGB or RGBA; default: that of the images",
+    )
+    train_split: str | None = option(
+        None, flag=True, metavar="SPLIT",
+        help="training images, a slicing string of TensorFlow Datasets such as train[:90%]; "
+        "default: 80% of every class",
+    )
+    val_split: str | None = option(
+        None, flag=True, metavar="SPLIT",
+        help="validation images, such as train[90%:]; default: the other 20%",
+    )
+    balance: str = option(
+        "none", flag=True, choices=("none", "classes"),
+        help="classes: train on every class equally often",
+    )
+    horizontal_flip: bool | None = option(
+        None, flag=True,
+        help="train on mirrored images, too; default: on for oxford_flowers102, tf_flowers, "
+        "cifar10 and fashion_mnist",
+    )
+    limit: int | None = option(
+        None, flag=True, at_least=1, at_most=LARGEST_INT,
+        help="use only the first N training images",
+    )
+    unconditional: bool = option(False, flag=True, help="ignore the labels")
+    text: bool = option(
+        False, flag=True, networks=UNETS, unless="unconditional",
+        help="condition on prompts made from the class names, instead of on labels",
+    )
 
-    # latents: stage one of a run trains their autoencoder, unless there is one already
-    latent: bool = False
-    codec: str | None = None  # a run on latents, or the file of its autoencoder, to be used again
-    codec_widths: tuple = (64,)  # channels per level, half resolution first
-    latent_channels: int = 4
-    edge_weight: float = 0.5
-    kl_weight: float = 1e-3
-    codec_learning_rate: float = 2e-3  # peak
-    codec_epochs: int = 20  # at most; with `minutes`, `codec_share` stands in its place
-    codec_share: float = 0.3  # of `minutes`, at most
+    # Network
+    network: str = option(
+        "unet", flag=True, choices=NETWORKS, help="architecture of the diffusion network"
+    )
+    widths: tuple = option(
+        (64, 128, 256), networks=NETWORKS, check=_ARE_WIDTHS,
+        help="channels of each level, full resolution first",
+    )
+    block_depth: int = option(
+        1, networks=UNETS, at_least=1, at_most=100,
+        help="residual blocks of each level, down and up",
+    )
+    attention: tuple | None = option(
+        None, networks=UNETS, check=_ARE_SWITCHES,
+        help="whether each level has self-attention; default: the last one has",
+    )
+    dropout: float = option(
+        0.0, networks=UNETS, at_least=0, below=1, help="dropout rate in the blocks"
+    )
+    embedding_width: int = option(
+        256, networks=NETWORKS, at_least=1, at_most=WIDEST,
+        help="features of the embedding of noise level and label",
+    )
+    kernel_size: int = option(
+        3, networks=("convnext_unet",), check=_IS_KERNEL, help="side of the depthwise convolutions"
+    )
+    expansion: int = option(
+        2, networks=("convnext_unet",), at_least=1, at_most=100,
+        help="factor by which a ConvNeXt block widens its channels",
+    )
+    remat: bool = option(
+        False, flag=True, networks=UNETS,
+        help="recompute blocks in the backward pass (gradient checkpointing): less memory, more "
+        "time",
+    )
+    text_width: int = option(
+        128, needs="text", at_least=1, at_most=WIDEST, help="features of a word"
+    )
+    text_depth: int = option(
+        2, needs="text", at_least=0, at_most=100, help="transformer blocks of the text encoder"
+    )
+    word_vectors: str | None = option(
+        None, needs="text", help="text model of KerasHub whose word vectors initialise the words"
+    )
 
-    # diffusion
-    start_from: str | None = None  # a run, or a .keras file, whose weights this one begins with
-    schedule: str = "cosine"
-    prediction_type: str = "v"
-    loss_weighting: str = "uniform"
-    ema_decay: float = 0.999
-    label_dropout: float = 0.1
+    # Latents: stage one of a run trains the autoencoder, unless `codec` names a trained one
+    latent: bool = option(
+        False, flag=True, unless="image",
+        help="diffusion on the latents of an autoencoder, which is trained first",
+    )
+    codec: str | None = option(
+        None, flag=True, metavar="PATH", needs="latent",
+        help="reuse a trained autoencoder: a run on latents, its codec/ folder or the .keras file",
+    )
+    codec_widths: tuple = option(
+        (64,), needs="latent", unless="codec", check=_ARE_WIDTHS,
+        help="channels of each level of the autoencoder, half resolution first",
+    )
+    latent_channels: int = option(
+        4, needs="latent", unless="codec", at_least=1, at_most=WIDEST, help="channels of latents"
+    )
+    edge_weight: float = option(
+        0.5, needs="latent", unless="codec", at_least=0, at_most=1_000,
+        help="weight of the edge term in the loss of the autoencoder",
+    )
+    kl_weight: float = option(
+        1e-3, needs="latent", unless="codec", at_least=0, at_most=1_000,
+        help="weight of the KL term in the loss of the autoencoder",
+    )
+    codec_learning_rate: float = option(
+        2e-3, needs="latent", unless="codec", above=0, at_most=1,
+        help="peak learning rate of the autoencoder",
+    )
+    codec_epochs: int = option(
+        20, needs="latent", unless="codec", at_least=1, at_most=LARGEST_INT,
+        help="epochs of the autoencoder, at most; with --minutes, codec_share stands in its place",
+    )
+    codec_share: float = option(
+        0.3, needs="latent", unless="codec", above=0, at_most=0.9,
+        help="share of --minutes for the autoencoder, at most",
+    )
 
-    # training
-    epochs: int = 50
-    minutes: float | None = None  # train this long instead of `epochs`
-    batch_size: int = 64  # over all devices
-    remat: bool = False  # compute blocks again in the backward pass: less memory, more time
-    learning_rate: float = 1e-3  # peak
-    warmup: float = 0.03  # share of the training
-    weight_decay: float = 1e-4
-    clip_norm: float = 1.0  # of the gradients of all weights together
-    accumulate: int = 1  # parts that a batch is worked through in, to save memory
-    precision: str = "auto"
-    strategy: str = "auto"  # of tf.distribute
-    deterministic: bool = False  # only operations that give the same bits again
-    seed: int = 0
-    checkpoint_minutes: float = 10.0  # between checkpoints within an epoch; its end is saved too
-    keep_checkpoints: int = 2  # the last ones, besides the best
-    score_every: int | None = None  # epochs between scores; None: the best is that of val_loss
-    score_num: int = 1000  # pictures to score
-    score_extractor: str = "classifier"  # or "inception", or a Keras model's path
+    # Diffusion
+    start_from: str | None = option(
+        None, flag=True, metavar="PATH",
+        help="initialise with the averaged weights of a run or a .keras file: the same network, "
+        "other images or classes",
+    )
+    schedule: str = option(
+        "cosine", flag=True, choices=("linear", "cosine", "constant", "inverse_linear", "sigmoid"),
+        help="noise schedule",
+    )
+    prediction_type: str = option(
+        "v", flag=True, choices=("eps", "x0", "v"), help="output of the network"
+    )
+    loss_weighting: str = option(
+        "uniform", flag=True, choices=("uniform", "min_snr"),
+        help="weights of the noise levels in the loss",
+    )
+    ema_decay: float = option(
+        0.999, at_least=0, below=1, help="decay of the averaged weights (EMA) at each step"
+    )
+    label_dropout: float = option(
+        0.1, at_least=0, below=1, unless="unconditional",
+        help="share of the labels that are dropped in training, for guidance",
+    )
 
-    # pictures: previews, and the defaults of the export
-    sampler: str = "dpmpp_2m"
-    num_steps: int = 20
-    guidance_scale: float = 2.0
-    guidance_interval: tuple = (0.0, 1.0)  # times between which guidance is on
-    guidance_rescale: float = 0.0  # share of the contrast of guidance that is taken back
+    # Training
+    epochs: int = option(
+        50, flag=True, at_least=1, at_most=LARGEST_INT, help="passes over the training images"
+    )
+    minutes: float | None = option(
+        None, flag=True, above=0, at_most=1_000_000,
+        help="train for this time, instead of --epochs. The learning rate falls until the end, so "
+        "a run cannot be extended: use --start-from",
+    )
+    batch_size: int = option(
+        64, flag=True, at_least=1, at_most=LARGEST_INT, help="images in a batch, over all devices"
+    )
+    accumulate: int = option(
+        1, flag=True, at_least=1, at_most=LARGEST_INT, movable=True,
+        help="compute the gradient of a batch in N parts, to save memory; the same training but "
+        "for rounding and dropout",
+    )
+    strategy: str = option(
+        "auto", flag=True, movable=True,
+        choices=("auto", "single", "mirrored", "multiworker", "tpu"),
+        help="tf.distribute strategy, see docs/scaling.md; auto: one device, all GPUs, or the "
+        "machines in TF_CONFIG",
+    )
+    learning_rate: float = option(
+        1e-3, flag=True, above=0, at_most=1, help="peak; linear warm-up, then half a cosine to 0"
+    )
+    warmup: float = option(0.03, at_least=0, below=1, help="share of the training for warm-up")
+    weight_decay: float = option(1e-4, at_least=0, at_most=1, help="of AdamW")
+    clip_norm: float = option(
+        1.0, above=0, at_most=1_000_000, help="largest norm of the gradient of all weights"
+    )
+    precision: str = option(
+        "auto", flag=True, choices=("auto", "float32", "mixed_bfloat16"),
+        help="auto: mixed_bfloat16 where the hardware supports it",
+    )
+    seed: int = option(
+        0, flag=True, at_least=0, at_most=LARGEST_INT,
+        help="of initial weights, noise and the order of images",
+    )
+    deterministic: bool = option(
+        False, flag=True, help="use only operations whose results are the same bits in every run"
+    )
+    checkpoint_minutes: float = option(
+        10.0, flag=True, at_least=0, at_most=1_000_000, movable=True,
+        help="minutes between checkpoints within an epoch; the end of an epoch is saved, too, "
+        "unless that takes more than 5% of the time",
+    )
+    keep_checkpoints: int = option(
+        2, at_least=1, at_most=LARGEST_INT, movable=True,
+        help="number of last checkpoints that are kept, besides the best one",
+    )
+    score_every: int | None = option(
+        None, flag=True, at_least=1, at_most=LARGEST_INT, movable=True,
+        help="score new samples every N epochs; the best checkpoint is then that of the lowest "
+        "FID instead of the lowest validation loss",
+    )
+    score_num: int = option(
+        1000, needs="score_every", at_least=20, at_most=1_000_000, help="number of samples to score"
+    )
+    score_extractor: str = option(
+        "classifier", needs="score_every",
+        help="feature extractor: classifier, inception, or the path of a Keras model",
+    )
+
+    # Samples: previews, and the defaults of the export
+    sampler: str = option(
+        "dpmpp_2m", choices=("ddpm", "ddim", "heun", "dpmpp_2m", "cold"), movable=True,
+        help="sampler of previews, and default of the export",
+    )
+    num_steps: int = option(
+        20, at_least=1, at_most=1000, movable=True, help="sampler steps, likewise"
+    )
+    guidance_scale: float = option(
+        2.0, check=guidance.RULES["guidance_scale"], unless="unconditional", movable=True,
+        help="classifier-free guidance, likewise; 1: off",
+    )
+    guidance_interval: tuple = option(
+        (0.0, 1.0), check=guidance.RULES["guidance_interval"], unless="unconditional", movable=True,
+        help="times between which guidance is on, 0 (clean) to 1 (noise)",
+    )
+    guidance_rescale: float = option(
+        0.0, check=guidance.RULES["guidance_rescale"], unless="unconditional", movable=True,
+        help="share of the contrast added by guidance that is removed again",
+    )
+
+    # fmt: on
 
     def __post_init__(self):
-        for name, value in vars(self).items():
-            kinds = _kinds(name)
-            if type(value) not in kinds and not (float in kinds and type(value) is int):
-                raise ValueError(f"{flag(name)}: {value!r} is not {rules.in_words(kinds)}.")
-            if value == "":
-                raise ValueError(f"{flag(name)}: is empty; give a value or leave the flag out.")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{flag(name)}: unknown {getattr(self, name)!r}. "
-                    f"Choose from: {', '.join(sorted(choices))}."
-                )
-        for name, (valid, rule) in RULES.items():
-            value = getattr(self, name)
-            if value is not None and not valid(value):
-                raise ValueError(f"{flag(name)}: {value} {rule}.")
-        self._check_that_nothing_is_ignored()
+        for field in dataclasses.fields(self):
+            check(field, getattr(self, field.name))
         if self.attention is not None and len(self.attention) != len(self.widths):
             raise ValueError(f"--attention: {self.attention} must be one for each of the widths.")
 
-    def _check_that_nothing_is_ignored(self):
-        if self.latent and self.image is not None:
-            raise ValueError("--latent: not allowed with --image; give one of the two.")
-        reasons = self._ignored()
-        for field in dataclasses.fields(self):
-            if field.name in reasons and getattr(self, field.name) != field.default:
-                raise ValueError(f"{flag(field.name)}: {reasons[field.name]}")
-
-    def _ignored(self):
-        """{option: why it would be ignored}."""
-        taken = NETWORK_OPTIONS[self.network]
-        why = f"the network {self.network!r} has no such option; it takes {', '.join(taken)}."
-        reasons = dict.fromkeys(OF_NETWORKS - set(taken), why)
-        if self.image is None:
-            reasons["crop_size"] = "is for crops of one picture; give it with --image."
-        if self.network not in rules.READERS:
-            reasons["text"] = f"is for {' and '.join(rules.READERS)}, which read prompts."
-        if not self.text:
-            why = "is for prompts; give it with --text."
-            reasons.update(dict.fromkeys(rules.TEXT_OPTIONS, why))
-        if not self.latent:
-            why = "is for latents; give it with --latent."
-            reasons.update(dict.fromkeys(("codec", *CODEC_OPTIONS), why))
-        elif self.codec is not None:
-            why = "is for an autoencoder to be trained; --codec names one that is."
-            reasons.update(dict.fromkeys(CODEC_OPTIONS, why))
-        return reasons
-
     @property
     def network_options(self):
-        """{option: value} of what the network's builder takes."""
-        return {name: getattr(self, name) for name in NETWORK_OPTIONS[self.network]}
+        """{option: value} of the arguments that the builder of the network takes."""
+        return {
+            name: getattr(self, name)
+            for name, field in OPTIONS.items()
+            if self.network in field.metadata["networks"] and name != "text"
+        }
+
+    def without_effect(self):
+        """Returns {option: reason} of the options that have no effect, given all others."""
+        reasons = {}
+        if self.minutes:
+            reasons["codec_epochs"] = "has no effect with --minutes. Give codec_share instead."
+        else:
+            reasons["codec_share"] = "has no effect without --minutes. Give codec_epochs instead."
+        for name, field in OPTIONS.items():
+            needs, unless = field.metadata["needs"], field.metadata["unless"]
+            networks = field.metadata["networks"]
+            if needs and not getattr(self, needs):
+                reasons[name] = f"has no effect without {flag(needs)}. Give both or none."
+            elif unless and getattr(self, unless):
+                reasons[name] = f"cannot be combined with {flag(unless)}. Give only one of them."
+            elif networks and self.network not in networks:
+                choices = " or ".join(networks)
+                reasons[name] = f"has no effect on {self.network!r}. Choose --network {choices}."
+        return reasons
 
 
-def _kinds(name):
-    """Returns the types that an option may have."""
-    kind = typing.get_type_hints(Config)[name]
-    return typing.get_args(kind) or (kind,)
-
-
-def flag(name):
-    """Returns the command-line spelling of an option: "batch_size" -> "--batch-size"."""
-    return "--" + name.replace("_", "-")
-
-
-def resolve(dataset=None, overrides=()):
-    """Returns the Config of a data set: its preset, changed by what the user gave.
-
-    Args:
-        dataset: name of a data set; None for own pictures, whose preset is also that of data
-            sets without one.
-        overrides: dict of options; None values are skipped.
-
-    Raises:
-        ValueError: an unknown option or an invalid value, on one line.
-    """
-    options = {name: value for name, value in dict(overrides).items() if value is not None}
-    if "epochs" in options:
-        options.setdefault("minutes", None)  # those of a preset
-    names = [field.name for field in dataclasses.fields(Config)]
-    for name in options:
-        if name not in names:
-            raise ValueError(f"--set: unknown option {name!r}. Choose from: {', '.join(names)}.")
-    chosen = {name: options[name] for name in ("image_size", "latent") if name in options}
-    Config(**chosen)  # these have to be right to choose a preset by them
-    start = with_network(preset(dataset, **chosen), options.get("network"))
-    if "codec" in options:  # whose options are those of its own run
-        start = dataclasses.replace(start, **_defaults(CODEC_OPTIONS))
-    if "widths" in options:  # a preset's attention is for its own
-        options.setdefault("attention", None)
-    config = dataclasses.replace(start, **options)
-    for name, why in rules.unused(config).items():
-        if name in options:
-            raise ValueError(f"{flag(name)}: {why}")
-    return config
-
-
-def with_network(config, network):
-    """Returns the same Config for another network, with that network's own options.
-
-    Those of presets are for the network that they name; None leaves it.
-    """
-    if network in (None, config.network):
-        return config
-    options = {**_defaults(OF_NETWORKS), **NETWORK_OPTIONS[network]}
-    return dataclasses.replace(config, network=network, **options)
-
-
-def _defaults(names):
-    return {f.name: f.default for f in dataclasses.fields(Config) if f.name in names}
-
-
-def preset(dataset, image_size=None, latent=False):
-    """Returns the preset in `configs/NAME.py`; that of own pictures for any other name, or None.
-
-    A preset file holds CONFIG and, where other sizes want other networks, SIZES, {height:
-    Config}; the smallest one that `image_size` fits into is taken. For latents it may hold
-    LATENT; else latents of half the size go through the levels below the first.
-    """
-    dataset = re.split("[:/]", dataset)[0] if dataset else None  # without version or variant
-    known = {path.stem for path in (Path(__file__).parent / "presets").glob("[a-z]*.py")}
-    name = dataset if dataset in known else "pictures"
-    module = importlib.import_module(f"keras_diffusion.config.presets.{name}")
-    if latent and hasattr(module, "LATENT"):
-        return module.LATENT
-    found = _of_size(module, image_size)
-    if latent:
-        return dataclasses.replace(found, latent=True, widths=found.widths[1:] or found.widths)
-    return found
-
-
-def _of_size(module, image_size):
-    if image_size in (None, module.CONFIG.image_size):
-        return module.CONFIG
-    fitting = [size for size in getattr(module, "SIZES", {}) if image_size[0] <= size]
-    return module.SIZES[min(fitting)] if fitting else module.CONFIG
-
-
-def resumed(run_dir, given):
-    """Returns the Config that a run was started with, but for `rules.MOVABLE` given anew.
-
-    Args:
-        run_dir: folder of the run.
-        given: options given again; None values are skipped.
-
-    Raises:
-        FileNotFoundError: no run is there.
-        ValueError: an option that contradicts the run, with both values.
-    """
-    path = Path(run_dir) / "config.json"
-    if not path.exists():
-        raise FileNotFoundError(f"--resume: there is no run in {run_dir}.")
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))["config"]
-        saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        what = f"{type(error).__name__}: {str(error)[:100]}"
-        raise ValueError(
-            f"{path}: is not the configuration of a run, as train.py writes it ({what})."
-        ) from error
-    unknown = sorted(set(saved) - {field.name for field in dataclasses.fields(Config)})
-    if unknown:
-        raise ValueError(
-            f"{path}: unknown options {', '.join(map(repr, unknown[:5]))}; go on with the "
-            "version of keras_diffusion that wrote it, or start another run."
-        )
-    try:
-        config = Config(**saved)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    resolved = ("precision", "auto")  # what that came to was saved
-    given = dict(pair for pair in given.items() if pair[1] is not None and pair != resolved)
-    moved = {name: given.pop(name) for name in rules.MOVABLE if name in given}
-    for name, value in given.items():
-        if value != getattr(config, name):
-            raise ValueError(
-                f"{flag(name)}: {value!r} contradicts {getattr(config, name)!r} of {path}."
-            )
-    return dataclasses.replace(config, **moved)
-
-
-def parse_setting(text):
-    """Parses "key=value" of `--set`, the value as the type of the option: (key, value).
-
-    Raises:
-        ValueError: no "=", an unknown key, or a value of the wrong type.
-    """
-    name, equals, written = text.partition("=")
-    types = typing.get_type_hints(Config)
-    if not equals or name not in types:
-        raise ValueError(
-            f"--set: {text!r} is not KEY=VALUE with one of the keys: {', '.join(types)}."
-        )
-    try:
-        value = ast.literal_eval(written)
-    except Exception:  # whatever Python makes of it
-        value = written  # a bare word is a string
-    if isinstance(value, list):
-        value = tuple(value)
-    kinds = _kinds(name)
-    if float in kinds and type(value) is int and abs(value) < 2**53:  # a float holds it
-        value = float(value)
-    if type(value) not in kinds:
-        raise ValueError(f"--set: {text!r} is not {rules.in_words(kinds)}.")
-    return name, value
-
-
-def add_settings(given, texts):
-    """Adds the options of `--set` to those given as flags, a dict.
-
-    Raises:
-        ValueError: as `parse_setting`; two values for one option, or options that exclude
-            each other.
-    """
-    for text in texts:
-        name, value = parse_setting(text)
-        if given.get(name) not in (None, value):
-            raise ValueError(f"--set: {text!r} contradicts {given[name]!r}; give one of the two.")
-        given[name] = value
-    for one, other in (
-        pair for group in rules.EXCLUSIVE for pair in itertools.combinations(group, 2)
-    ):
-        if given.get(one) is not None and given.get(other) is not None:
-            raise ValueError(f"{flag(one)}: not allowed with {flag(other)}; give one of the two.")
+OPTIONS = {field.name: field for field in dataclasses.fields(Config)}

@@ -4,7 +4,7 @@ import contextlib
 
 import keras
 
-from keras_diffusion.config.rules import GUIDANCE
+from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.evaluation import real_images
 from keras_diffusion.models.diffusion_model import DiffusionModel
 from keras_diffusion.runtime import distribution, signals
@@ -151,7 +151,7 @@ def drawing(config, labelled):
     """Returns how pictures of a run are drawn: options of `generate` and `export_saved_model`."""
     names = ["sampler", "num_steps"]
     if labelled:
-        names += GUIDANCE
+        names += Guidance.NAMES
     return {name: getattr(config, name) for name in names}
 
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from keras_diffusion.config import options as configuration
+from keras_diffusion.config.resolve import resolve
 from keras_diffusion.evaluation import real_images, reference
 from keras_diffusion.evaluation.cells import Artist, Cell
 from keras_diffusion.saving import checkpoints, loading
@@ -38,7 +38,7 @@ def config_of(kind, settings, data_dir=None):
     options.update(minutes=settings.minutes, epochs=settings.epochs)
     if kind == "latents":
         options.update(latent=True, **settings.latent_options)
-    return configuration.resolve(settings.dataset, options)
+    return resolve(settings.dataset, options)
 
 
 def train(config, run_dir):

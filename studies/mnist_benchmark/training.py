@@ -7,7 +7,8 @@ import keras
 import numpy as np
 
 from keras_diffusion import build
-from keras_diffusion.config.options import Config, preset
+from keras_diffusion.config.options import Config
+from keras_diffusion.config.resolve import preset
 from keras_diffusion.evaluation.real_images import labels_by_shares
 from keras_diffusion.training import callbacks, fit
 from studies.mnist_benchmark import PUBLISHED, TOY

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
-from keras_diffusion.config import options as configuration
+from keras_diffusion.config.resolve import resolve, resumed
 from keras_diffusion.data.single_image import CROPS
 from keras_diffusion.diffusion.process import mix
 from keras_diffusion.diffusion.schedules import SCHEDULES, rates
@@ -28,7 +28,7 @@ def measure(settings, kept, data_dir):
     trainings = []
     for number, length in enumerate(lengths):
         options = {**settings.options, **length, "image": settings.image, "seed": settings.seed}
-        config = configuration.resolve("one_image", options)
+        config = resolve("one_image", options)
         name = f"training-{number + 1}"
         run_dir = runs.folder(name, kept)
         found = kept.stage(name, lambda _, run=(config, run_dir): trained(*run))
@@ -46,7 +46,7 @@ def trained(config, run_dir):
         its psnr against the picture), `crops` (seen in training), `size`, `crop_size`.
     """
     batches = runs.train(config, run_dir)
-    config = configuration.resumed(run_dir, {})  # with what the data decided
+    config = resumed(run_dir, {})  # with what the data decided
     pictures = np.load(run_dir / PICTURES)
     picture, from_noise = pictures["picture"], pictures["variations"][-1]
     curve = [
@@ -79,7 +79,7 @@ def blurred(picture, seed):
     sigmas = np.geomspace(0.5, max(picture.shape[:2]), BLURS)
     x0 = codec.encode(tf.constant(picture[None]))
     eps = image_noise(tf.constant(seed), tf.range(1), picture.shape, 0)
-    schedule = SCHEDULES[configuration.resolve("one_image").schedule]
+    schedule = SCHEDULES[resolve("one_image").schedule]
     for t in single_image.LEVELS:
         level = rates(schedule, t)
         unscaled = (mix((x0, eps), level) / level[0])[0].numpy()

@@ -286,11 +286,14 @@ def pictures(*names):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--dataset digits --text --unconditional", "--unconditional: not allowed with"),
-        ("--dataset digits --text --network cnn", "--text: is for convnext_unet and unet, which"),
+        (
+            "--dataset digits --text --unconditional",
+            "--text: cannot be combined with --unconditional",
+        ),
+        ("--dataset digits --text --network cnn", "--text: has no effect on 'cnn'"),
         (
             "--dataset digits --set text_width=64",
-            "--text-width: is for prompts; give it with --tex",
+            "--text-width: has no effect without --text",
         ),
         ("--image flower --text", "--text: prompts are made of class names, and flower has none"),
         (

@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Flags of a training of seconds.
+# Flags of a training that takes seconds.
 TINY = shlex.split(
-    "--dataset digits --limit 64 --batch-size 32 --precision float32 --set widths=(8,16) "
-    "--set attention=(False,False) --set embedding_width=16 --set num_steps=3 --epochs 2 "
+    "--dataset digits --limit 64 --batch-size 32 --precision float32 --network cnn "
+    "--set widths=(8,) --set embedding_width=8 --set num_steps=3 --epochs 2 "
     "--checkpoint-minutes 0 --set guidance_interval=(0.1,0.8)"
 )
 

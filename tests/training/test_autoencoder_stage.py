@@ -19,7 +19,7 @@ from PIL import Image
 import sample
 import train
 from keras_diffusion import Autoencoder
-from keras_diffusion.config.options import preset, resolve
+from keras_diffusion.config.resolve import preset, resolve
 from keras_diffusion.evaluation import classifier, real_images
 from keras_diffusion.runtime import distribution
 from keras_diffusion.saving import checkpoints, loading
@@ -237,8 +237,8 @@ def test_presets_of_latents():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"minutes": 5.0, "codec_epochs": 3}, "--codec-epochs: with --minutes give codec_share"),
-        ({"codec_share": 0.5}, "--codec-share: is of --minutes; with --epochs give codec_epochs"),
+        ({"minutes": 5.0, "codec_epochs": 3}, "--codec-epochs: .* Give codec_share"),
+        ({"codec_share": 0.5}, "--codec-share: .* Give codec_epochs"),
     ],
 )
 def test_the_length_of_stage_one_is_given_as_that_of_the_run(options, message):

@@ -74,7 +74,7 @@ def test_a_signal_saves_and_says_how_to_go_on(folder, monkeypatch, capsys):
     finally:
         process.kill()
     told = (folder / "log.txt").read_text()
-    assert "all is saved. Go on with:\n  python train.py --resume 'my run'\n" in told
+    assert "everything is saved. Resume with:\n  python train.py --resume 'my run'\n" in told
     assert "Traceback" not in told
     assert not list(folder.rglob(".part-*"))
     _, model, progress = checkpoints.load(folder / RUN / "checkpoints")

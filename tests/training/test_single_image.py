@@ -17,8 +17,7 @@ from PIL import Image
 
 import train
 from keras_diffusion import build
-from keras_diffusion.config import options as configuration
-from keras_diffusion.config.options import Config
+from keras_diffusion.config import resolve as configuration
 from keras_diffusion.saving import checkpoints
 from keras_diffusion.training.callbacks import SampleGrid, TrainingStopped
 from studies import command, runs
@@ -174,9 +173,10 @@ def test_epochs_come_before_the_minutes_of_a_preset():
 
 
 def test_crops_need_a_picture():
-    assert Config(image="flower", crop_size=(8, 8)).crop_size == (8, 8)
-    with pytest.raises(ValueError, match="--crop-size: is for crops of one picture"):
-        Config(crop_size=(8, 8))
+    size = {"crop_size": (8, 8)}
+    assert configuration.resolve("one_image", size).crop_size == (8, 8)
+    with pytest.raises(ValueError, match="--crop-size: has no effect without --image"):
+        configuration.resolve("digits", size)
 
 
 # The study ------------------------------------------------------------------------------------

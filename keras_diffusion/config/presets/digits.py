@@ -1,9 +1,9 @@
-"""Scikit-learn's 1797 handwritten digits of 8x8 pixels: the demo, no download.
+"""The 1797 handwritten digits of scikit-learn, 8x8: the demo, without a download.
 
     python train.py --dataset digits --minutes 1
 
-A minute on two cores of an Intel Xeon (AMX) sees 28,000 images and ends at a validation loss of
-0.289: about half of the digits can be read.
+One minute on two cores of an Intel Xeon (AMX): 28,000 images, validation loss 0.289; about half of
+the digits are legible.
 """
 
 from keras_diffusion.config.options import Config

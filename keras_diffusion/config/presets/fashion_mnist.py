@@ -1,8 +1,8 @@
-"""Fashion-MNIST, 28x28: as MNIST, and mirrored garments are garments.
+"""Fashion-MNIST, 28x28: the preset of MNIST, with mirrored images.
 
     python train.py --dataset fashion_mnist --minutes 10
 
-Not measured. The network is that of MNIST.
+Not measured.
 """
 
 import dataclasses

@@ -1,18 +1,17 @@
-"""Oxford Flowers 102, 64x64, re-split 80/20 over the three official splits.
+"""Oxford Flowers 102, 64x64, split 80/20 over the images of all official splits.
 
     python train.py --dataset oxford_flowers102 --minutes 60
     python train.py --dataset oxford_flowers102 --minutes 60 --image-size 32
     python train.py --dataset oxford_flowers102 --minutes 45 --latent --text
 
-One hour on two cores of an Intel Xeon (AMX) sees 268,000 images of 64x64, at up to 110 per second,
-and ends at a validation loss of 0.111: flowers of the right colours, with petals. On an AMD EPYC
-(Zen 4, bfloat16 in AVX-512) it was up to 95 per second, and 0.111.
+60 minutes on two cores of an Intel Xeon (AMX): 268,000 images of 64x64, up to 110 per second,
+validation loss 0.111; flowers of the right colours, with petals. On an AMD EPYC (Zen 4, bfloat16 in
+AVX-512): up to 95 per second, 0.111.
 
-Forty-five minutes of latents with prompts on two cores of an Intel Xeon (AMX): an autoencoder of
-29.0 dB (SSIM 0.918) in 6.8 minutes, then 209,000 images, to a validation loss of 0.629. A
-classifier that is right about 79% of held-out photos takes 50% of the pictures drawn at guidance
-1.5, and 70% at 3, for the flower of their prompt, of 102. FID by its features: 10.9 and 11.0;
-held-out photos 1.7.
+45 minutes of latents with prompts on two cores of an Intel Xeon (AMX): an autoencoder of 29.0 dB
+(SSIM 0.918) in 6.8 minutes, then 209,000 images, validation loss 0.629. A classifier assigns 50% of
+the samples at guidance scale 1.5, and 70% at 3, to the flower of their prompt, of 102 (held-out
+photos: 79%). FID by its features: 10.9 and 11.0 (held-out photos: 1.7).
 """
 
 import dataclasses
@@ -22,7 +21,7 @@ from keras_diffusion.config.options import Config
 CONFIG = Config(
     dataset="oxford_flowers102",
     image_size=(64, 64),
-    widths=(16, 48, 96, 192),  # full resolution costs most and decides least
+    widths=(16, 48, 96, 192),  # full resolution costs the most and matters the least
     epochs=200,
     batch_size=32,
     learning_rate=1.5e-3,
@@ -41,5 +40,5 @@ LATENT = dataclasses.replace(
     batch_size=64,
 )
 
-# At 32x32 full resolution is four times cheaper: more channels there, and larger batches.
+# At 32x32 full resolution costs a quarter: more channels there, and larger batches.
 SIZES = {32: dataclasses.replace(CONFIG, widths=(32, 64, 128, 256), batch_size=64)}

@@ -1,0 +1,132 @@
+"""From what a user gives to the Config of a run, new or resumed."""
+
+import dataclasses
+import importlib
+import itertools
+import json
+import re
+from pathlib import Path
+
+from keras_diffusion.config.fields import check, flag
+from keras_diffusion.config.options import EXCLUSIVE, NETWORK_DEFAULTS, OPTIONS, Config
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def resolve(dataset=None, options=()):
+    """Returns the Config of a new run: the preset of a data set, changed by options.
+
+    Args:
+        dataset: name of a data set; None for own images, whose preset is also that of data sets
+            without one.
+        options: dict of options of `Config`; None values are skipped.
+
+    Raises:
+        ValueError: an unknown option, an invalid value, or an option without effect, on one line.
+    """
+    given = {name: value for name, value in dict(options).items() if value is not None}
+    for name, value in given.items():
+        if name not in OPTIONS:
+            raise ValueError(f"--set: unknown option {name!r}. Choose from: {', '.join(OPTIONS)}.")
+        check(OPTIONS[name], value)
+    for group in EXCLUSIVE:
+        for one, other in itertools.combinations([name for name in group if name in given], 2):
+            raise ValueError(f"{flag(one)}: not allowed with {flag(other)}. Give only one of them.")
+    start = preset(dataset, given.get("image_size"), given.get("latent", False))
+    start = for_network(start, given.get("network", start.network))
+    changed = {"dataset": dataset or start.dataset, **given}
+    if "epochs" in given:
+        changed["minutes"] = None  # of the preset
+    if "widths" in given:
+        changed.setdefault("attention", None)  # the preset's is for its own widths
+    config = dataclasses.replace(start, **changed)
+    for name, reason in config.without_effect().items():
+        if name in given and given[name] is not False:
+            raise ValueError(f"{flag(name)}: {reason}")
+    return config
+
+
+def for_network(config, network):
+    """Returns a Config for another network, with that network's own defaults.
+
+    The options of a preset are for the network that it names.
+    """
+    if network == config.network:
+        return config
+    defaults = {
+        name: field.default for name, field in OPTIONS.items() if field.metadata["networks"]
+    }
+    defaults.update(NETWORK_DEFAULTS[network])
+    return dataclasses.replace(config, network=network, **defaults)
+
+
+def preset(dataset, image_size=None, latent=False):
+    """Returns the Config in `presets/NAME.py`; for other names and None, that in `images.py`.
+
+    A preset file holds CONFIG; it may hold SIZES, {height: Config}, of which the smallest that
+    `image_size` fits into is taken, and LATENT, for latents. Without LATENT, latents of half the
+    size go through the levels below the first.
+    """
+    name = re.split("[:/]", dataset or "")[0]  # without version or variant
+    if name not in {path.stem for path in PRESETS.glob("[a-z]*.py")}:
+        name = "images"
+    module = importlib.import_module(f"keras_diffusion.config.presets.{name}")
+    if latent and hasattr(module, "LATENT"):
+        return module.LATENT
+    config = module.CONFIG
+    if image_size not in (None, config.image_size):
+        sizes = getattr(module, "SIZES", {})
+        fitting = [size for size in sizes if image_size[0] <= size]
+        config = sizes[min(fitting)] if fitting else config
+    if latent:
+        widths, attention = config.widths[1:] or config.widths, config.attention
+        attention = attention and attention[-len(widths) :]
+        return dataclasses.replace(config, latent=True, widths=widths, attention=attention)
+    return config
+
+
+def resumed(run_dir, options):
+    """Returns the Config of a run to be resumed, with the movable options that are given.
+
+    Args:
+        run_dir: folder of the run.
+        options: dict of options of `Config`; None values are skipped.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: an option that contradicts the run, with both values.
+    """
+    path = Path(run_dir) / "config.json"
+    config = _read(path)
+    given = {name: value for name, value in options.items() if value is not None}
+    if given.get("precision") == "auto":
+        del given["precision"]  # the run has saved what "auto" was resolved to
+    for name, value in given.items():
+        saved = getattr(config, name)
+        if value != saved and not OPTIONS[name].metadata["movable"]:
+            raise ValueError(f"{flag(name)}: {value!r} contradicts {saved!r} of {path}.")
+    return dataclasses.replace(config, **given)
+
+
+def _read(path):
+    """Returns the Config in the config.json of a run."""
+    if not path.exists():
+        raise FileNotFoundError(f"--resume: there is no run in {path.parent}.")
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))["config"]
+        saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = f"{type(error).__name__}: {str(error)[:100]}"
+        raise ValueError(
+            f"{path}: is not the configuration of a run, as train.py writes it ({what})."
+        ) from error
+    unknown = sorted(set(saved) - set(OPTIONS))
+    if unknown:
+        raise ValueError(
+            f"{path}: unknown options {', '.join(map(repr, unknown[:5]))}. Resume with the version "
+            "of keras_diffusion that wrote it, or start another run."
+        )
+    try:
+        return Config(**saved)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -1,0 +1,88 @@
+"""Commands and code of README.md and docs/guide.md: they are understood, and run."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from commands import ROOT
+
+import sample
+from keras_diffusion.cli import evaluate, train
+
+PAGES = (ROOT / "README.md", ROOT / "docs/guide.md")
+PARSERS = {
+    "train.py": train.parser().parse_args,
+    "sample.py": sample.parse,
+    "evaluate.py": evaluate.parser().parse_args,
+}
+
+
+def fenced(language):
+    """The blocks of code in one language, of both pages."""
+    pages = "\n".join(page.read_text() for page in PAGES)
+    return re.findall(rf"```{language}\n(.*?)```", pages, flags=re.DOTALL)
+
+
+def test_commands_are_understood():
+    lines = [line.split("#")[0] for block in fenced("bash") for line in block.splitlines()]
+    commands = [shlex.split(line) for line in lines if line.strip()]
+    scripts = [command[1:] for command in commands if command[0] == "python"]
+    assert {"train.py", "sample.py", "evaluate.py"} <= {script for script, *_ in scripts}
+    for script, *arguments in scripts:
+        if script in PARSERS:
+            given = PARSERS[script](arguments)
+            if script == "train.py":
+                train.given_options(given)
+    targets = (ROOT / "Makefile").read_text()
+    for command in commands:
+        if command[0] == "make":
+            assert f"\n{command[1]}:" in targets
+
+
+def small(part, changes):
+    """The block that contains `part`, at toy size: {text: its replacement}."""
+    [code] = [block for block in fenced("python") if part in block]
+    for large, tiny in changes.items():
+        assert large in code, large
+        code = code.replace(large, tiny)
+    return code
+
+
+@pytest.mark.slow
+def test_python_code_runs(tmp_path):
+    data, widths = '"digits", batch_size=64, limit=64', "widths=(8,), embedding_width=16"
+    code = "\n".join((
+        small("model.fit", {
+            '"oxford_flowers102", image_size=64, batch_size=64': data,
+            "unet((64, 64, 3), num_classes=102)": f"unet((8, 8, 1), num_classes=10, {widths})",
+            "epochs=50": "epochs=1",
+            "num_steps=20": "num_steps=2",
+        }),
+        "assert images.shape == (16, 8, 8, 1) and images.dtype == 'uint8'",
+        small("img2img", {"strength=0.6": "strength=0.6, num_steps=2"}),
+        "assert variations.shape == images.shape",
+        small("kd.Prompts", {
+            "(prompts.num_tokens, prompts.length)":
+                "(prompts.num_tokens, prompts.length, width=8, depth=1)",
+            "(64, 64, 3), text=text": f"(8, 8, 1), text=text, {widths}",
+            "guidance_scale=3.0": "guidance_scale=3.0, num_steps=2",
+        }),
+        "assert images.shape == (4, 8, 8, 1)",
+        small("kd.Autoencoder", {
+            "(32, 32, 3)": "(8, 8, 1), widths=(8,)",
+            "epochs=5": "epochs=1",
+            '"cifar10"': data,
+            "codec.x_shape": f"codec.x_shape, {widths}",
+        }),
+        "assert model.generate(2, num_steps=1).shape == (2, 8, 8, 1)",
+        small("saved_model.load", {}),
+        "assert images.shape == (16, 8, 8, 1)",
+    ))  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr[-2000:]

@@ -1,0 +1,166 @@
+"""train.py as a user meets it: one run in a process of its own, its files, and resuming it."""
+
+import csv
+import json
+import re
+import shutil
+import signal
+
+import pytest
+import tensorflow as tf
+from commands import TINY
+from fixtures_input import refusal
+from PIL import Image
+
+from keras_diffusion.cli import __main__ as console
+from keras_diffusion.cli import train
+from keras_diffusion.runtime.distribution import WorkerLost
+from keras_diffusion.runtime.signals import Interrupted
+from keras_diffusion.training import run as training
+from keras_diffusion.training import run_dir
+from keras_diffusion.training.callbacks import TrainingStopped
+
+
+def history(folder):
+    with open(folder / "runs/tiny/history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def copy(trained, tmp_path, monkeypatch):
+    """A copy of the folder of the run `trained`, which is then the current folder."""
+    shutil.copytree(trained[0], tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+# The command ----------------------------------------------------------------------------------
+
+
+def test_the_console_script_runs_the_commands(capsys):
+    lines = refusal(console.main, ["train", "--epochs", "many"], capsys)
+    assert lines[0].startswith("keras-diffusion train: error: --epochs: ")
+    lines = refusal(console.main, ["evaluate", "--model", "nowhere"], capsys)
+    assert lines[0].startswith("keras-diffusion evaluate: error: --model: ")
+    for arguments in ([], ["dream"]):
+        assert refusal(console.main, arguments, capsys)[0].startswith("keras-diffusion: error: ")
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        ("--dataset digits", ("digits", None)),
+        ("--dataset mnist/3.0.1", ("mnist-3.0.1", None)),
+        ("--image photos/rose.jpg", ("rose", None)),
+        ("--folder photos/pets/", ("pets", None)),
+        ("--dataset digits --run-dir runs/tiny", ("tiny", "tiny")),
+        ("--dataset digits --run-dir .", ("here", "here")),
+    ],
+)
+def test_a_run_and_its_export_are_named(data, names, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    calls = []
+    monkeypatch.setattr(training, "run", lambda config, *dirs, **_: calls.append(dirs))
+    assert train.main(data.split()) == 0
+    [(run, export)] = calls
+    assert run.absolute().name.startswith(names[0])
+    assert export == train.Path("saved_models") / (names[1] or run.name)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (Interrupted(signal.SIGINT), 130, "  python train.py --resume 'my run'"),
+        (Interrupted(signal.SIGTERM), 143, "  python train.py --resume 'my run'"),
+        (KeyboardInterrupt(), 130, "--resume"),
+        (TrainingStopped("loss is nan"), 1, "train.py: loss is nan"),
+        (WorkerLost("worker 1 is gone"), 1, "train.py: worker 1 is gone"),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM"), 2, "--accumulate 2"),
+        (tf.errors.ResourceExhaustedError(None, None, "No space left"), 2, "No space left"),
+        (OSError("a broken\ndisk"), 2, "train.py: error: a broken disk"),
+    ],
+)
+def test_a_failure_has_an_exit_code_and_a_message(error, code, message, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(training, "run", fail)
+    arguments = ["--dataset", "digits", "--run-dir", "my run"]
+    if code == 2:
+        assert message in refusal(train.main, arguments, capsys)[-1]
+    else:
+        assert train.main(arguments) == code
+        assert capsys.readouterr().err.splitlines()[-1].find(message) >= 0
+
+
+def test_a_dry_run_prints_everything_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert train.main([*TINY, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    for part in ("precision: float32", "validation", "parameters", "GFLOP", "GiB", '"widths"'):
+        assert part in printed
+    assert not list(tmp_path.iterdir())
+
+
+# A run ----------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_the_files_that_it_names(trained):
+    folder, printed = trained
+    run, export = folder / "runs/tiny", folder / "saved_models/tiny"
+    for name in ("loss.png", "health.png", "forward.png", "backward.png", "samples/epoch-0001.png"):
+        with Image.open(run / name) as image:
+            assert image.width > 200
+    rows = history(folder)
+    assert [(row["epoch"], row["skipped"]) for row in rows] == [("1", "0"), ("2", "0")]
+    assert 0 < float(rows[1]["learning_rate"]) < 1e-3
+    assert float(rows[1]["val_loss"]) > 0
+    assert 0.5 < float(rows[1]["zero_loss"]) < 2
+    checkpoints = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert checkpoints == ["step-00000003.keras", "step-00000004.keras"]
+    record = json.loads((run / "config.json").read_text())
+    assert record["config"]["widths"] == [8]
+    assert record["versions"]["keras"]
+    facts = json.loads((export / "assets.extra/config.json").read_text())
+    assert facts["guidance_interval"] == record["config"]["guidance_interval"] == [0.1, 0.8]
+    assert list((run / "logs").rglob("events*"))
+    assert not list(folder.rglob("*part*"))
+    assert "sample.py --model saved_models/tiny" in printed
+    best = re.search(r"checkpoints/, best by val_loss: (step-0000000\d.keras)", printed)
+    assert best[1] in checkpoints
+
+
+def test_a_resumed_run_ends_like_the_uninterrupted_one(trained, copy, monkeypatch, capsys):
+    monkeypatch.setattr(training, "_finish", lambda *_: None)  # figures and export
+    (copy / "runs/tiny/checkpoints/step-00000004.keras").write_bytes(b"torn off by a power cut")
+    assert train.main(["--resume"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"skipping .*step-00000004.keras", printed)
+    assert re.search(r"resuming .*step-00000003.keras: step 3, 1 epochs and 1 batches", printed)
+    assert len(history(copy)) == 2
+    first, second = history(trained[0])[1], history(copy)[1]
+    for name in first:
+        assert float(first[name]) == pytest.approx(float(second[name]), rel=1e-4), name
+
+
+def test_a_finished_run_is_not_trained_again(trained, copy, monkeypatch):
+    path = copy / "runs/tiny/config.json"
+    record = json.loads(path.read_text())
+    del record["config"]["guidance_interval"]  # a run of an earlier version
+    path.write_text(json.dumps(record))
+    before = {path: path.read_bytes() for path in copy.glob("runs/tiny/checkpoints/*")}
+    exports = []
+    monkeypatch.setattr(training, "export_saved_model", lambda *_, **how: exports.append(how))
+    assert train.main(["--resume", "runs/tiny", "--set", "guidance_scale=3.5"]) == 0
+    assert {path: path.read_bytes() for path in copy.glob("runs/tiny/checkpoints/*")} == before
+    assert history(copy) == history(trained[0])
+    assert (exports[0]["guidance_scale"], exports[0]["guidance_interval"]) == (3.5, (0.0, 1.0))
+
+
+def test_a_run_is_not_overwritten_contradicted_or_used_twice(copy, capsys):
+    calls = ([*TINY, "--run-dir", "runs/tiny"], ["--resume", "--seed", "5"])
+    for arguments, flag in zip(calls, ("--run-dir", "--seed"), strict=True):
+        assert f"error: {flag}: " in refusal(train.main, arguments, capsys)[-1]
+    with run_dir.alone_in("runs/tiny"):
+        assert "error: --run-dir: " in refusal(train.main, ["--resume"], capsys)[-1]

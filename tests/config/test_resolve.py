@@ -1,0 +1,152 @@
+"""From a preset and what a user gives to a Config; the Config of a run that is resumed."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from keras_diffusion.config.options import OPTIONS, Config
+from keras_diffusion.config.resolve import PRESETS, preset, resolve, resumed
+
+DATASETS = sorted(path.stem for path in PRESETS.glob("[a-z]*.py"))
+repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=60)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+def write_run(folder, config):
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"config": config}))
+    return folder
+
+
+# Presets --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_preset_has_the_name_of_its_file_and_no_option_without_effect(name):
+    for latent in (False, True):
+        config = preset(name, latent=latent)
+        assert (config.dataset, config.latent) == (name, latent)
+        for option in config.without_effect():
+            if option not in ("latent", "codec_epochs", "codec_share"):  # the length is the user's
+                assert getattr(config, option) == OPTIONS[option].default, option
+
+
+def test_other_sizes_and_data_sets_without_a_preset():
+    assert resolve("oxford_flowers102", {"image_size": (32, 32)}).widths[0] == 32
+    assert resolve("oxford_flowers102:1.0").dataset == "oxford_flowers102:1.0"
+    sizes = (None, (28, 28), (64, 48))
+    own = [resolve(None, {"folder": "pets", "image_size": size}) for size in sizes]
+    assert [len(config.widths) for config in own] == [3, 3, 4]
+    kmnist = resolve("kmnist")
+    assert (kmnist.dataset, kmnist.widths) == ("kmnist", own[0].widths)
+    assert preset("mnist", latent=True).widths == preset("mnist").widths[1:]
+
+
+# Options of a user ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "expected"),
+    [
+        ("one_image", {"epochs": 7}, {"epochs": 7, "minutes": None}),  # the preset has minutes
+        ("one_image", {"minutes": 2.0}, {"minutes": 2.0}),
+        ("cifar10", {"widths": (8,)}, {"widths": (8,), "attention": None}),  # were for four widths
+        ("cifar10", {"network": "cnn"}, {"widths": (16, 32, 32, 16), "embedding_width": 128}),
+        ("cifar10", {"network": "cnn", "widths": (8,)}, {"widths": (8,), "embedding_width": 128}),
+        ("cifar10", {"network": "unet"}, {"widths": (32, 64, 128, 256)}),  # that of the preset
+        ("cifar10", {"network": "convnext_unet"}, {"widths": (32, 64, 128), "attention": None}),
+        ("mnist", {"unconditional": True}, {"guidance_scale": 1.25}),  # a preset's is no error
+        ("cifar10", {"latent": True, "minutes": 1.0}, {"codec_share": 0.1, "codec_epochs": 6}),
+        ("digits", {"seed": None, "latent": False}, {"seed": 0}),
+    ],
+)
+def test_options_change_the_preset_and_nothing_else(dataset, options, expected):
+    config = resolve(dataset, options)
+    start = preset(dataset, latent=options.get("latent", False))
+    changed = {name: value for name, value in options.items() if value is not None}
+    assert dataclasses.asdict(config).items() >= {**changed, **expected}.items()
+    if "network" not in options:
+        assert config == dataclasses.replace(start, **{**changed, **expected})
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        ({"wings": 2}, "--set"),
+        ({"image_size": ()}, "--image-size"),
+        ({"folder": "a", "image": "b"}, "--folder"),
+        ({"epochs": 3, "minutes": 2.0}, "--epochs"),
+        ({"unconditional": True, "guidance_scale": 2.0}, "--guidance-scale"),
+        ({"unconditional": True, "text": True}, "--text"),
+        ({"network": "cnn", "block_depth": 2}, "--block-depth"),
+        ({"network": "cnn", "remat": True}, "--remat"),
+        ({"network": "cnn", "text": True}, "--text"),
+        ({"kernel_size": 3}, "--kernel-size"),
+        ({"text_width": 64}, "--text-width"),
+        ({"crop_size": (8, 8)}, "--crop-size"),
+        ({"codec": "runs/old"}, "--codec"),
+        ({"codec_widths": (8,)}, "--codec-widths"),
+        ({"latent": True, "codec": "old", "codec_widths": (8,)}, "--codec-widths"),
+        ({"latent": True, "codec_share": 0.5}, "--codec-share"),
+        ({"latent": True, "minutes": 5.0, "codec_epochs": 3}, "--codec-epochs"),
+        ({"latent": True, "image": "flower"}, "--latent"),
+        ({"score_num": 50}, "--score-num"),
+    ],
+)
+def test_options_that_exclude_each_other_or_have_no_effect_are_rejected(options, flag):
+    dataset = "one_image" if "image" in options else "digits"
+    with pytest.raises(ValueError, match=rf"^{flag}: [^\n]+\.$"):
+        resolve(dataset, options)
+
+
+# Runs that are resumed ------------------------------------------------------------------------
+
+
+def test_the_config_of_a_run_comes_back(tmp_path):
+    config = resolve("oxford_flowers102", {"latent": True, "text": True, "minutes": 45.0})
+    config = dataclasses.replace(config, precision="float32")
+    run_dir = write_run(tmp_path / "run", dataclasses.asdict(config))
+    assert resumed(run_dir, {}) == config
+    assert resumed(run_dir, {**dataclasses.asdict(config), "precision": "auto"}) == config
+    moved = {"guidance_scale": 3.0, "data_dir": "elsewhere", "accumulate": 2}
+    assert resumed(run_dir, moved) == dataclasses.replace(config, **moved)
+    for name, value in {"seed": 5, "train_split": "train", "widths": (8,)}.items():
+        with pytest.raises(ValueError, match=f"--{name.replace('_', '-')}: .* contradicts "):
+            resumed(run_dir, {name: value})
+
+
+def test_a_run_of_an_earlier_version_lacks_newer_options_and_names_its_preset(tmp_path):
+    old = {"dataset": "pictures", "folder": "pets", "widths": [32, 64, 128], "limit": 9}
+    config = resumed(write_run(tmp_path / "run", old), {})
+    assert config == Config(dataset="pictures", folder="pets", widths=(32, 64, 128), limit=9)
+
+
+@repeatable
+@given(st.dictionaries(st.sampled_from([*OPTIONS, "wings"]), JSON) | JSON)
+@example({"epochs": None})
+@example({"epochs": 1.5})
+@example({"schedule": "quick"})
+@example({"weight_decay": float("nan")})
+def test_any_json_is_a_config_or_an_error_of_one_line(tmp_path_factory, options):
+    run_dir = write_run(tmp_path_factory.getbasetemp() / "any", options)
+    try:
+        config = resumed(run_dir, {})
+    except ValueError as error:
+        assert "config.json: " in str(error)
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert options.keys() <= OPTIONS.keys()
+        assert (
+            dataclasses.asdict(config).items()
+            >= {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in options.items()
+            }.items()
+        )
