@@ -94,10 +94,10 @@ def _made_up(count, shape):
 
 
 def _costs(model, kind):
-    from keras_diffusion import build
+    from keras_diffusion.networks.costs import estimate_costs
 
     networks = [model.encoder, model.decoder] if kind == "autoencoder" else [model.network]
-    found = [build.costs(network, BATCH) for network in networks]
+    found = [estimate_costs(network, BATCH) for network in networks]
     return {name: sum(each[name] for each in found) for name in ("parameters", "flops")}
 
 

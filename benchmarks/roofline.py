@@ -89,6 +89,7 @@ def step(task, tiny):
     from keras_diffusion import build
     from keras_diffusion.config.resolve import resolve
     from keras_diffusion.data import pipeline
+    from keras_diffusion.networks.costs import estimate_costs
     from keras_diffusion.runtime import precision
 
     policy = precision.policy("auto")[0]
@@ -123,7 +124,7 @@ def step(task, tiny):
         train(PROFILED)
         tf.profiler.experimental.stop()
         shares = _shares(folder)
-    costs = build.costs(model.network, batch)
+    costs = estimate_costs(model.network, batch)
     return {
         "precision": policy,
         "seconds": seconds,
@@ -135,7 +136,7 @@ def step(task, tiny):
 
 
 def traffic(costs):
-    """Bytes that a step must move at the least: see `build.costs`.
+    """Bytes that a step must move at the least: see `networks.costs`.
 
     Each activation is written once and read twice (by the next layer and by its gradient), and
     its gradient is written and read once; of each weight the value, gradient, average and two

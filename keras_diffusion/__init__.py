@@ -1,6 +1,17 @@
 """Diffusion models in Keras: train on your own images with `fit`, sample from a SavedModel.
 
-Public names are imported when they are first used, so `--help` does not wait for TensorFlow.
+    import keras_diffusion as kd
+
+    train, val = kd.data.load("digits", batch_size=64)                 # or a folder of images
+    model = kd.DiffusionModel(kd.networks.unet((8, 8, 1), num_classes=10))
+    model.compile(optimizer=keras.optimizers.AdamW(1e-3))
+    model.fit(train, validation_data=val, epochs=50)
+    images = model.generate(16, guidance_scale=2.0)                    # uint8 (16, 8, 8, 1)
+    kd.export_saved_model(model, "saved_models/digits")                # needs only TensorFlow
+
+`schedules`, `samplers` and `networks` are functions. A denoiser is a function (x_t, t) -> (x0, eps)
+between a network and a sampler. `LatentCodec` replaces pixels by latents of an `Autoencoder`.
+Public names are imported on first use, so that `--help` does not import TensorFlow.
 """
 
 import importlib
@@ -8,7 +19,7 @@ import sys
 
 __version__ = "0.1.0"
 
-# Public name: the module that defines it, or the module that it is.
+# Public name: module. A class or function is an attribute of its module.
 _CLASSES = {
     "Autoencoder": "models.autoencoder",
     "DiffusionModel": "models.diffusion_model",
@@ -42,8 +53,8 @@ def __dir__():
     return sorted([*globals(), *__all__])
 
 
-# Loading a saved model needs our classes registered; with Keras imported this is quick. On the
-# JAX backend TensorFlow may be missing: networks, schedules and samplers work without it.
+# keras.models.load_model needs the registered classes. Without TensorFlow (JAX backend) networks,
+# schedules and samplers work.
 if "keras" in sys.modules and sys.modules["keras"].config.backend() == "tensorflow":
     for _module in ("Autoencoder", "DiffusionModel"):
         importlib.import_module(f"{__name__}.{_CLASSES[_module]}")

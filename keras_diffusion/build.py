@@ -1,10 +1,8 @@
 """From a Config to objects: the only file that knows both."""
 
 import dataclasses
-import math
 
 import keras
-import tensorflow as tf
 
 from keras_diffusion import data
 from keras_diffusion.conditioning.prompts import Prompts
@@ -12,9 +10,6 @@ from keras_diffusion.conditioning.word_vectors import word_vectors
 from keras_diffusion.models.autoencoder import Autoencoder
 from keras_diffusion.models.diffusion_model import DiffusionModel
 from keras_diffusion.networks import NETWORKS, TextEncoder, decoder, encoder
-from keras_diffusion.networks.layers import Recomputed
-from keras_diffusion.networks.normalisation import AdaptiveNorm
-from keras_diffusion.networks.text import CrossAttention
 from keras_diffusion.networks.unet import check_size as check_unet_size
 from keras_diffusion.runtime.registry import lookup
 
@@ -100,7 +95,7 @@ def _text_encoder(config, prompts):
     vectors = _vectors(config, prompts)
     if vectors is not None:
         text.build((None, prompts.length))
-        text.begin_with(vectors)
+        text.set_word_vectors(vectors)
     return text
 
 
@@ -184,50 +179,3 @@ def _optimizer(config):
         beta_2=0.99,
         global_clipnorm=config.clip_norm,
     )
-
-
-def costs(network, batch_size):
-    """Returns what a network costs, as estimates for `--dry-run`.
-
-    Returns:
-        dict of parameters; flops of one forward pass of one image (2 per multiply-add, of
-        convolutions and dense layers); memory, bytes of a training step: weights, their
-        average, gradients and two moments, and every activation kept once; of blocks that are
-        recomputed, the outputs and the inside of the largest one.
-    """
-    flops = kept = largest = 0
-    for layer in network.layers:
-        parts = layer.block.layers if isinstance(layer, Recomputed) else [layer]
-        flops += sum(map(_flops, parts))
-        kept += _activation(layer)
-        if isinstance(layer, Recomputed):
-            largest = max(largest, sum(map(_activation, parts)))
-    parameters = network.count_params()
-    memory = 5 * 4 * parameters + batch_size * (kept + largest)
-    return {"parameters": parameters, "flops": flops, "memory": memory}
-
-
-def _pixels(layer):
-    """Pixels of the output of a layer, or words."""
-    return math.prod(layer.output.shape[1:-1])
-
-
-def _activation(layer):
-    """Bytes of the output of a layer, for one image."""
-    shape = layer.output.shape
-    width = 2 if layer.compute_dtype in ("bfloat16", "float16") else 4
-    return _pixels(layer) * shape[-1] * width if len(shape) > 1 else 0
-
-
-def _flops(layer):
-    kernels = [w for w in layer.weights if w.name == "kernel"]
-    return 2 * sum(_times(layer, kernel) * int(tf.size(kernel)) for kernel in kernels)
-
-
-def _times(layer, kernel):
-    """How often one image takes a kernel."""
-    if isinstance(layer, AdaptiveNorm):  # its dense sees no pixels
-        return 1
-    if isinstance(layer, CrossAttention) and kernel is layer.project_text.kernel:
-        return layer.input[1].shape[1]  # words
-    return _pixels(layer)

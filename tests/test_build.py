@@ -3,9 +3,9 @@
 import keras
 import pytest
 
-from keras_diffusion import build
 from keras_diffusion.networks import unet
-from keras_diffusion.networks.text import CrossAttention
+from keras_diffusion.networks.costs import estimate_costs
+from keras_diffusion.networks.text_encoder import CrossAttention
 from keras_diffusion.runtime import precision
 
 
@@ -32,7 +32,7 @@ def test_named_precision_is_taken():
 def test_flops_of_a_convolution():
     inputs = keras.Input((8, 4, 3))
     network = keras.Model(inputs, keras.layers.Conv2D(5, 3, padding="same")(inputs))
-    costs = build.costs(network, batch_size=10)
+    costs = estimate_costs(network, batch_size=10)
     assert costs["flops"] == 2 * 8 * 4 * 3 * 3 * 3 * 5
     assert costs["parameters"] == 3 * 3 * 3 * 5 + 5
     assert costs["memory"] == 20 * costs["parameters"] + 10 * 4 * 8 * 4 * (3 + 5)
@@ -43,10 +43,10 @@ def test_flops_of_words_do_not_grow_with_the_pixels():
         x, words = keras.Input((side, side, 8)), keras.Input((5, 6))
         network = keras.Model([x, words], CrossAttention(head_width=4)(x, words))
         expected = side * side * 8 * 8 * 2 + 5 * 6 * 16
-        assert build.costs(network, batch_size=1)["flops"] == 2 * expected
+        assert estimate_costs(network, batch_size=1)["flops"] == 2 * expected
 
 
 def test_flops_of_convolutions_grow_with_the_pixels():
     options = {"widths": (16, 32), "attention": (False, False), "embedding_width": 8}
-    small, large = (build.costs(unet((s, s, 1), **options), 1)["flops"] for s in (8, 16))
+    small, large = (estimate_costs(unet((s, s, 1), **options), 1)["flops"] for s in (8, 16))
     assert 3.8 < large / small <= 4

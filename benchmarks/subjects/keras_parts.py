@@ -13,9 +13,9 @@ def parameters(network):
 
 def flops(network):
     """Returns the floating-point operations of one image forward, 2 for each multiply-add."""
-    from keras_diffusion import build  # here: the memory of a peer is not to hold our package
+    from keras_diffusion.networks.costs import estimate_costs  # here: not in the memory of a peer
 
-    return build.costs(network, 1)["flops"]
+    return estimate_costs(network, 1)["flops"]
 
 
 class Stop(keras.callbacks.Callback):

@@ -1,26 +1,26 @@
-"""Words as a text model of KerasHub knows them, where KerasHub is installed."""
+"""Initial word embeddings from a text model of KerasHub, if KerasHub is installed."""
 
 import functools
 
 import numpy as np
 
-SPREAD = 0.03  # standard deviation that embeddings start with
+STD = 0.03  # standard deviation of newly initialised embeddings
 
 
 @functools.cache
 def word_vectors(name, words, width):
-    """Returns vectors of words, float32 (len(words), width), in which like words are near.
+    """Returns embeddings of words, float32 (len(words), width); similar words are close.
 
-    They are the input vectors of a pretrained text model: of a word in several pieces their mean,
-    and of their directions those in which the words differ most.
+    They are the token embeddings of a pretrained text model, averaged over the tokens of a word and
+    reduced to `width` features by PCA.
 
     Args:
-        name: a preset of KerasHub, such as "bert_tiny_en_uncased", or its folder.
+        name: preset of KerasHub, such as "bert_tiny_en_uncased", or its folder.
         words: tuple of words.
-        width: of the vectors; what they have less is zero.
+        width: number of features; padded with zeros if the text model has fewer.
 
     Raises:
-        ValueError: KerasHub is not installed, or has no such text model; one line.
+        ValueError: KerasHub is not installed, or has no such text model.
     """
     try:
         import keras_hub
@@ -30,12 +30,12 @@ def word_vectors(name, words, width):
     try:
         tokenizer = keras_hub.models.Tokenizer.from_preset(name)
         table = keras_hub.models.Backbone.from_preset(name).token_embedding.get_weights()[0]
-    except Exception as error:  # an unknown name, no network, a model without words
+    except Exception as error:  # unknown name, no network, no text model
         what = " ".join(str(error).split())[:160]
-        raise ValueError(f"{name!r} is no text model of KerasHub ({what}).") from error
+        raise ValueError(f"{name!r} is not a text model of KerasHub ({what}).") from error
     vectors = np.stack([table[np.asarray(tokenizer(word))].mean(axis=0) for word in words])
     vectors = vectors.astype("float32") - vectors.mean(axis=0)
     directions, sizes, _ = np.linalg.svd(vectors, full_matrices=False)
     reduced = (directions * sizes)[:, :width]
-    reduced *= SPREAD / max(reduced.std(), 1e-6)
+    reduced *= STD / max(reduced.std(), 1e-6)
     return np.pad(reduced, ((0, 0), (0, width - reduced.shape[1])))

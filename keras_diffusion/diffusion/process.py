@@ -1,9 +1,9 @@
-"""The forward process and its inverse: one equation, read in different directions.
+"""The forward process, prediction types and loss weights.
 
     x_t = mix((x0, eps), (signal_rate, noise_rate)) = signal_rate * x0 + noise_rate * eps
 
-A *pair* (x0, eps) always satisfies that equation together with its x_t and level. `eps` is
-what sits at t = 1: Gaussian noise, or an image of another data set when morphing.
+A pair (x0, eps) always satisfies this equation with its x_t and level (signal_rate, noise_rate).
+eps is Gaussian noise, or the image at t = 1 of a model trained with endpoints.
 """
 
 from keras import ops
@@ -17,7 +17,7 @@ def mix(pair, level):
     """Returns signal_rate * x0 + noise_rate * eps (Ho et al. 2020, equation 4).
 
     Args:
-        pair: (x0, eps), tensors of equal shape.
+        pair: (x0, eps), tensors of the same shape.
         level: (signal_rate, noise_rate), scalars or broadcastable to the pair.
     """
     (x0, eps), (signal_rate, noise_rate) = pair, level
@@ -52,7 +52,7 @@ def _pair_from_v(v, x_t, level):
     return signal_rate * x_t - noise_rate * v, noise_rate * x_t + signal_rate * v
 
 
-PREDICTION_TYPES = {  # name: (target of the network, its output back to a pair)
+PREDICTION_TYPES = {  # name: (pair -> target, output of the network -> pair)
     "eps": (_eps_target, _pair_from_eps),
     "x0": (_x0_target, _pair_from_x0),
     "v": (_v_target, _pair_from_v),
@@ -60,23 +60,22 @@ PREDICTION_TYPES = {  # name: (target of the network, its output back to a pair)
 
 
 def target(pair, level, prediction_type):
-    """Returns what the network is to predict: eps, x0, or v = signal_rate eps - noise_rate x0.
+    """Returns the training target: eps, x0, or v = signal_rate eps - noise_rate x0.
 
-    Reference for v: Salimans & Ho 2022, arXiv:2202.00512, appendix D.
+    Reference: Salimans & Ho 2022, arXiv:2202.00512, appendix D (v).
     """
     return lookup(PREDICTION_TYPES, prediction_type, "prediction type")[0](pair, level)
 
 
 def to_pair(output, x_t, level, prediction_type, clip=None):
-    """Returns the pair (x0, eps) that a network output stands for, mix(pair, level) == x_t.
+    """Returns the pair (x0, eps) of a network output, with mix(pair, level) = x_t.
 
     Args:
         output: network output, the shape of `x_t`.
-        x_t: noisy input.
+        x_t: noisy input, (B, H, W, C).
         level: (signal_rate, noise_rate) of `x_t`, broadcastable to it.
         prediction_type: "eps", "x0" or "v".
-        clip: None, or the bound that |x0| is clipped to; eps is then derived again, so
-            that the pair still mixes to x_t.
+        clip: bound of |x0|; eps is computed again from the clipped x0. None: no bound.
     """
     pair = lookup(PREDICTION_TYPES, prediction_type, "prediction type")[1](output, x_t, level)
     if clip is None:
@@ -85,18 +84,17 @@ def to_pair(output, x_t, level, prediction_type, clip=None):
 
 
 def errors(output_error, level, prediction_type):
-    """Returns the squared error of one prediction in all three spaces, {"eps", "x0", "v"}.
+    """Returns the mean squared error of a prediction as {"eps", "x0", "v"}, each (B,).
 
-    With x_t fixed the errors of a pair are tied, signal_rate d_x0 == -noise_rate d_eps, so
-    one squared error gives the others by a factor.
+    With x_t fixed, signal_rate d_x0 = -noise_rate d_eps, so each error is a multiple of another.
 
     Args:
         output_error: (B,) mean squared error of the network's output.
         level: (signal_rate, noise_rate), each (B,).
-        prediction_type: the space of `output_error`.
+        prediction_type: space of `output_error`, "eps", "x0" or "v".
     """
     signal, noise = level[0] ** 2, ops.maximum(level[1] ** 2, 1e-8)
-    per_v = {"eps": signal, "x0": noise, "v": ops.ones_like(signal)}  # errors where v's is 1
+    per_v = {"eps": signal, "x0": noise, "v": ops.ones_like(signal)}  # relative to v
     v_error = output_error / lookup(per_v, prediction_type, "prediction type")
     return {space: factor * v_error for space, factor in per_v.items()}
 
@@ -115,30 +113,35 @@ LOSS_WEIGHTINGS = {"uniform": _uniform, "min_snr": _min_snr}
 
 
 def loss_weights(level, prediction_type, loss_weighting):
-    """Returns the weight of each example's loss, the shape of the level's parts.
+    """Returns the weight of each image's loss, (B,).
 
     Args:
         level: (signal_rate, noise_rate), each (B,).
         prediction_type: "eps", "x0" or "v".
-        loss_weighting: "uniform", or "min_snr", which caps the weight in x0 space at
-            gamma = 5 (Hang et al. 2023, arXiv:2303.09556, section 3.4).
+        loss_weighting: "uniform": 1. "min_snr": min(SNR, 5) for x0, divided by SNR for eps and by
+            SNR + 1 for v.
+
+    Reference: Hang et al. 2023, arXiv:2303.09556, section 3.4 (min-SNR).
     """
     snr = level[0] ** 2 / ops.maximum(level[1] ** 2, 1e-8)
     return lookup(LOSS_WEIGHTINGS, loss_weighting, "loss weighting")(snr, prediction_type)
 
 
-def spread_times(offset, places):
-    """Returns (B,) times in [0, 1), spread evenly, however many neighbouring places are taken.
+def spread_times(offset, positions):
+    """Returns (B,) low-discrepancy times in [0, 1).
 
-    t = offset + place / golden ratio (mod 1): the additive sequence whose prefixes, parts and
-    whole are all close to evenly spaced, so a part of a batch, a replica's share of it and a
-    validation set each see every noise level. Each single time is uniform, as the offset is.
-    Even times lower the variance of the loss (Kingma et al. 2021, arXiv:2107.00630,
-    appendix I.1); the sequence: Kuipers & Niederreiter 1974, chapter 2.3.
+        t = offset + position / golden ratio (mod 1)
+
+    Any run of consecutive positions is close to evenly spaced, so a microbatch, a replica's share
+    of a batch and a validation set all contain every noise level. This lowers the variance of the
+    loss. With a uniform offset every single time is uniform.
 
     Args:
         offset: scalar in [0, 1).
-        places: (B,) int32, the places of the images in the batch of all replicas.
+        positions: (B,) int32, positions of the images in the global batch.
+
+    Reference: Kingma et al. 2021, arXiv:2107.00630, appendix I.1 (low-discrepancy times);
+        Kuipers & Niederreiter 1974, chapter 2.3 (the additive sequence).
     """
-    turns = ops.cast(ops.cast(places, "int32") * GOLDEN, "float32")  # wraps around, exactly
-    return (offset + turns / 2**32) % 1.0 % 1.0  # the first may round up to 1
+    turns = ops.cast(ops.cast(positions, "int32") * GOLDEN, "float32")  # exact: int32 wraps around
+    return (offset + turns / 2**32) % 1.0 % 1.0  # twice: the first may round up to 1

@@ -1,48 +1,48 @@
-"""Grids: the decreasing times that a sampler visits, num_steps + 1 of them, the last one 0."""
+"""Time grids: functions that return the num_steps + 1 decreasing times of a sampler.
+
+Arguments of every grid:
+
+    schedule: t -> alpha_bar.
+    num_steps: int or scalar int tensor, at least 1.
+    start: first time, in (0, 1].
+
+They return float32 (num_steps + 1,), from `start` to 0.
+"""
 
 from keras import ops
 
 from keras_diffusion.diffusion.schedules import logsnr, time_of_logsnr
 
-# Outside of these log signal-to-noise ratios nothing visible is decided: below there is only
-# the mean image, above an error of about one grey level in 255.
+# Range of logSNR in which x0 changes visibly: below it x0 is the mean image, above it the remaining
+# noise is about one grey level of 255.
 LOWEST, HIGHEST = -7.0, 9.0
 
 
 def _fractions(num_steps):
-    """(num_steps + 1,) from 0 to 1; `num_steps` may be a tensor."""
+    """Returns (num_steps + 1,) equally spaced numbers from 0 to 1."""
     return ops.arange(num_steps + 1, dtype="float32") / ops.cast(num_steps, "float32")
 
 
 def _pinned(times, start):
-    """The same grid, beginning at exactly `start`, ending at exactly 0 and never rising."""
+    """Returns the grid with exact ends `start` and 0, and no time above `start`."""
     start = ops.reshape(ops.cast(start, "float32"), (1,))
     return ops.concatenate([start, ops.minimum(times[1:-1], start), ops.zeros((1,))])
 
 
 def uniform_t(schedule, num_steps, start=1.0):
-    """Equal steps in t."""
+    """Equal steps in t, t_i = start (1 - i / N)."""
     return _pinned(start * (1 - _fractions(num_steps)), start)
 
 
 def uniform_logsnr(schedule, num_steps, start=1.0):
-    """Equal steps in the log signal-to-noise ratio; the grid that suits every schedule.
-
-    Args:
-        schedule: t -> alpha_bar.
-        num_steps: int or scalar tensor, at least 1.
-        start: the first time, in (0, 1].
-
-    Returns:
-        (num_steps + 1,) times, decreasing from `start` to 0.
-    """
+    """Equal steps in logSNR, from logSNR(start) to HIGHEST; the default for every schedule."""
     low = ops.clip(logsnr(schedule, start), LOWEST, HIGHEST)
     ratios = low + (HIGHEST - low) * _fractions(num_steps)
     return _pinned(time_of_logsnr(schedule, ratios), start)
 
 
 def karras(schedule, num_steps, start=1.0, rho=7.0):
-    """Equal steps in sigma ** (1 / rho), sigma = noise_rate / signal_rate.
+    """Equal steps in sigma^(1 / rho), sigma = noise_rate / signal_rate.
 
     Reference: Karras et al. 2022, arXiv:2206.00364, equation 5.
     """

@@ -20,7 +20,7 @@ from keras_diffusion.evaluation.distances import Gaussian
 from keras_diffusion.evaluation.scores import class_shares
 from keras_diffusion.runtime import precision
 from keras_diffusion.runtime.files import whole_folder
-from keras_diffusion.runtime.locks import made_once
+from keras_diffusion.runtime.locks import exclusive
 
 BATCH = 500  # pictures at once, when nothing is learned
 
@@ -261,7 +261,7 @@ def prepared(task, data, cache, tiny=False, tell=print, settings=None):
     folder = Path(cache) / f"extractor-{task}-{_key(settings, data)}"
     facts_file = folder / "facts.json"
     if not facts_file.exists():
-        with made_once(folder, tell):
+        with exclusive(folder, tell):
             if not facts_file.exists():
                 _make(folder, data, settings, tell)
     shape, num_classes = data["train_images"].shape[1:], int(data["train_labels"].max()) + 1

@@ -11,7 +11,7 @@ from keras_diffusion.evaluation import classifier, extractors, scores
 from keras_diffusion.evaluation.distances import Gaussian
 from keras_diffusion.evaluation.extractors import Extractor
 from keras_diffusion.runtime.files import whole_file
-from keras_diffusion.runtime.locks import made_once
+from keras_diffusion.runtime.locks import exclusive
 
 FLOOR_SUBSETS = 5
 FEWEST = 20  # real pictures of each split; fewer tell nothing
@@ -164,7 +164,7 @@ def features(extractor, images, cache=None, progress=None):
         return look(extractor, images, progress)[0]
     path = Path(cache) / f"features-{extractor.digest}-{fingerprint(images)}.npy"
     if not path.exists():
-        with made_once(path):
+        with exclusive(path):
             if not path.exists():
                 found, _ = look(extractor, images, progress)
                 with whole_file(path) as part, open(part, "wb") as file:

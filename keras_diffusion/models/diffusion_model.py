@@ -1,4 +1,4 @@
-"""DiffusionModel: a network, a schedule and what to predict, trained by `fit`."""
+"""`DiffusionModel`: a network, a noise schedule and a prediction type, trained by `fit`."""
 
 import keras
 import tensorflow as tf
@@ -7,14 +7,14 @@ from keras_diffusion.conditioning.prompts import Prompts
 from keras_diffusion.diffusion import process, schedules
 from keras_diffusion.models import metrics
 from keras_diffusion.models.codecs import PixelCodec
-from keras_diffusion.models.inputs import mean_over_parts, size_of, told, unpack
-from keras_diffusion.networks.embedding import TOLD, count_classes
+from keras_diffusion.models.inputs import mean_over_microbatches, size_of, unpack, with_tokens
+from keras_diffusion.networks.embedding import CONDITION_INPUTS, count_classes
 from keras_diffusion.runtime import distribution
-from keras_diffusion.runtime.randomness import image_noise, own_rows, places, step_key
+from keras_diffusion.runtime.randomness import batch_positions, image_noise, replica_rows, step_key
 from keras_diffusion.runtime.registry import lookup
 from keras_diffusion.sampling import graphs, request
 
-VALIDATION_STREAM = -1  # of `image_noise`; sampling uses 0 and up
+VALIDATION_STREAM = -1  # stream of `image_noise` for evaluation; samplers use 0, 1, 2, ...
 
 
 @keras.saving.register_keras_serializable("keras_diffusion")
@@ -22,38 +22,38 @@ class DiffusionModel(keras.Model):
     """A diffusion model around any Keras network.
 
     Args:
-        network: {"x" (B, H, W, C), "logsnr" (B,)[, "label" (B,)]} -> (B, H, W, C), such as
-            `keras_diffusion.networks.unet(...)`. A labelled one holds a `LabelEmbedding`; one
-            of prompts takes "tokens" (B, L) instead.
-        codec: what x is: None for pixels, or a `LatentCodec` for latents.
-        prompts: `Prompts` that such a network is trained with: each label becomes one of its
-            prompts, drawn anew in each step.
-        schedule: "cosine", "linear", "constant", "inverse_linear" or "sigmoid".
-        prediction_type: what the network predicts: "v", "eps" or "x0".
+        network: functional `keras.Model`, {"x": (B, H, W, C), "logsnr": (B,)} -> (B, H, W, C), such
+            as `keras_diffusion.networks.unet(...)`. It may take one conditioning input more:
+            "label" (B,), if it holds a `LabelEmbedding`, or "tokens" (B, L) of prompts.
+        codec: `LatentCodec` between images and x. None: x is the pixels.
+        prompts: `Prompts` for a network with "tokens". In training each label becomes one of its
+            prompts, chosen at random in each step.
+        schedule: noise schedule, "cosine", "linear", "constant", "inverse_linear" or "sigmoid".
+        prediction_type: output of the network, "v", "eps" or "x0".
         loss_weighting: "uniform" or "min_snr", see `process.loss_weights`.
-        ema_decay: decay of the running average of the weights that evaluation and sampling
-            use; warmed up, min(ema_decay, (1 + step) / (10 + step)). 0: no averaging.
-        label_dropout: share of labels replaced by the null class in training, for guidance.
-        accumulate: in how many parts each batch is worked through, one after the other, to
-            save memory; the weights come out the same.
-        seed: of noise, times and label dropout in training and evaluation.
+        ema_decay: decay of the exponential moving average (EMA) of the weights, in [0, 1), used in
+            evaluation and sampling; min(ema_decay, (1 + step) / (10 + step)). 0: no averaging.
+        label_dropout: probability in [0, 1) that a label is replaced by the null class in
+            training, for classifier-free guidance.
+        accumulate: number of microbatches per batch, to save memory. The gradients are the same.
+        seed: seed of noise, times and label dropout, in training and evaluation.
 
     Attributes:
-        image_shape, x_shape: (H, W, C) of images, and of x.
-        skipped_steps: variable, steps left out because their gradient was not finite.
+        image_shape, x_shape: (H, W, C) of images and of x.
+        skipped_steps: variable, number of steps skipped because a gradient was not finite.
 
     Raises:
-        ValueError: an unknown name, with the choices; a share outside of [0, 1); latents or
-            prompts that do not fit the network.
+        ValueError: an unknown name, a number out of range, or a codec or prompts that do not fit
+            the network.
 
     Example:
 
         model = DiffusionModel(networks.unet((28, 28, 1), num_classes=10))
         model.compile(optimizer=keras.optimizers.AdamW(1e-3))
         model.fit(images, labels, epochs=10)
-        digits = model.generate(16)
+        samples = model.generate(16)
 
-    Reference: Ho et al. 2020, arXiv:2006.11239.
+    Reference: Ho et al. 2020, arXiv:2006.11239; Salimans & Ho 2022, arXiv:2202.00512 (v).
     """
 
     def __init__(
@@ -81,15 +81,17 @@ class DiffusionModel(keras.Model):
         if accumulate < 1:
             raise ValueError(f"accumulate: {accumulate} is not 1 or more.")
         self.network = network
+        self.codec = codec or PixelCodec()
+        self.prompts = prompts
         self.schedule = schedule
         self.prediction_type = prediction_type
         self.loss_weighting = loss_weighting
         self.ema_decay = ema_decay
         self.label_dropout = label_dropout
-        self.accumulate, self.seed = accumulate, seed
+        self.accumulate = accumulate
+        self.seed = seed
 
         self.num_classes = count_classes(network, prompts)
-        self.codec, self.prompts = codec or PixelCodec(), prompts
         self.x_shape = tuple(network.output_shape[1:])
         self.image_shape = self.codec.image_shape_of(self.x_shape)
         self.ema_network = keras.models.clone_model(network)
@@ -98,63 +100,69 @@ class DiffusionModel(keras.Model):
         self.skipped_steps = self.add_weight(
             shape=(), dtype="int64", initializer="zeros", trainable=False, name="skipped_steps"
         )
-        self.trackers = metrics.trackers()
+        self.trackers = metrics.make_trackers()
         self.graphs = graphs.SamplingGraphs(self)
         self.built = True
 
     # Training ---------------------------------------------------------------------------
 
     def train_step(self, data):
+        """Takes one optimizer step on a batch, see `inputs.unpack`; returns the means so far."""
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             raise ValueError("mixed_float16 overflows here; use mixed_bfloat16 or float32.")
         batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
         key = step_key(self.seed, self.optimizer.iterations)
         noised = self._noised(batch, key)
-        gradients, errors = mean_over_parts(self._gradients, noised, self.accumulate)
+        gradients, errors = mean_over_microbatches(self._gradients, noised, self.accumulate)
         gradients = distribution.mean_over_replicas(gradients)
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(norm)
-        distribution.either(
-            finite, lambda: self._learn(gradients), lambda: self.skipped_steps.assign_add(1)
+        distribution.cond_on_replicas(
+            finite,
+            lambda: self._update_weights(gradients),
+            lambda: self.skipped_steps.assign_add(1),
         )
         return self._update_metrics(errors, finite, {metrics.GRADIENT_NORM: (norm, 1.0)})
 
     def test_step(self, data):
+        """Measures the EMA weights on a batch, and the raw weights on some of its images."""
         batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
-        noised = self._noised_fixed(batch)
+        noised = self._noised_by_index(batch)
         errors = self._errors(self.ema_network, noised)
-        rows, weights = metrics.some_of(noised["index"], self.jit_compile)
+        rows, weights = metrics.raw_loss_rows(noised["index"], self.jit_compile)
         some = {name: tf.gather(values, rows) for name, values in noised.items()}
         excess = self._errors(self.network, some)["loss"] - tf.gather(errors["loss"], rows)
         others = {metrics.RAW_EXCESS: (excess, weights)}
         return self._update_metrics(errors, True, others)
 
     def call(self, data, training=False):
-        """Returns the EMA network's guess of x0 for a batch that is noised as in `evaluate`."""
+        """Returns the EMA network's x0, (B, H, W, C), for a batch noised as in `evaluate`."""
         batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
-        noised = self._noised_fixed(batch)
+        noised = self._noised_by_index(batch)
         output = self._predict(self.ema_network, noised, training)
         level = self._level(noised["t"])
         return process.to_pair(output, noised["x_t"], level, self.prediction_type)[0]
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """What Keras does before `fit`; all is built but the optimizer.
+        """Builds the optimizer, the only part that is not built yet, under the strategy.
 
-        Keras would average a batch over the replicas, which fails for dicts and several workers.
+        Keras' own method averages a batch over the replicas, which fails for dicts and for
+        several workers.
         """
         if self.optimizer is not None and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.network.trainable_variables)
 
     def _gradients(self, noised):
-        """Returns the gradients of the mean loss, and `_errors`."""
+        """Returns the gradients of the mean loss, and the errors of each image."""
         variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
             errors = self._errors(self.network, noised, training=True)
             loss = tf.reduce_mean(errors["loss"])
         return [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)], errors
 
-    def _learn(self, gradients):
+    def _update_weights(self, gradients):
+        """Applies the gradients, then moves the EMA weights towards the new weights."""
         variables = self.network.trainable_variables
         distribution.apply_reduced(self.optimizer, gradients, variables)
         step = tf.cast(self.optimizer.iterations, tf.float32)
@@ -164,32 +172,33 @@ class DiffusionModel(keras.Model):
                 average.assign(average + (1 - decay) * (weight - average))
 
     def _noised(self, batch, key):
-        """Draws times, noise and label dropout for training, see `_mixed`."""
+        """Samples times, noise, label dropout and templates for a batch, see `_mixed`."""
         time_key, noise_key, label_key = tf.unstack(tf.random.split(key, 3))
-        count = size_of(batch)
-        t = process.spread_times(tf.random.stateless_uniform((), time_key), places(count))
-        eps = own_rows(lambda n: tf.random.stateless_normal((n, *self.x_shape), noise_key), count)
+        count, shape = size_of(batch), self.x_shape
+        offset = tf.random.stateless_uniform((), time_key)
+        t = process.spread_times(offset, batch_positions(count))
+        eps = replica_rows(lambda n: tf.random.stateless_normal((n, *shape), noise_key), count)
         if "label" in batch:
-            chances = own_rows(lambda n: tf.random.stateless_uniform((n,), label_key), count)
-            dropped = chances < self.label_dropout
+            uniform = replica_rows(lambda n: tf.random.stateless_uniform((n,), label_key), count)
+            dropped = uniform < self.label_dropout
             batch = {**batch, "label": tf.where(dropped, self.num_classes, batch["label"])}
         if self.prompts:
             key = tf.random.fold_in(label_key, 1)
-            draws = own_rows(lambda n: tf.random.stateless_uniform((n,), key), count)
-            batch = told(batch, self.prompts, draws)
+            uniform = replica_rows(lambda n: tf.random.stateless_uniform((n,), key), count)
+            batch = with_tokens(batch, self.prompts, uniform)
         return self._mixed(batch, t, eps)
 
-    def _noised_fixed(self, batch):
-        """The same for evaluation: time and noise of an image depend on its index alone."""
-        index = tf.cast(batch.get("index", places(size_of(batch))), tf.int32)
+    def _noised_by_index(self, batch):
+        """Like `_noised`, but time and noise of an image depend on its index only."""
+        index = tf.cast(batch.get("index", batch_positions(size_of(batch))), tf.int32)
         key = step_key(self.seed, VALIDATION_STREAM)
         t = process.spread_times(tf.random.stateless_uniform((), key), index)
         seed = tf.constant(self.seed, tf.int32)
         eps = image_noise(seed, index, self.x_shape, VALIDATION_STREAM)
-        return {**self._mixed(told(batch, self.prompts), t, eps), "index": index}
+        return {**self._mixed(with_tokens(batch, self.prompts), t, eps), "index": index}
 
     def _mixed(self, batch, t, eps):
-        """Returns {"x_t", "target", "t"} and what is in `TOLD`; a batch's endpoint is its eps."""
+        """Returns {"x_t", "target", "t"} and the conditioning input; an endpoint replaces eps."""
         encoded = "latent" in batch
         x0 = tf.cast(batch["latent"], tf.float32) if encoded else self.codec.encode(batch["image"])
         if "valid" in batch:
@@ -199,7 +208,7 @@ class DiffusionModel(keras.Model):
         level = self._level(t)
         noised = {"x_t": process.mix((x0, eps), level), "t": t}
         noised["target"] = process.target((x0, eps), level, self.prediction_type)
-        return {**noised, **{name: batch[name] for name in TOLD if name in batch}}
+        return {**noised, **{name: batch[name] for name in CONDITION_INPUTS if name in batch}}
 
     def _level(self, t):
         return [rate[:, None, None, None] for rate in schedules.rates(self.noise_schedule, t)]
@@ -207,11 +216,15 @@ class DiffusionModel(keras.Model):
     def _predict(self, network, noised, training):
         logsnr = schedules.logsnr(self.noise_schedule, noised["t"])
         inputs = {"x": noised["x_t"], "logsnr": logsnr}
-        inputs.update({name: noised[name] for name in TOLD if name in noised})
+        inputs.update({name: noised[name] for name in CONDITION_INPUTS if name in noised})
         return network(inputs, training=training)
 
     def _errors(self, network, noised, training=False):
-        """Returns what is measured of each image, all (B,): loss, zero_loss, error and t."""
+        """Returns {"loss", "zero_loss", "error", "t"}, each (B,).
+
+        `error` is the mean squared error of the output, `loss` is weighted, `zero_loss` is the loss
+        of the output 0.
+        """
         target, t = noised["target"], noised["t"]
         output = self._predict(network, noised, training)
         error = tf.reduce_mean((output - target) ** 2, axis=(1, 2, 3))
@@ -221,9 +234,9 @@ class DiffusionModel(keras.Model):
         return {"loss": weights * error, "zero_loss": zero_loss, "error": error, "t": t}
 
     def _update_metrics(self, errors, counted, others):
-        """Adds the errors of a batch, and what else was measured, to the means of the epoch."""
+        """Adds a batch's errors and `others` to the epoch's means, unless the step was skipped."""
         level = schedules.rates(self.noise_schedule, errors["t"])
-        values = {**metrics.of_batch(errors, level, self.prediction_type), **others}
+        values = {**metrics.batch_values(errors, level, self.prediction_type), **others}
         return distribution.as_logs(metrics.update(self.trackers, values, counted))
 
     @property
@@ -231,8 +244,8 @@ class DiffusionModel(keras.Model):
         return list(self.trackers.values())
 
     def get_metrics_result(self):
-        """As Keras', without what only training, or only validation, has measured."""
-        return metrics.measured(super().get_metrics_result(), self.trackers)
+        """Returns the means of the epoch that have been updated in it."""
+        return metrics.without_empty(super().get_metrics_result(), self.trackers)
 
     @property
     def noise_schedule(self):
@@ -317,7 +330,7 @@ class DiffusionModel(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        made = keras.saving.deserialize_keras_object
-        parts = {name: made(config.get(name)) for name in ("network", "codec")}
+        load = keras.saving.deserialize_keras_object
+        parts = {name: load(config.get(name)) for name in ("network", "codec")}
         prompts = Prompts(**config["prompts"]) if config.get("prompts") else None
         return cls(**{**config, **parts, "prompts": prompts})

@@ -1,54 +1,53 @@
-"""What is measured of each batch, and averaged over an epoch."""
+"""Metrics of `DiffusionModel`: means over an epoch."""
 
 import keras
 import tensorflow as tf
 
 from keras_diffusion.diffusion import process
 
-BANDS = ("t0-25", "t25-50", "t50-75", "t75-100")  # quarters of time, in percent
+BANDS = ("t0-25", "t25-50", "t50-75", "t75-100")  # quarters of t in [0, 1], in percent
 METRICS = ("loss", "zero_loss", "eps_error", "x0_error", "v_error", *(f"loss_{b}" for b in BANDS))
-# In training: the norm of the whole gradient, before it is clipped. In validation: how much
-# more loss the weights have than their average, on some of the images.
-GRADIENT_NORM, RAW_EXCESS = "gradient_norm", "raw_excess"
-RAW_EVERY = 8  # images; all of them would double the time of validation
+GRADIENT_NORM = "gradient_norm"  # training only: global norm before clipping
+RAW_EXCESS = "raw_excess"  # evaluation only: loss of the raw weights minus loss of their EMA
+RAW_EVERY = 8  # RAW_EXCESS uses every 8th image; all of them would double the time of evaluation
 
 
-def trackers():
-    """Returns {name: `keras.metrics.Mean`} of all that is measured."""
-    names = (*METRICS, GRADIENT_NORM, RAW_EXCESS)  # the last are not in the oldest checkpoints
+def make_trackers():
+    """Returns {name: `keras.metrics.Mean`} of all metrics."""
+    names = (*METRICS, GRADIENT_NORM, RAW_EXCESS)
     return {name: keras.metrics.Mean(name=name) for name in names}
 
 
-def of_batch(errors, level, prediction_type):
-    """Returns {name in METRICS: (values (B,), weights (B,) of the images in its mean)}.
+def batch_values(errors, level, prediction_type):
+    """Returns {name in METRICS: (values (B,), weights (B,))}.
 
     Args:
-        errors: dict of loss, zero_loss, error and t, each (B,), see `DiffusionModel._errors`.
-        level: (signal_rate, noise_rate) of the times, each (B,).
-        prediction_type: the space that `error` is in.
+        errors: {"loss", "zero_loss", "error", "t"}, each (B,), see `DiffusionModel._errors`.
+        level: (signal_rate, noise_rate) at `t`, each (B,).
+        prediction_type: space of `error`, "eps", "x0" or "v".
     """
     t = errors["t"]
     values = {name: errors[name] for name in ("loss", "zero_loss")}
     spaces = process.errors(errors["error"], level, prediction_type)
     values.update({f"{space}_error": value for space, value in spaces.items()})
-    found = {name: (value, tf.ones_like(t)) for name, value in values.items()}
+    weighted = {name: (value, tf.ones_like(t)) for name, value in values.items()}
     band_of = tf.minimum(tf.cast(t * len(BANDS), tf.int32), len(BANDS) - 1)
     for index, band in enumerate(BANDS):
-        found[f"loss_{band}"] = errors["loss"], tf.cast(band_of == index, tf.float32)
-    return found
+        weighted[f"loss_{band}"] = errors["loss"], tf.cast(band_of == index, tf.float32)
+    return weighted
 
 
-def some_of(index, compiled):
-    """Chooses the images that the raw weights are measured on, whatever batch they are in.
+def raw_loss_rows(index, compiled):
+    """Chooses the images that `RAW_EXCESS` is measured on, by their index.
 
     Args:
-        index: int (B,), numbers of the images.
-        compiled: bool, XLA compiles the step. It would do so for each number of rows, at worst for
-            each batch; so all rows are taken then.
+        index: int (B,), indices of the images.
+        compiled: bool, whether XLA compiles the step. XLA compiles again for each number of rows,
+            so all rows are returned then.
 
     Returns:
-        (rows, weights): int (N,), N at least 1, as a network takes no empty batch; float (N,),
-        0 for a row that is not chosen.
+        rows: int (N,), N >= 1 (a network cannot take an empty batch).
+        weights: float (N,), 0 for a row that was not chosen.
     """
     chosen = tf.cast(index % RAW_EVERY == 0, tf.int32)
     if compiled:
@@ -61,12 +60,12 @@ def update(trackers, values, counted):
     """Adds the values of a batch to the means, unless its step was skipped.
 
     Args:
-        trackers: as from `trackers`.
-        values: {name: (values, weights)}; values of skipped steps need not be finite.
-        counted: bool tensor, the step was not skipped.
+        trackers: {name: `keras.metrics.Mean`}.
+        values: {name: (values, weights)}; not necessarily finite in a skipped step.
+        counted: bool tensor, False for a skipped step.
 
     Returns:
-        {name: mean so far}, of those in `values`.
+        {name: mean so far} for the names in `values`.
     """
     for name, (value, weights) in values.items():
         weights = tf.cast(counted, tf.float32) * weights
@@ -74,7 +73,7 @@ def update(trackers, values, counted):
     return {name: trackers[name].result() for name in values}
 
 
-def measured(results, trackers):
-    """Returns the results without those that only training, or only validation, measures."""
+def without_empty(results, trackers):
+    """Returns the results without metrics of training in evaluation, and vice versa."""
     unused = [n for n in (GRADIENT_NORM, RAW_EXCESS) if trackers[n].count.numpy() == 0]
     return {name: value for name, value in results.items() if name not in unused}

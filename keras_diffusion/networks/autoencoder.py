@@ -1,8 +1,8 @@
-"""The two halves of an autoencoder: images -> latents at a lower resolution, and back.
+"""Encoder and decoder of an autoencoder: images <-> latents at a lower resolution.
 
-Nothing but the folding of 2x2 pixels into channels is done at full resolution, where a CPU
-spends most, and blocks have no normalisation: what makes a deep U-Net train well costs a third
-of the time here, and an autoencoder is to keep how bright and how contrasty an image is.
+At full resolution, where a CPU spends most of its time, 2x2 pixels are only folded into channels.
+Blocks have no normalisation: it would take a third of the time, and the brightness and contrast of
+an image must be kept.
 """
 
 import keras
@@ -11,18 +11,17 @@ from keras import layers
 from keras_diffusion.networks.layers import DepthToSpace, SpaceToDepth
 from keras_diffusion.networks.unet import check_size
 
-FIRST_LOG_VARIANCE = -4.0  # noise of 0.14 at the start: it neither drowns nor spares the latents
+FIRST_LOG_VARIANCE = -4.0  # initial standard deviation of the latent noise: 0.14
 
 
 def encoder(image_shape, *, latent_channels=4, widths=(64,), block_depth=1, name="encoder"):
-    """Builds the half of an autoencoder that tells where in latent space an image lies.
+    """Builds the encoder of an autoencoder.
 
     Args:
-        image_shape: (height, width, channels); height and width multiples of
-            2 ** len(widths), the factor f between the sides of images and of latents.
+        image_shape: (height, width, channels); height and width are multiples of
+            f = 2 ** len(widths), the ratio between the sides of images and of latents.
         latent_channels: channels of the latents.
-        widths: channels of each level, half of the full resolution first; each next level has
-            half the height and width.
+        widths: channels of each level, from half the resolution downwards; each level halves it.
         block_depth: residual blocks per level.
         name: name of the model.
 
@@ -31,7 +30,7 @@ def encoder(image_shape, *, latent_channels=4, widths=(64,), block_depth=1, name
         float32 (B, H/f, W/f, latent_channels).
 
     Raises:
-        ValueError: a size that the levels do not divide.
+        ValueError: height or width is not a multiple of f.
 
     Reference: Rombach et al. 2022, arXiv:2112.10752, appendix G (latents of a KL autoencoder);
         Lim et al. 2017, arXiv:1707.02921 (residual blocks without normalisation).
@@ -61,21 +60,21 @@ def encoder(image_shape, *, latent_channels=4, widths=(64,), block_depth=1, name
 
 
 def decoder(image_shape, *, latent_channels=4, widths=(64,), block_depth=1, name="decoder"):
-    """Builds the half of an autoencoder that draws the image which a latent stands for.
+    """Builds the decoder of an autoencoder.
 
-    It has one more block than the encoder, at the lowest resolution: it has more to make up.
+    It has one block more than the encoder, at the lowest resolution.
 
     Args:
-        image_shape: (height, width, channels) of what it draws.
-        latent_channels, widths, block_depth: as those of the `encoder`.
+        image_shape: (height, width, channels) of the images.
+        latent_channels, widths, block_depth: as of the `encoder`.
         name: name of the model.
 
     Returns:
         A functional `keras.Model`, (B, H/f, W/f, latent_channels) -> x float32 (B, H, W, C),
-        in [-1, 1] or a little outside.
+        approximately in [-1, 1].
 
     Raises:
-        ValueError: a size that the levels do not divide.
+        ValueError: height or width is not a multiple of f.
     """
     height, width, channels = image_shape
     factor, last = 2 ** len(widths), len(widths) - 1
@@ -97,7 +96,7 @@ def decoder(image_shape, *, latent_channels=4, widths=(64,), block_depth=1, name
 
 
 def _residual_block(x, *, name):
-    """silu and conv twice, plus the input."""
+    """Returns x + conv(silu(conv(silu(x))))."""
     h, width = x, x.shape[-1]
     for number, initializer in ((1, "glorot_uniform"), (2, "zeros")):
         h = layers.Activation("silu", name=f"{name}_silu{number}")(h)

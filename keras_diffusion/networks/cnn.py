@@ -1,4 +1,4 @@
-"""A plain CNN at full resolution, small and slow: the network of the study of noise schedules."""
+"""A plain CNN at full resolution, used by the study of noise schedules."""
 
 import keras
 from keras import layers
@@ -16,26 +16,24 @@ def cnn(
 ):
     """Builds a chain of 7x7 convolutions that predicts eps, x0 or v from noisy images.
 
-        block: conv 7x7, layer norm over the whole image, gelu;  at the end a conv 3x3
+        block: conv 7x7, layer norm over the whole image, gelu;  output: conv 3x3
 
-    The embedding of noise level and label is added once, after the first block. A pixel sees
-    13 others to each side with four blocks: enough for MNIST, not for larger pictures.
+    The embedding is added once, after the first block. With four blocks the receptive field is 13
+    pixels to each side: enough for MNIST, not for larger images.
 
     Args:
-        image_shape: (height, width, channels), of any size; the norms have a weight for each
-            pixel, so it is fixed.
-        num_classes: 0 for no labels; otherwise labels are 0 .. num_classes - 1, and
-            `num_classes` itself is the null class of guidance.
-        widths: channels of each block, all of them at full resolution.
+        image_shape: (height, width, channels), any size. It is fixed, as the norms have a weight
+            for each pixel.
+        num_classes: number of classes; label `num_classes` is the null class. 0: no labels.
+        widths: channels of each block.
         embedding_width: features of the embedding of noise level and label.
         name: name of the model.
 
     Returns:
-        A functional `keras.Model`; inputs a dict of "x" (B, H, W, C), "logsnr" (B,) and, for
-        labels, "label" (B,) int32; output float32 (B, H, W, C), zero at the start.
+        A functional `keras.Model`, {"x": (B, H, W, C), "logsnr": (B,)[, "label": (B,) int32]} ->
+        float32 (B, H, W, C), initially zero.
 
-    Reference: Ba et al. 2016, arXiv:1607.06450 (layer norm); the design is that of beginners'
-        courses on DDPM.
+    Reference: Ba et al. 2016, arXiv:1607.06450 (layer norm).
     """
     inputs, embedding, _ = conditioned_inputs(image_shape, num_classes, embedding_width)
     h = inputs["x"]

@@ -1,4 +1,4 @@
-"""The one place where a layer knows that it runs on TensorFlow."""
+"""XLA for single functions: the only part of the layers that depends on the backend."""
 
 import functools
 
@@ -6,23 +6,23 @@ import keras
 
 
 def compiled(function):
-    """Returns a function of tensors as one loop over them, where TensorFlow would make many.
+    """Decorator that compiles a function of tensors with XLA on the TensorFlow backend.
 
-    For chains of element-wise operations: XLA reads its inputs and writes its output once.
-    Convolutions and sums over many pixels it would slow down on a CPU: they stay outside. JAX
-    compiles everything anyhow, so there the function stays as it is.
+    For chains of element-wise operations: XLA fuses them, so that inputs are read and the output
+    is written once. On a CPU it would slow down convolutions and sums over many pixels. Other
+    backends compile whole models, so there the function is not changed.
     """
 
     @functools.cache
-    def made():
+    def compile_once():
         if keras.backend.backend() != "tensorflow":
             return function
-        import tensorflow as tf  # here, so that the formulas of the networks need only Keras
+        import tensorflow as tf  # not at the top: networks also run without TensorFlow
 
         return tf.function(function, jit_compile=True, autograph=False)
 
     @functools.wraps(function)
     def call(*tensors):
-        return made()(*tensors)
+        return compile_once()(*tensors)
 
     return call

@@ -1,11 +1,11 @@
-"""A U-Net of ConvNeXt blocks: each channel is looked at alone first, then all of them widely."""
+"""A U-Net of ConvNeXt blocks: depthwise convolutions, then wide ones."""
 
 import functools
 
 from keras import layers
 
 from keras_diffusion.networks.normalisation import AdaptiveNorm, GroupRMSNorm
-from keras_diffusion.networks.unet import framed
+from keras_diffusion.networks.unet import build_unet
 
 
 def convnext_unet(
@@ -25,24 +25,22 @@ def convnext_unet(
 ):
     """Builds a U-Net of ConvNeXt blocks that predicts eps, x0 or v from noisy images.
 
-    A block is: depthwise convolution; norm, to which the embedding of noise level and label is
-    added; 3x3 convolution to `expansion` times the width; norm and silu; 3x3 convolution back;
-    plus the input. ConvNeXt has 1x1 convolutions there, gelu, and depthwise kernels of 7x7.
-    3x3 and silu are for speed on a CPU: depthwise kernels above 3x3 have no fast gradient, 62 ms
-    beside 4 for (128, 28, 28, 32) in bfloat16 on one core of an AMD EPYC (Zen 4), three times
-    a 3x3 convolution of all channels; gelu costs twice a silu. The 3x3 convolutions after it
-    see further than 1x1 would, and so does each lower level.
+    A block: depthwise convolution; adaptive norm with the embedding; 3x3 convolution to
+    `expansion` times the width; norm and silu; 3x3 convolution back; plus the input. ConvNeXt has
+    7x7 depthwise and 1x1 pointwise convolutions and gelu. Here 3x3 and silu are for speed on a
+    CPU: larger depthwise kernels have no fast gradient (62 ms instead of 4 for (128, 28, 28, 32) in
+    bfloat16 on one core of an AMD EPYC Zen 4), and gelu costs twice as much as silu.
 
     Args:
         kernel_size: side of the depthwise kernels, odd.
-        expansion: by how much the channels inside of a block are more than outside.
+        expansion: ratio of the channels inside of a block to those outside.
 
-    The other arguments, what is returned and what is raised: see `unet`.
+    Other arguments, returns and raises: see `unet`.
 
     Reference: Liu et al. 2022, arXiv:2201.03545 (ConvNeXt).
     """
     inside = {"kernel_size": kernel_size, "expansion": expansion, "dropout": dropout}
-    return framed(
+    return build_unet(
         functools.partial(_convnext_block, **inside),
         image_shape,
         num_classes=num_classes,

@@ -1,8 +1,7 @@
-"""The parts of the networks, chosen for what they cost on a CPU as well as on a GPU.
+"""Layers of the networks.
 
-Under mixed precision embeddings and softmax are float32; everything of the size of an image
-is in the compute dtype, bfloat16, whose range does not overflow, and touched as seldom as
-possible.
+Under mixed precision embeddings and softmax are float32; tensors of the size of an image are in the
+compute dtype, bfloat16.
 """
 
 import math
@@ -12,21 +11,21 @@ from keras import layers, ops
 
 
 def register(cls):
-    """Makes a layer loadable from .keras files."""
+    """Registers a layer, so that .keras files with it can be loaded."""
     return keras.saving.register_keras_serializable("keras_diffusion")(cls)
 
 
 @register
 class LogSNREmbedding(layers.Layer):
-    """Sines and cosines of the log signal-to-noise ratio, (B,) -> (B, width).
+    """Sinusoidal embedding of the log signal-to-noise ratio, (B,) -> (B, width).
 
     Args:
-        width: even number of features.
-        longest, shortest: wave lengths in units of logSNR. Schedules span about 28 units;
-            networks need to tell about 0.5 apart.
+        width: number of features, even.
+        longest: longest wavelength in units of logSNR. Schedules span about 28 units.
+        shortest: shortest wavelength. Networks must distinguish differences of about 0.5.
 
-    Reference: Vaswani et al. 2017, arXiv:1706.03762, section 3.5, as used for time in
-        Ho et al. 2020; conditioning on logSNR from Kingma et al. 2021, arXiv:2107.00630.
+    Reference: Vaswani et al. 2017, arXiv:1706.03762, section 3.5 (sinusoidal embedding);
+        Kingma et al. 2021, arXiv:2107.00630 (conditioning on logSNR).
     """
 
     def __init__(self, width=64, longest=60.0, shortest=2.0, **kwargs):
@@ -42,22 +41,18 @@ class LogSNREmbedding(layers.Layer):
         return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
 
     def get_config(self):
-        config = super().get_config()
-        return {
-            **config,
-            "width": self.width,
-            "longest": self.longest,
-            "shortest": self.shortest,
-        }
+        names = ("width", "longest", "shortest")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @register
 class LabelEmbedding(layers.Embedding):
-    """One learned vector per class, and one more for "no class", the null class of guidance.
+    """Embedding of class labels and of the null class, (B,) -> (B, width).
 
     Args:
-        num_classes: labels are 0 .. num_classes - 1; the null class is `num_classes`.
-        width: length of the vectors.
+        num_classes: number of classes. Labels are 0 .. num_classes - 1; label `num_classes` is the
+            null class of classifier-free guidance.
+        width: number of features.
 
     Reference: Ho & Salimans 2022, arXiv:2207.12598.
     """
@@ -74,12 +69,12 @@ class LabelEmbedding(layers.Embedding):
 
 @register
 class SpatialAttention(layers.Layer):
-    """Every pixel looks at every pixel: multi-head self-attention, (B, H, W, C) -> the same.
+    """Multi-head self-attention between the pixels, (B, H, W, C) -> (B, H, W, C).
 
-    Cost grows with (H W)^2: for low resolutions.
+    The cost grows with (H W)^2: for low resolutions. The output is initially zero.
 
     Args:
-        head_width: channels per head, at most C.
+        head_width: channels per head; there are max(1, C // head_width) heads.
 
     Reference: Vaswani et al. 2017, arXiv:1706.03762.
     """
@@ -107,7 +102,7 @@ class SpatialAttention(layers.Layer):
             self.project_in(x), (-1, height * width, 3, self.num_heads, self.head_width)
         )
         q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), axis=0)
-        mixed = ops.transpose(attended(q, k, v), (0, 2, 1, 3))
+        mixed = ops.transpose(dot_product_attention(q, k, v), (0, 2, 1, 3))
         mixed = ops.reshape(mixed, (-1, height, width, self.num_heads * self.head_width))
         return self.project_out(mixed)
 
@@ -118,18 +113,23 @@ class SpatialAttention(layers.Layer):
         return {**super().get_config(), "head_width": self.head_width}
 
 
-def attended(q, k, v):
-    """Returns the mean of values that each query gives by its likeness to the keys.
+def dot_product_attention(q, k, v):
+    """Scaled dot-product attention with QK normalisation.
 
-    Queries and keys are normalised, so that the softmax (float32) stays finite in bfloat16
-    (Dehghani et al. 2023, arXiv:2302.05442).
+        softmax(rms_norm(q) rms_norm(k)^T / sqrt(head_width)) v
+
+    The normalisation bounds the logits, so they do not overflow in bfloat16; the softmax is
+    float32.
 
     Args:
         q: (B, heads, Q, head_width).
-        k, v: (B, heads, K, head_width).
+        k: (B, heads, K, head_width).
+        v: (B, heads, K, head_width).
 
     Returns:
         (B, heads, Q, head_width).
+
+    Reference: Dehghani et al. 2023, arXiv:2302.05442.
     """
     scores = ops.cast(
         ops.matmul(_unit_rms(q), ops.transpose(_unit_rms(k), (0, 1, 3, 2))), "float32"
@@ -145,10 +145,7 @@ def _unit_rms(x):
 
 @register
 class SpaceToDepth(layers.Layer):
-    """Folds 2x2 pixels into channels: (B, H, W, C) -> (B, H/2, W/2, 4C).
-
-    TensorFlow's own op is a little faster, but other backends of Keras do not have it.
-    """
+    """Folds 2x2 pixels into channels, (B, H, W, C) -> (B, H/2, W/2, 4C), on any backend."""
 
     def call(self, x):
         _, height, width, channels = x.shape
@@ -160,7 +157,7 @@ class SpaceToDepth(layers.Layer):
 
 @register
 class DepthToSpace(layers.Layer):
-    """Unfolds channels into 2x2 pixels: (B, H, W, 4C) -> (B, 2H, 2W, C)."""
+    """Unfolds channels into 2x2 pixels, (B, H, W, 4C) -> (B, 2H, 2W, C)."""
 
     def call(self, x):
         _, height, width, channels = x.shape
@@ -172,15 +169,15 @@ class DepthToSpace(layers.Layer):
 
 @register
 class Recomputed(layers.Layer):
-    """A block whose inner activations are not kept: the backward pass computes them again.
+    """Gradient checkpointing of a block: the backward pass computes its activations again.
 
-    In training only the inputs stay in memory, for about one more forward pass of time. Else
-    it is the block itself.
+    In training only the inputs of the block are kept in memory, at the cost of about one more
+    forward pass. Outside of training the layer is the block itself.
 
     Args:
-        block: functional `keras.Model` of one output.
+        block: functional `keras.Model` with one output.
 
-    Call arguments: the inputs of the block, one by one.
+    Call arguments: the inputs of the block, as positional arguments.
 
     Reference: Chen et al. 2016, arXiv:1604.06174.
     """
@@ -193,7 +190,7 @@ class Recomputed(layers.Layer):
     def call(self, *inputs, training=False):
         if not training:
             return self.block(inputs, training=False)
-        # Both passes draw the same dropout: seeds are drawn once, here, and then held still.
+        # Both passes need the same dropout masks: the seeds are advanced once, here, and fixed.
         dropouts = [layer for layer in self.block.layers if isinstance(layer, layers.Dropout)]
         generators = [layer.seed_generator for layer in dropouts]
         seeds = [(generator.state, generator.next()) for generator in generators]

@@ -1,8 +1,8 @@
-"""Normalisation, modulation and activation as one step with one gradient.
+"""Normalisation, modulation and activation as one operation with its own gradient.
 
-Next to the convolutions these are what a CPU spends its time on: each pass over the images of a
-batch costs about as much as any other, whatever it computes, so fewer passes is all there is to
-gain. Here they are five forward and five backward; docs/performance.md tells what that brings.
+On a CPU they take most of the time next to the convolutions. Their time is proportional to the
+number of passes over a batch of images: here five forward and five backward. Measurements:
+docs/performance.md.
 """
 
 import functools
@@ -17,24 +17,23 @@ ACTIVATIONS = (None, "silu")
 
 @register
 class GroupRMSNorm(layers.Layer):
-    """Root-mean-square normalisation of channel groups, and what may follow it.
+    """RMS normalisation of groups of channels, with an optional activation.
 
         y = activation(x / rms(x) * scale + shift)
 
-    rms is taken over height, width and the channels of a group; scale and shift are weights, one
-    for each channel, 1 and 0 at the start. What has the size of the images is in the compute
-    dtype, and sums over pixels are rounded to it; all else is float32.
+    The rms is over height, width and the channels of a group. scale and shift are weights of each
+    channel, initially 1 and 0. Tensors of the size of the images are in the compute dtype, sums
+    over pixels are rounded to it; everything else is float32.
 
     Args:
-        group_width: channels that share their statistics; all of them if the number of
-            channels is not a multiple of it.
+        group_width: channels per group; one group if the channels are not a multiple of it.
         epsilon: added to the mean square.
-        activation: None or "silu".
+        activation: "silu" or None.
 
     Call arguments: x (B, H, W, C).
 
     Raises:
-        ValueError: another activation.
+        ValueError: an unknown activation.
 
     Reference: Wu & He 2018, arXiv:1803.08494 (groups); Zhang & Sennrich 2019,
         arXiv:1910.07467 (no centring).
@@ -67,18 +66,17 @@ class GroupRMSNorm(layers.Layer):
         return x_shape
 
     def get_config(self):
-        config = super().get_config()
         names = ("group_width", "epsilon", "activation")
-        return {**config, **{name: getattr(self, name) for name in names}}
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @register
 class AdaptiveNorm(GroupRMSNorm):
-    """`GroupRMSNorm` whose scale and shift come from the embedding of noise level and label.
+    """`GroupRMSNorm` with scale and shift from the embedding of noise level and condition.
 
-        (scale - 1, shift) = dense(embedding), which is zero at the start
+        (scale - 1, shift) = dense(embedding), initially zero
 
-    Args: as `GroupRMSNorm`.
+    Args: as of `GroupRMSNorm`.
 
     Call arguments: x (B, H, W, C); embedding (B, E).
 

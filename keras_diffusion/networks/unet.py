@@ -1,5 +1,4 @@
-"""The default network, and the frame of every U-Net: levels, skips, and one embedding of noise
-level and label in all blocks."""
+"""The default network `unet`, and `build_unet` for U-Nets of other blocks."""
 
 import functools
 
@@ -14,7 +13,7 @@ from keras_diffusion.networks.layers import (
     SpatialAttention,
 )
 from keras_diffusion.networks.normalisation import AdaptiveNorm, GroupRMSNorm
-from keras_diffusion.networks.text import CrossAttention
+from keras_diffusion.networks.text_encoder import CrossAttention
 
 
 def unet(
@@ -33,38 +32,34 @@ def unet(
     """Builds a U-Net that predicts eps, x0 or v from noisy images.
 
     Args:
-        image_shape: (height, width, channels); height and width multiples of
+        image_shape: (height, width, channels); height and width are multiples of
             2 ** (len(widths) - 1).
-        num_classes: 0 for no labels; otherwise labels are 0 .. num_classes - 1, and
-            `num_classes` itself is the null class of guidance.
-        widths: channels of each level, full resolution first; each next level has half the
-            height and width.
+        num_classes: number of classes; label `num_classes` is the null class. 0: no labels.
+        widths: channels of each level, from full resolution downwards; each level halves it.
         block_depth: residual blocks per level on the way down, and again on the way up.
-        attention: for each level, whether its blocks are followed by attention; None: only at
-            the last one, where pixels are few.
-        dropout: share of features dropped inside each residual block, in [0, 1).
-        embedding_width: features of the embedding of noise level and label.
-        remat: keep only the inputs of residual and attention blocks for the backward pass, and
-            compute the rest again there: less memory, more time, the same function.
-        text: None, or a `TextEncoder`, or any layer with a `length` from tokens (B, length) to
-            (B, length, features): prompts in the place of labels. Where pixels attend to each
-            other they then attend to the words as well.
+        attention: bool for each level, whether its blocks are followed by attention; None: only
+            at the lowest resolution.
+        dropout: dropout rate inside of residual blocks, in [0, 1).
+        embedding_width: features of the embedding of noise level and condition.
+        remat: gradient checkpointing of residual and attention blocks: less memory, more time,
+            the same function.
+        text: `TextEncoder`, or another layer with a `length` that maps tokens (B, length) to
+            (B, length, features). Prompts replace labels, and attention blocks also attend to
+            words. None: no prompts.
         name: name of the model.
 
     Returns:
-        A functional `keras.Model`; inputs a dict of "x" (B, H, W, C), "logsnr" (B,) and, for
-        labels, "label" (B,) int32, or, for prompts, "tokens" (B, L) int32; output float32
-        (B, H, W, C), zero at the start.
+        A functional `keras.Model`, {"x": (B, H, W, C), "logsnr": (B,)[, "label": (B,) int32 or
+        "tokens": (B, L) int32]} -> float32 (B, H, W, C), initially zero.
 
     Raises:
-        ValueError: a size that the levels do not divide; `attention` of another length; labels
-            and prompts.
+        ValueError: a height or width that the levels do not divide; `attention` of another length
+            than `widths`; both labels and prompts.
 
-    Reference: Ronneberger et al. 2015, arXiv:1505.04597; residual blocks and attention as in
-        Ho et al. 2020, arXiv:2006.11239, appendix B; attention to words as in Rombach et al.
-        2022, arXiv:2112.10752.
+    Reference: Ronneberger et al. 2015, arXiv:1505.04597; Ho et al. 2020, arXiv:2006.11239,
+        appendix B (residual blocks, attention); Rombach et al. 2022, arXiv:2112.10752 (prompts).
     """
-    return framed(
+    return build_unet(
         functools.partial(_residual_block, dropout=dropout),
         image_shape,
         num_classes=num_classes,
@@ -78,18 +73,18 @@ def unet(
     )
 
 
-def framed(block, image_shape, *, widths, block_depth, attention, remat, name, **condition):
-    """Builds a U-Net of blocks of any kind.
+def build_unet(block, image_shape, *, widths, block_depth, attention, remat, name, **condition):
+    """Builds a U-Net of any kind of blocks.
 
     Args:
-        block: function (x, embedding, *, name, width) -> (B, H, W, width), where
-            `embedding` (B, embedding_width) is that of noise level and label.
+        block: function (x, embedding, *, name, width) -> (B, H, W, width), with `embedding`
+            (B, embedding_width) of noise level and condition.
         condition: num_classes, embedding_width and text, see `conditioned_inputs`.
 
-    The other arguments, what is returned and what is raised: see `unet`.
+    Other arguments, returns and raises: see `unet`.
     """
     check_size(image_shape[:2], 2 ** (len(widths) - 1))
-    attention = _per_level(attention, len(widths))
+    attention = _attention_per_level(attention, len(widths))
     inputs, embedding, words = conditioned_inputs(image_shape, **condition)
     attend = _attention_block
     if remat:
@@ -124,16 +119,16 @@ def framed(block, image_shape, *, widths, block_depth, attention, remat, name, *
     return keras.Model(inputs, output, name=name)
 
 
-def _per_level(attention, levels):
+def _attention_per_level(attention, levels):
     if attention is None:
         return (False,) * (levels - 1) + (True,)
     if len(attention) != levels:
-        raise ValueError(f"attention: {len(attention)} entries for {levels} widths; one per level.")
+        raise ValueError(f"attention: {len(attention)} entries for {levels} widths.")
     return attention
 
 
 def check_size(size, factor):
-    """Raises ValueError, with the nearest sizes that work, unless `factor` divides `size`."""
+    """Raises ValueError with the nearest valid sizes if a side is not a multiple of `factor`."""
     if all(side >= factor and side % factor == 0 for side in size):
         return
     low = "x".join(str(max(factor, side // factor * factor)) for side in size)
@@ -146,7 +141,7 @@ def check_size(size, factor):
 
 
 def _recomputed(block):
-    """Returns `block` as one layer that computes itself again in the backward pass."""
+    """Returns `block` wrapped into a `Recomputed` layer."""
 
     def recomputed_block(*tensors, name, **options):
         inputs = [keras.Input(h.shape[1:], dtype=h.dtype) for h in tensors]
@@ -157,10 +152,10 @@ def _recomputed(block):
 
 
 def _residual_block(x, embedding, *, name, width, dropout):
-    """norm, silu, conv twice, plus the input (through a 1x1 conv if the width changes).
+    """Returns x + conv(silu(norm(conv(silu(norm(x)))))); a 1x1 conv on x if the width changes.
 
-    The embedding speaks once, in the second norm (Dhariwal & Nichol 2021, arXiv:2105.05233): in
-    both it learns no better, for a third more weights.
+    Only the second norm is adaptive (Dhariwal & Nichol 2021, arXiv:2105.05233): two are not better,
+    for a third more weights.
     """
     h = GroupRMSNorm(activation="silu", name=f"{name}_norm1")(x)
     h = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv1")(h)
@@ -174,7 +169,7 @@ def _residual_block(x, embedding, *, name, width, dropout):
 
 
 def _attention_block(x, words=None, *, name):
-    """Pixels look at each other and, where there is a prompt, at its words."""
+    """Residual self-attention, and cross-attention to the words of a prompt."""
     h = GroupRMSNorm(name=f"{name}_norm")(x)
     x = layers.Add(name=f"{name}_add")([x, SpatialAttention(name=name)(h)])
     if words is None:

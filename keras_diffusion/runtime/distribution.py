@@ -1,7 +1,7 @@
-"""tf.distribute: which strategy, who is chief, and the few things that replicas do together.
+"""tf.distribute: strategies, and the operations that need more than one replica or worker.
 
-The only file that knows of strategies. With one replica every function here is the identity,
-or nearly so. `docs/scaling.md` tells how it is used.
+The rest of the package does not depend on the strategy. With one replica every function here is
+close to the identity. How to train on several devices: `docs/scaling.md`.
 """
 
 import contextlib
@@ -13,16 +13,18 @@ import tensorflow as tf
 
 
 def make_strategy(name="auto"):
-    """Returns the `tf.distribute.Strategy` of a name; call it before anything else of TensorFlow.
+    """Returns a `tf.distribute.Strategy`; call it before any other function of TensorFlow.
 
     Args:
-        name: "single": one device. "mirrored": all GPUs of this machine, or all its logical
-            CPUs where there is no GPU. "multiworker": the machines in the environment variable
-            TF_CONFIG. "tpu": the TPU that TensorFlow finds. "auto": multiworker where TF_CONFIG
-            is set, else mirrored where there are several GPUs, else single.
+        name: one of
+            "single": one device.
+            "mirrored": all GPUs of this machine, or its logical CPUs if there is no GPU.
+            "multiworker": the workers in the environment variable TF_CONFIG.
+            "tpu": a TPU.
+            "auto": "multiworker" if TF_CONFIG is set, "mirrored" with several GPUs, else "single".
 
     Raises:
-        ValueError: no such hardware, or a TF_CONFIG that does not name this worker.
+        ValueError: no TPU, or a missing or invalid TF_CONFIG.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if name == "auto":
@@ -40,13 +42,13 @@ def make_strategy(name="auto"):
         return tf.distribute.MultiWorkerMirroredStrategy()
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
-    except Exception as error:  # TensorFlow raises several kinds
-        raise ValueError(f"--strategy: no TPU was found ({error}).") from error
+    except Exception as error:  # of various classes
+        raise ValueError(f"--strategy: no TPU found ({error}).") from error
     return tf.distribute.TPUStrategy(resolver)
 
 
 def _cluster():
-    """Returns (addresses of the workers, number of this one), as TF_CONFIG says."""
+    """Returns (addresses of the workers, index of this one) from TF_CONFIG."""
     example = """{"cluster": {"worker": ["host0:1234", "host1:1234"]}, """
     example += """"task": {"type": "worker", "index": 0}}"""
     try:
@@ -55,14 +57,14 @@ def _cluster():
         assert task["type"] == "worker" and 0 <= task["index"] < len(workers)
     except (KeyError, ValueError, TypeError, AssertionError) as error:
         raise ValueError(
-            f"--strategy: multiworker needs the environment variable TF_CONFIG, such as {example}; "
-            f"it is {os.environ.get('TF_CONFIG', 'not set')}."
+            f"--strategy: multiworker needs the environment variable TF_CONFIG, which is "
+            f"{os.environ.get('TF_CONFIG', 'not set')}. Example: {example}."
         ) from error
     return workers, task["index"]
 
 
 def is_multi_worker(strategy):
-    """bool: several processes, each with its own copy of this program."""
+    """Returns True if the strategy has several worker processes."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return False
     cluster = strategy.cluster_resolver.cluster_spec()
@@ -70,15 +72,20 @@ def is_multi_worker(strategy):
 
 
 def is_chief(strategy):
-    """bool: this process writes the files: the only one, or the first worker."""
+    """Returns True if this process writes the files: the only process, or worker 0."""
     return not is_multi_worker(strategy) or strategy.cluster_resolver.task_id == 0
 
 
-def per_replica(strategy, batch_size, parts=1):
-    """Returns how many images of a batch one replica gets.
+def images_per_replica(strategy, batch_size, parts=1):
+    """Returns the number of images of a batch per replica.
+
+    Args:
+        strategy: a `tf.distribute.Strategy`.
+        batch_size: images in the global batch.
+        parts: microbatches per replica.
 
     Raises:
-        ValueError: the batch cannot be shared out evenly, into `parts` on every replica.
+        ValueError: `batch_size` is not a multiple of replicas times `parts`.
     """
     replicas = strategy.num_replicas_in_sync
     step = replicas * parts
@@ -86,8 +93,8 @@ def per_replica(strategy, batch_size, parts=1):
         low, high = batch_size // step * step, -(-batch_size // step) * step
         nearest = f"{low} or {high}" if low else f"{high}"
         raise ValueError(
-            f"{batch_size} images cannot be shared out evenly over {replicas} replicas "
-            f"in {parts} parts (--accumulate). Nearest: {nearest}."
+            f"{batch_size} is not a multiple of {replicas} replicas times {parts} microbatches "
+            f"(--accumulate). Nearest: {nearest}."
         )
     return batch_size // replicas
 
@@ -96,32 +103,32 @@ def per_replica(strategy, batch_size, parts=1):
 
 
 def share_out(strategy, batches):
-    """Returns data for `fit` under a strategy: every replica gets its rows of each batch.
+    """Returns data for `fit` under a strategy, in which every replica gets its rows of a batch.
 
-    Unlike TensorFlow's own distribution, which row goes where is fixed: replica r of R gets
-    the rows from r B / R to (r + 1) B / R, on one machine or on several. A last batch that is
-    smaller is shared out as well as it goes; it must have a row for every replica.
+    Unlike in TensorFlow's own distribution, the rows of a replica are fixed: replica r of R gets
+    rows r B / R to (r + 1) B / R, with one or several workers. A smaller last batch needs at least
+    one row per replica.
 
     Args:
         strategy: a `tf.distribute.Strategy`.
-        batches: tf.data.Dataset of dicts, the batches of all replicas together.
+        batches: tf.data.Dataset of dicts, global batches.
     """
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         return batches
 
-    def of_this_worker(context):
+    def rows_of_worker(context):
         local = replicas // context.num_input_pipelines
         first = context.input_pipeline_id * local
         ranks = tf.data.Dataset.range(first, first + local, output_type=tf.int32)
         rows = batches.flat_map(lambda batch: ranks.map(lambda r: _rows(batch, r, replicas)))
         return rows.prefetch(2 * local)
 
-    return strategy.distribute_datasets_from_function(of_this_worker)
+    return strategy.distribute_datasets_from_function(rows_of_worker)
 
 
 def _rows(batch, rank, replicas):
-    """The rows of one replica; of a static number where that is known."""
+    """Returns the rows of one replica, with a static shape if that is known."""
     count = next(iter(batch.values())).shape[0]
     even = count is not None and count % replicas == 0
 
@@ -137,7 +144,7 @@ def _rows(batch, rank, replicas):
 
 
 def replica():
-    """Returns (number of this replica, number of replicas), the first an int or a tensor."""
+    """Returns (index of this replica, number of replicas); the index is an int or a tensor."""
     context = tf.distribute.get_replica_context()
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if context is None or replicas == 1:
@@ -146,7 +153,7 @@ def replica():
 
 
 def mean_over_replicas(tensors):
-    """Returns the means over all replicas of a list of tensors."""
+    """Returns the means of tensors over all replicas, a list."""
     _, replicas = replica()
     if replicas == 1:
         return tensors
@@ -155,26 +162,27 @@ def mean_over_replicas(tensors):
 
 
 def apply_reduced(optimizer, gradients, variables):
-    """`optimizer.apply` with gradients that are the same on all replicas already.
+    """Applies gradients that are already averaged over the replicas.
 
-    Keras would clip each replica's gradients by themselves and then sum; here the whole
-    gradient is clipped, as on one device, so its own sum is taken out.
+    Keras clips the gradients of each replica and then sums them. Here the mean gradient is
+    clipped, as on one device, so Keras' sum is replaced by the identity.
     """
     if replica()[1] > 1:
-        optimizer._all_reduce_sum_gradients = list  # of pairs (gradient, variable)
+        optimizer._all_reduce_sum_gradients = list  # takes an iterable of (gradient, variable)
     optimizer.apply(gradients, variables)
 
 
-def either(condition, yes, no):
-    """Calls yes() or no() on every replica, by a condition that is the same on all of them.
+def cond_on_replicas(condition, true_fn, false_fn):
+    """`tf.cond` whose functions may assign variables under a strategy.
 
-    Both may assign variables. TensorFlow allows that in a plain tf.cond only where replicas
-    need not wait for each other (Keras' LossScaleOptimizer has the same two ways).
+    The condition must be the same on all replicas. In a plain `tf.cond` TensorFlow allows
+    assignments only for strategies without merge calls. Keras' LossScaleOptimizer makes the same
+    distinction.
     """
 
     def once(branch):
         branch()
-        return tf.constant(True)  # branches have to return something
+        return tf.constant(True)  # branches must return a tensor
 
     def on_all(strategy, condition):
         def everywhere(branch):
@@ -182,19 +190,19 @@ def either(condition, yes, no):
             return tf.constant(True)
 
         condition = strategy.experimental_local_results(condition)[0]
-        tf.cond(condition, lambda: everywhere(yes), lambda: everywhere(no))
+        tf.cond(condition, lambda: everywhere(true_fn), lambda: everywhere(false_fn))
 
     if tf.__internal__.distribute.strategy_supports_no_merge_call():
-        tf.cond(condition, lambda: once(yes), lambda: once(no))
+        tf.cond(condition, lambda: once(true_fn), lambda: once(false_fn))
     else:
         tf.distribute.get_replica_context().merge_call(on_all, args=(condition,))
 
 
 def as_logs(results):
-    """Returns the results of a step as `fit` needs them.
+    """Returns the results of a step in the form that `fit` needs.
 
-    With several workers Keras 3 averages logs over their first axis, and fails on scalars
-    (https://github.com/keras-team/keras/issues/20585): there they get one.
+    With several workers Keras 3 averages logs over their first axis and fails for scalars
+    (https://github.com/keras-team/keras/issues/20585), so they get the shape (1,).
     """
     if not is_multi_worker(tf.distribute.get_strategy()):
         return results
@@ -205,10 +213,10 @@ def as_logs(results):
 
 
 class Votes:
-    """Sums over the workers, so that all of them decide the same, at the same step.
+    """Sums of numbers over the workers, for decisions that all of them must make alike.
 
-    Clocks and signals differ from worker to worker, and one that stops alone leaves the others
-    waiting. One sum takes 1 to 2 ms between processes of one machine.
+    Clocks and signals differ between workers, and if one stopped alone the others would wait for
+    it. A sum takes 1 to 2 ms between processes on one machine.
 
     Args:
         strategy: a `tf.distribute.Strategy`.
@@ -225,16 +233,16 @@ class Votes:
         if self._sum is None:
             return values
         sums = self._sum(tf.constant(values, tf.float64))
-        local = len(self.strategy.extended.worker_devices)  # each replica has added its own
+        local = len(self.strategy.extended.worker_devices)  # each replica has added its copy
         sums = self.strategy.experimental_local_results(sums)[0].numpy() / local
         return sums.tolist()
 
     def of_chief(self, values):
-        """Returns the chief's numbers, on all workers."""
+        """Returns the chief's numbers on all workers."""
         return self.total([value if self.is_chief else 0.0 for value in values])
 
     def _sum_of_workers(self, values):
-        def summed(values):  # identity: a tensor of this replica's device
+        def summed(values):  # tf.identity: a tensor on this replica's device
             context = tf.distribute.get_replica_context()
             return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(values))
 
@@ -242,12 +250,12 @@ class Votes:
 
 
 class WorkerLost(Exception):
-    """Another worker has died; TensorFlow cannot go on without it."""
+    """Another worker has died. TensorFlow cannot continue without it."""
 
 
 @contextlib.contextmanager
-def noticing_losses(strategy):
-    """Turns TensorFlow's errors about other workers into `WorkerLost`, within seconds."""
+def raising_worker_lost(strategy):
+    """Raises `WorkerLost` instead of TensorFlow's various errors about other workers."""
     kinds = ("Aborted", "Cancelled", "DeadlineExceeded", "Internal", "Unavailable")
     try:
         yield
@@ -261,21 +269,22 @@ def noticing_losses(strategy):
 
 
 def local_replicas(strategy):
-    """int: how many replicas draw pictures together: all, or with several workers one."""
+    """Returns the number of replicas that sample together: all; 1 with several workers."""
     return 1 if is_multi_worker(strategy) else strategy.num_replicas_in_sync
 
 
-def on_shares(strategy, graph, rows, common):
+def run_on_shares(strategy, graph, rows, common):
     """Calls a graph on every replica with its share of the rows.
 
     Args:
-        strategy: a `tf.distribute.Strategy` with more than one replica, on one machine.
-        graph: tf.function of keyword arguments, that calls `strategy.run`.
-        rows: dict of arrays (N, ...); rows are repeated so that all shares have equal sizes.
-        common: dict of arrays that every replica gets whole.
+        strategy: a `tf.distribute.Strategy` with several replicas on one machine.
+        graph: `tf.function` with keyword arguments that calls `strategy.run`.
+        rows: dict of arrays (N, ...), split over the replicas; padded with repeated rows to equal
+            shares.
+        common: dict of arrays, the same for every replica.
 
     Returns:
-        List of arrays, what each replica returned; the repeated rows come last.
+        List of arrays, one per replica. The results of the padding come last.
     """
     replicas = strategy.num_replicas_in_sync
     count = len(next(iter(rows.values())))
@@ -285,13 +294,13 @@ def on_shares(strategy, graph, rows, common):
         for name, values in rows.items()
     }
 
-    def dealt(values):
-        def own(context):
+    def distribute(values):
+        def rows_of(context):
             first = context.replica_id_in_sync_group * share
             return tf.constant(values[first : first + share])
 
-        return strategy.experimental_distribute_values_from_function(own)
+        return strategy.experimental_distribute_values_from_function(rows_of)
 
-    arguments = {name: dealt(values) for name, values in padded.items()}
+    arguments = {name: distribute(values) for name, values in padded.items()}
     arguments.update({name: tf.constant(value) for name, value in common.items()})
     return [part.numpy() for part in strategy.experimental_local_results(graph(arguments))]

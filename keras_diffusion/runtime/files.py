@@ -1,20 +1,19 @@
-"""Files that are whole or not there, on the disk too."""
+"""Atomic writes: a file or folder is complete or absent, also after a power cut."""
 
 import contextlib
 import os
 import shutil
 from pathlib import Path
 
-PART = ".part-"  # begins the names of files that are being written
+PART = ".part-"  # prefix of files and folders that are being written
 
 
 @contextlib.contextmanager
 def whole_file(path):
-    """Yields the name of a file to write, and puts it where `path` is once that went well.
+    """Yields a temporary path with the suffix of `path`, then moves that file to `path`.
 
-    The name ends as `path` does. When this returns, the file has reached the disk under its
-    own name, so a power cut leaves the old file or the new one, whole; an error while writing
-    leaves the old one, and nothing else.
+    The file is flushed to disk before it is renamed, so a power cut leaves the old file or the new
+    one. After an error in the body the old file is unchanged and the temporary one is removed.
     """
     folder, name = os.path.split(os.fspath(path))
     part = os.path.join(folder, PART + name)
@@ -33,17 +32,18 @@ def whole_file(path):
 
 @contextlib.contextmanager
 def whole_folder(path):
-    """Yields the path of a folder to fill, and puts it where `path` is once that went well.
+    """Yields a temporary path for a folder, then moves that folder to `path`.
 
-    A folder that is there already goes last: it is lost only when the new one is on the disk.
+    An existing folder is removed last, when the new one is on disk. After an error in the body it
+    is unchanged and the temporary one is removed.
     """
     path = Path(path)
     part, old = (path.with_name(f"{prefix}{path.name}") for prefix in (PART, ".old-"))
     shutil.rmtree(part, ignore_errors=True)
     try:
         yield part
-        for found in [*part.rglob("*"), part]:
-            flush(found)
+        for child in [*part.rglob("*"), part]:
+            flush(child)
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
             os.replace(path, old)
@@ -61,9 +61,9 @@ def whole_folder(path):
 
 
 def flush(path):
-    """Waits until a file, or the names in a folder, are on the disk."""
+    """Flushes a file, or the entries of a folder, to disk."""
     if os.name == "nt" and os.path.isdir(path):
-        return  # Windows knows no such thing
+        return  # Windows cannot open a folder
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,13 +1,13 @@
-"""Which state of the code this is."""
+"""Revision of the code."""
 
 import os
 import subprocess
 
 
 def git_revision():
-    """Returns the commit of this code, "-dirty" if Python files have changed since; or None.
+    """Returns the commit hash, with "-dirty" if Python files were changed; None without git.
 
-    Pictures and figures that a run or a benchmark has left in the tree do not count.
+    Other changed files, such as plots of a benchmark, are ignored.
     """
     try:
         changed = _git("diff", "--name-only", "HEAD", "--", ":(top)*.py")

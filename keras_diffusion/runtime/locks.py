@@ -1,4 +1,4 @@
-"""What takes minutes to make and is kept: by one process, while others wait for it."""
+"""Locks between processes."""
 
 import contextlib
 from pathlib import Path
@@ -7,14 +7,14 @@ import filelock
 
 
 @contextlib.contextmanager
-def made_once(path, tell=print):
-    """Holds a lock beside a file or folder that is to be made, and makes the folder around it.
+def exclusive(path, tell=print):
+    """Holds a lock while a cached file or folder is created; creates its parent folder.
 
-    Of several processes that want the same, one makes it; the others wait and then find it.
+    If several processes need the same file, one creates it while the others wait.
 
     Args:
-        path: of the file or folder.
-        tell: takes a line, if this process has to wait.
+        path: file or folder to create.
+        tell: function, called with a line of text if this process has to wait.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,7 +22,7 @@ def made_once(path, tell=print):
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        tell(f"waiting for another process, which makes {path}")
+        tell(f"waiting for another process to create {path}")
         lock.acquire()
     try:
         yield

@@ -1,12 +1,12 @@
-"""Which number format to compute in: bfloat16 where the hardware multiplies in it."""
+"""Dtype policy: bfloat16 where the hardware has fast bfloat16 arithmetic."""
 
 import tensorflow as tf
 
-CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # flags of processors that multiply in bfloat16
+CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # flags in /proc/cpuinfo
 
 
 def policy(name):
-    """Returns the dtype policy for a name, and for "auto" why it was picked: (policy, reason)."""
+    """Returns (dtype policy, reason) of a name: "auto" or a Keras dtype policy."""
     if name != "auto":
         return name, "as asked"
     gpus = tf.config.list_physical_devices("GPU")

@@ -1,8 +1,8 @@
-"""Random numbers as pure functions of a key, never of hidden state.
+"""Stateless random numbers.
 
-A stateful generator draws the same numbers on every replica and forgets where it was when a
-run is resumed; a function of (seed, step, place in the batch) does neither, and makes a run
-the same however many replicas share it.
+A stateful generator gives every replica the same numbers and loses its state when a run is
+resumed. Functions of (seed, step, position in the batch) do neither, and a run is the same on any
+number of replicas.
 """
 
 import tensorflow as tf
@@ -14,46 +14,46 @@ def step_key(seed, step):
     """Returns the key, (2,) int32, of one training step.
 
     Args:
-        seed: int, the run's seed.
-        step: scalar int tensor, the number of steps taken.
+        seed: int, seed of the run.
+        step: scalar int tensor, number of steps taken.
     """
     return tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
 
 
-def places(count):
-    """Returns (count,) int32: the places of this replica's images in the batch of all replicas.
+def batch_positions(count):
+    """Returns (count,) int32, the positions of this replica's images in the global batch.
 
     Args:
-        count: scalar int32 tensor, the images on each replica.
+        count: scalar int32 tensor, images per replica.
     """
     rank, _ = replica()
     return rank * count + tf.range(count)
 
 
-def own_rows(draw, count):
-    """Returns this replica's `count` rows of a draw for the batch of all replicas.
+def replica_rows(sample, count):
+    """Returns this replica's `count` rows of random numbers for the global batch.
 
-    Every replica draws all of it, which costs far less than a draw for each image: normal
-    numbers for 8 times 64 images of 64x64x3 take a GPU a fraction of a millisecond.
+    Every replica generates the numbers of all replicas, which is fast: normal numbers for 8 times
+    64 images of 64x64x3 take a fraction of a millisecond on a GPU.
 
     Args:
-        draw: function, number of rows -> tensor with that many.
-        count: scalar int32 tensor, the images on each replica.
+        sample: function, number of rows -> tensor with so many rows.
+        count: scalar int32 tensor, images per replica.
     """
     rank, replicas = replica()
-    return draw(count) if replicas == 1 else draw(replicas * count)[rank * count :][:count]
+    return sample(count) if replicas == 1 else sample(replicas * count)[rank * count :][:count]
 
 
 def image_noise(seed, indices, shape, stream):
-    """Returns standard Gaussian noise in which image i depends only on (seed, i, stream).
+    """Returns standard Gaussian noise; that of image i depends only on (seed, i, stream).
 
-    So a request for 64 images gives the same ones in one batch or in eight.
+    64 images are therefore the same in one batch and in eight.
 
     Args:
         seed: scalar int32 tensor.
-        indices: (N,) int32 tensor, the numbers of the images within the request.
-        shape: shape of one image, (H, W, C).
-        stream: scalar int32; another stream, other noise: one for each step of a sampler.
+        indices: (N,) int32 tensor, indices of the images.
+        shape: (H, W, C) of one image.
+        stream: scalar int32, number of an independent stream, such as the step of a sampler.
 
     Returns:
         (N, *shape) float32.

@@ -1,4 +1,4 @@
-"""One way to turn a name into a thing, with one kind of error."""
+"""Lookup of named objects with one kind of error message."""
 
 
 def lookup(table, name, kind):
@@ -6,8 +6,8 @@ def lookup(table, name, kind):
 
     Args:
         table: dict from names to values.
-        name: the name a user gave.
-        kind: what the table holds, in words ("sampler"), for the error.
+        name: key, usually from the user.
+        kind: kind of the values for the error message, such as "sampler".
 
     Raises:
         ValueError: `unknown sampler 'dpm'. Choose from: ddim, ddpm, ...`

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, put off until a step is finished."""
+"""Ctrl-C and SIGTERM, handled at the end of a training step."""
 
 import contextlib
 import os
@@ -9,10 +9,10 @@ NAMES = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 class Interrupted(Exception):
-    """Ends a training between two steps, after its checkpoint is written.
+    """Raised between two training steps, after a checkpoint is written.
 
     Attributes:
-        signum: the signal, SIGINT or SIGTERM; 128 + signum is the exit code of the shell.
+        signum: SIGINT or SIGTERM; by convention the exit code is 128 + signum.
     """
 
     def __init__(self, signum):
@@ -21,21 +21,21 @@ class Interrupted(Exception):
 
 
 class Pending:
-    """Which signal has come, if any.
+    """The first signal received.
 
     Attributes:
-        signum: None, or the number of the first signal.
+        signum: number of the signal; None: no signal yet.
     """
 
     signum = None
 
 
 @contextlib.contextmanager
-def put_off():
-    """Yields a `Pending`: the first signal is noted there, a second ends the process at once.
+def deferred_signals():
+    """Yields a `Pending` that records the first signal; a second one exits at once.
 
-    Ending at once is safe: files are replaced whole (`files.whole_file`). Outside of the main
-    thread signals cannot be caught and go their usual way.
+    An immediate exit is safe, as files are replaced as a whole (`files.whole_file`). Outside of
+    the main thread Python cannot handle signals: there nothing is changed.
     """
     pending = Pending()
     if threading.current_thread() is not threading.main_thread():
@@ -46,9 +46,9 @@ def put_off():
         if pending.signum is not None:
             os._exit(128 + signum)
         pending.signum = signum
-        with contextlib.suppress(OSError):  # whoever read it may have got the signal too
-            told = f"\n{NAMES[signum]}: finishing the step; once more leaves at once\n"
-            os.write(2, told.encode())
+        with contextlib.suppress(OSError):  # the reader of a pipe may have ended already
+            message = f"\n{NAMES[signum]}: finishing the step; a second signal exits at once\n"
+            os.write(2, message.encode())
 
     before = {signum: signal.signal(signum, note) for signum in NAMES}
     try:

@@ -47,7 +47,7 @@ def draw_images(
         indices: (N,) int32 tensor; image i of the result depends on (seed, indices[i]) only.
         num_steps: scalar int32 tensor, at least 1; not traced again for another number.
         endpoints: None for noise, or what sits at t = 1 instead, images (N, H, W, C) as the
-            codec encodes them; the samplers in `samplers.HOLDING` hold it.
+            codec encodes them; the samplers in `samplers.WITH_ENDPOINT` hold it.
         images: None, or images (N, H, W, C) to start from, mixed with noise or endpoint to the
             level of t = strength.
         strength: scalar float32 tensor in (0, 1], with images.
@@ -64,7 +64,7 @@ def draw_images(
         start = image_noise(seed, indices, shape, 0)
     else:
         start = codec.encode(endpoints)
-        if sampler in samplers.HOLDING:
+        if sampler in samplers.WITH_ENDPOINT:
             options["endpoint"] = start
     if images is not None:
         start = mix((codec.encode(images), start), schedules.rates(schedule, strength))
@@ -113,7 +113,7 @@ class SamplingGraphs:
         strategy = self._model.distribute_strategy
         if distribution.local_replicas(strategy) > 1:
             shared = self._shared(sampler, num_frames)
-            return distribution.on_shares(strategy, shared, rows, common)
+            return distribution.run_on_shares(strategy, shared, rows, common)
         tensors = {name: tf.constant(value) for name, value in {**rows, **common}.items()}
         pictures = {
             name: tf.TensorSpec((None, *rows[name].shape[1:]), rows[name].dtype, name)

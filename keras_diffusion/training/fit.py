@@ -41,7 +41,7 @@ def fit(model, data, config, run_dir, progress, votes, others=()):
         votes=votes,
     )
     scores = _scores(model, data, config) if config.score_every and votes.is_chief else []
-    with signals.put_off() as pending:
+    with signals.deferred_signals() as pending:
         recorder = Recorder(
             run_dir,
             progress,
@@ -60,7 +60,7 @@ def fit(model, data, config, run_dir, progress, votes, others=()):
                     0, single_image.restoration_callback(model, data.picture, config, budget)
                 )
             used += _shown(model, config, run_dir)
-        with distribution.noticing_losses(votes.strategy):
+        with distribution.raising_worker_lost(votes.strategy):
             _fit(model, data, config, progress, used, votes.strategy)
             recorder.obey()  # a signal may have come during the last preview
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_diffusion import build
 from keras_diffusion.evaluation import real_images
+from keras_diffusion.networks.costs import estimate_costs
 from keras_diffusion.plotting import figures
 from keras_diffusion.runtime import distribution, precision
 from keras_diffusion.sampling.editing import noised
@@ -41,7 +42,7 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
     run_dir, export_dir = Path(run_dir), Path(export_dir)
     _check_targets(run_dir, export_dir, resume)
     votes = distribution.Votes(distribution.make_strategy(config.strategy))
-    with distribution.noticing_losses(votes.strategy):
+    with distribution.raising_worker_lost(votes.strategy):
         _run(config, run_dir, export_dir, resume, dry_run, votes)
 
 
@@ -196,7 +197,7 @@ def _print_sharing(strategy, config, source):
     """Prints how a batch is shared out; a batch is never larger than the data."""
     batch_size = min(config.batch_size, source.num_train)
     try:
-        share = distribution.per_replica(strategy, batch_size, config.accumulate)
+        share = distribution.images_per_replica(strategy, batch_size, config.accumulate)
     except ValueError as error:
         raise ValueError(f"--batch-size: {error}") from error
     replicas = strategy.num_replicas_in_sync
@@ -208,14 +209,14 @@ def _print_sharing(strategy, config, source):
 
 def _print_costs(model, config):
     if config.latent:
-        parts = [build.costs(half, 1) for half in (model.codec.encoder, model.codec.decoder)]
+        parts = [estimate_costs(half, 1) for half in (model.codec.encoder, model.codec.decoder)]
         height, width, channels = model.x_shape
         print(
             f"codec: {sum(part['parameters'] for part in parts) / 1e6:.2f} M parameters, "
             f"latents {height}x{width}x{channels}, {parts[0]['flops'] / 1e9:.3f} GFLOP per image "
             f"to encode, {parts[1]['flops'] / 1e9:.3f} to decode"
         )
-    costs = build.costs(model.network, config.batch_size)
+    costs = estimate_costs(model.network, config.batch_size)
     print(
         f"network: {costs['parameters'] / 1e6:.2f} M parameters, "
         f"{costs['flops'] / 1e9:.2f} GFLOP per image forward, "

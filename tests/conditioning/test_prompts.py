@@ -11,8 +11,8 @@ from keras_diffusion.conditioning.prompts import (
     START,
     TEMPLATES,
     Prompts,
-    filled,
-    words_of,
+    fill_template,
+    split_words,
 )
 
 PETS = Prompts(["cat", "orange_cat", "T-shirt/top", "colt's foot"])
@@ -43,13 +43,13 @@ PETS = Prompts(["cat", "orange_cat", "T-shirt/top", "colt's foot"])
     ],
 )
 def test_the_article_goes_by_the_sound(name, article):
-    assert filled("a photo of {a} {name}", name) == f"a photo of {article} {name}"
+    assert fill_template("a photo of {a} {name}", name) == f"a photo of {article} {name}"
 
 
 def test_prompts_say_nothing_but_the_name():
     frame = {"a", "an", "photo", "picture", "image", "of"}
     for template in TEMPLATES:
-        assert set(words_of(filled(template, "truck"))) <= {*frame, "truck"}
+        assert set(split_words(fill_template(template, "truck"))) <= {*frame, "truck"}
     assert PETS.plain[1:3] == ("a photo of an orange cat", "a photo of a T-shirt/top")
     assert set(PETS.words) == frame | {"cat", "orange", "t", "shirt", "top", "colt's", "foot"}
 
@@ -61,7 +61,7 @@ def test_the_table_holds_the_prompts_of_every_class_and_of_none():
     for label, name in enumerate(PETS.class_names):
         for template, row in zip(TEMPLATES, PETS.table[label], strict=True):
             said = [words[token] for token in row[1:] if token != PADDING]
-            assert row[0] == START and said == words_of(filled(template, name))
+            assert row[0] == START and said == split_words(fill_template(template, name))
             assert (row[1 + len(said) :] == PADDING).all()
     np.testing.assert_array_equal(PETS.table[4], [[START] + [0] * (PETS.length - 1)] * 5)
     np.testing.assert_array_equal(PETS.table[:4, 0], PETS.tokens(PETS.plain))
@@ -108,7 +108,7 @@ def test_names_that_make_no_prompts(names, templates, message):
 
 def test_accents_may_be_written_apart_from_their_letters():
     composed, apart = "cr\u00e8me", "cre\u0300me"
-    assert words_of(apart) == words_of(composed) == [composed]
+    assert split_words(apart) == split_words(composed) == [composed]
 
 
 def test_prompts_come_back_from_what_is_saved():

@@ -172,7 +172,7 @@ def test_images_without_numbers_are_numbered_by_their_place(unlabelled):
 def test_bands_average_to_the_loss(unlabelled):
     results = arrays(unlabelled.test_on_batch(IMAGES, return_dict=True))
     bands = [results[f"loss_{band}"] for band in BANDS]
-    t = unlabelled._noised_fixed({"image": tf.constant(IMAGES)})["t"]
+    t = unlabelled._noised_by_index({"image": tf.constant(IMAGES)})["t"]
     counts = np.histogram(t, len(BANDS), (0, 1))[0]
     assert counts.sum() == 16 and counts.min() >= 3
     assert np.average(bands, weights=counts) == pytest.approx(results["loss"], rel=1e-4)
@@ -309,7 +309,7 @@ def test_label_dropout_gives_the_null_class_its_share():
     labels = model._noised(batch, tf.constant([1, 2]))["label"].numpy()
     assert set(labels) == {1, 3}
     assert (labels == 3).mean() == pytest.approx(0.2, abs=0.03)
-    assert set(model._noised_fixed(batch)["label"].numpy()) == {1}, "evaluation drops none"
+    assert set(model._noised_by_index(batch)["label"].numpy()) == {1}, "evaluation drops none"
 
 
 def test_only_the_null_class_learns_when_all_labels_are_dropped():

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_diffusion import DiffusionModel
 from keras_diffusion.models.codecs import PixelCodec
-from keras_diffusion.models.inputs import mean_over_parts, unpack
+from keras_diffusion.models.inputs import mean_over_microbatches, unpack
 from keras_diffusion.networks import unet
 
 SHAPE = (4, 4, 1)
@@ -246,7 +246,7 @@ def rows_of(count, width=3):
 
 
 def gradients_of(kernel, calls):
-    """A function for `mean_over_parts`: gradients of a mean, and values of each row."""
+    """A function for `mean_over_microbatches`: gradients of a mean, and values of each row."""
 
     def function(batch):
         calls.append(int(batch["x"].shape[0] or 0))
@@ -266,7 +266,7 @@ def test_the_mean_over_parts_is_that_of_the_whole(parts, mode):
     calls = []
 
     def worked(batch):
-        return mean_over_parts(gradients_of(kernel, calls), batch, parts)
+        return mean_over_microbatches(gradients_of(kernel, calls), batch, parts)
 
     if mode != "eager":
         size = None if mode == "unknown size" else 12
@@ -290,7 +290,7 @@ def test_unequal_parts_are_refused(mode):
     batch, kernel = rows_of(10)
 
     def worked():
-        return mean_over_parts(gradients_of(kernel, []), batch, 4)
+        return mean_over_microbatches(gradients_of(kernel, []), batch, 4)
 
     with pytest.raises(ValueError, match="accumulate: 10 images do not fall into 4 equal parts"):
         (mode(worked) if mode else worked)()
@@ -299,7 +299,7 @@ def test_unequal_parts_are_refused(mode):
 def test_unequal_parts_of_a_batch_of_unknown_size_are_refused():
     _, kernel = rows_of(1)
     worked = tf.function(
-        lambda batch: mean_over_parts(gradients_of(kernel, []), batch, 4),
+        lambda batch: mean_over_microbatches(gradients_of(kernel, []), batch, 4),
         input_signature=[{"x": tf.TensorSpec((None, 3)), "y": tf.TensorSpec((None,))}],
     )
     with pytest.raises(tf.errors.InvalidArgumentError):

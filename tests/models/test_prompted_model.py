@@ -17,7 +17,7 @@ import sample
 import train
 from keras_diffusion import DiffusionModel, Prompts
 from keras_diffusion.evaluation import run as evaluating
-from keras_diffusion.models.inputs import told
+from keras_diffusion.models.inputs import with_tokens
 from keras_diffusion.networks import TextEncoder, unet
 from keras_diffusion.saving import loading, saved_model
 
@@ -74,16 +74,16 @@ def test_prompts_are_a_function_of_seed_and_step_and_evaluation_takes_the_plain_
     np.testing.assert_array_equal(*drawn)
     later = one._noised(batch, tf.constant([3, 8]))["tokens"]
     assert (later.numpy() != drawn[0].numpy()).any()
-    fixed = one._noised_fixed(batch)["tokens"]
+    fixed = one._noised_by_index(batch)["tokens"]
     np.testing.assert_array_equal(fixed, PROMPTS.table[LABELS, 0])
 
 
 def test_draws_choose_templates_in_equal_shares():
     draws = tf.constant([0.0, 0.199, 0.2, 0.999999])
     batch = {"label": tf.zeros(4, tf.int32), "index": tf.range(4)}
-    found = told(batch, PROMPTS, draws)
+    found = with_tokens(batch, PROMPTS, draws)
     np.testing.assert_array_equal(found["tokens"], PROMPTS.table[0, [0, 0, 1, 4]])
-    assert set(found) == {"tokens", "index"} and told(batch, None) is batch
+    assert set(found) == {"tokens", "index"} and with_tokens(batch, None) is batch
 
 
 # Drawing

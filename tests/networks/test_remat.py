@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_diffusion import DiffusionModel, build
 from keras_diffusion.config.options import Config
 from keras_diffusion.networks import TextEncoder, unet
+from keras_diffusion.networks.costs import estimate_costs
 from keras_diffusion.networks.layers import Recomputed
 from keras_diffusion.saving import saved_model
 
@@ -186,7 +187,7 @@ def test_the_option_reaches_the_network_and_lowers_the_estimate_of_memory():
     networks = [
         build.model(Config(remat=remat, **options), SHAPE, 3).network for remat in (False, True)
     ]
-    kept, again = (build.costs(network, batch_size=64) for network in networks)
+    kept, again = (estimate_costs(network, batch_size=64) for network in networks)
     assert isinstance(networks[1].get_layer("middle_1_recomputed"), Recomputed)
     assert again["parameters"] == kept["parameters"] and again["flops"] == kept["flops"]
     assert again["memory"] < 0.6 * kept["memory"]

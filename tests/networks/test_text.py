@@ -7,7 +7,7 @@ import pytest
 from keras_diffusion.conditioning.prompts import Prompts
 from keras_diffusion.networks import TextEncoder, unet
 from keras_diffusion.networks.embedding import count_classes
-from keras_diffusion.networks.text import CrossAttention, MeanOfWords
+from keras_diffusion.networks.text_encoder import CrossAttention, MaskedMean
 
 TOKENS = np.array([[1, 2, 3, 4], [1, 3, 2, 4], [1, 2, 0, 0], [1, 0, 0, 0]], "int32")
 
@@ -46,7 +46,7 @@ def test_padding_is_silent_and_unseen(encoder):
 
 def test_the_mean_of_a_prompt_is_that_of_its_words(encoder):
     words = encoder(TOKENS)
-    means = MeanOfWords()(words, TOKENS)
+    means = MaskedMean()(words, TOKENS)
     for row, count in enumerate((4, 4, 2, 1)):
         np.testing.assert_allclose(means[row], words[row, :count].numpy().mean(axis=0), atol=1e-6)
 

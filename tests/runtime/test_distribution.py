@@ -65,15 +65,15 @@ class Strategy:
 
 
 def test_batches_must_fall_into_equal_shares():
-    assert distribution.per_replica(Strategy(4), 64) == 16
-    assert distribution.per_replica(Strategy(2), 64, parts=4) == 32
+    assert distribution.images_per_replica(Strategy(4), 64) == 16
+    assert distribution.images_per_replica(Strategy(2), 64, parts=4) == 32
     for strategy, batch, parts, nearest in (
         (3, 64, 1, "63 or 66"),
         (2, 64, 3, "60 or 66"),
         (8, 4, 1, "8"),
     ):
         with pytest.raises(ValueError, match=f"Nearest: {nearest}\\."):
-            distribution.per_replica(Strategy(strategy), batch, parts)
+            distribution.images_per_replica(Strategy(strategy), batch, parts)
 
 
 def test_one_replica_changes_nothing():

@@ -15,7 +15,7 @@ from keras_diffusion import DiffusionModel, export_saved_model
 from keras_diffusion.networks import unet
 from keras_diffusion.plotting import figures, images
 from keras_diffusion.runtime.files import whole_file, whole_folder
-from keras_diffusion.runtime.locks import made_once
+from keras_diffusion.runtime.locks import exclusive
 from keras_diffusion.training.checkpoint_callback import write_history
 
 
@@ -128,7 +128,7 @@ def test_what_several_want_is_made_once(tmp_path):
     path, made, told = tmp_path / "cache" / "features.npy", [], []
 
     def want():
-        with made_once(path, tell=told.append):
+        with exclusive(path, tell=told.append):
             if not path.exists():
                 made.append(path)
                 time.sleep(0.5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_diffusion.runtime.randomness import image_noise, own_rows, places, step_key
+from keras_diffusion.runtime.randomness import batch_positions, image_noise, replica_rows, step_key
 
 SHAPE = (3, 4, 2)
 
@@ -74,9 +74,9 @@ def test_every_step_and_seed_has_its_key():
 
 
 def test_alone_the_places_are_those_of_the_batch():
-    np.testing.assert_array_equal(places(tf.constant(5)), range(5))
-    assert places(tf.constant(5)).dtype == tf.int32
+    np.testing.assert_array_equal(batch_positions(tf.constant(5)), range(5))
+    assert batch_positions(tf.constant(5)).dtype == tf.int32
     asked = []
-    rows = own_rows(lambda count: asked.append(int(count)) or tf.range(count), tf.constant(5))
+    rows = replica_rows(lambda count: asked.append(int(count)) or tf.range(count), tf.constant(5))
     np.testing.assert_array_equal(rows, range(5))
     assert asked == [5]

@@ -22,7 +22,7 @@ import tensorflow as tf  # noqa: E402
 from keras_diffusion import Autoencoder, DiffusionModel, LatentCodec, Prompts
 from keras_diffusion.networks import TextEncoder, decoder, encoder, unet  # noqa: E402
 from keras_diffusion.runtime import distribution
-from keras_diffusion.runtime.randomness import own_rows, places, step_key  # noqa: E402
+from keras_diffusion.runtime.randomness import batch_positions, replica_rows, step_key  # noqa: E402
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (64, 8, 8, 1), np.uint8)
@@ -118,8 +118,8 @@ def draws(strategy):
     def draw():
         key = step_key(3, tf.constant(7))
         count = tf.constant(4)
-        noise = own_rows(lambda n: tf.random.stateless_normal((n, 5), key), count)
-        return key, noise, places(count)
+        noise = replica_rows(lambda n: tf.random.stateless_normal((n, 5), key), count)
+        return key, noise, batch_positions(count)
 
     drawn = tf.function(lambda: strategy.run(draw))()
     keys, noise, place = ([copy.numpy() for copy in value.values] for value in drawn)

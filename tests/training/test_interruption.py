@@ -208,11 +208,11 @@ def test_a_budget_of_minutes_obeys_too(data, tmp_path, watched):
     assert 0 < read.seconds < 300
 
 
-# `put_off` alone
+# `deferred_signals` alone
 
 
 def test_the_first_signal_is_noted(capfd):
-    with signals.put_off() as pending:
+    with signals.deferred_signals() as pending:
         assert pending.signum is None
         os.kill(os.getpid(), signal.SIGTERM)
         assert pending.signum == signal.SIGTERM
@@ -221,7 +221,7 @@ def test_the_first_signal_is_noted(capfd):
 
 def test_handlers_are_put_back_after_an_error():
     before = [signal.getsignal(s) for s in signals.NAMES]
-    with pytest.raises(OSError), signals.put_off():
+    with pytest.raises(OSError), signals.deferred_signals():
         assert [signal.getsignal(s) for s in signals.NAMES] != before
         raise OSError
     assert [signal.getsignal(s) for s in signals.NAMES] == before
@@ -231,7 +231,7 @@ def test_other_threads_have_no_handlers():
     before, seen = [signal.getsignal(s) for s in signals.NAMES], []
 
     def work():
-        with signals.put_off() as pending:
+        with signals.deferred_signals() as pending:
             seen.append((pending.signum, [signal.getsignal(s) for s in signals.NAMES]))
 
     thread = threading.Thread(target=work)
@@ -287,7 +287,7 @@ def test_a_second_signal_leaves_at_once_and_damages_nothing(tmp_path):
 def test_a_signal_before_the_first_step_saves_too(tmp_path, monkeypatch):
     pending = signals.Pending()
     pending.signum = signal.SIGTERM
-    monkeypatch.setattr(signals, "put_off", lambda: contextlib.nullcontext(pending))
+    monkeypatch.setattr(signals, "deferred_signals", lambda: contextlib.nullcontext(pending))
     model, votes = tiny_model(), distribution.Votes(tf.distribute.get_strategy())
     with pytest.raises(Interrupted):
         fitting.fit(model, tiny_data(), CONFIG, tmp_path, Progress(), votes)

@@ -1,31 +1,32 @@
-"""What a network reads: an encoder of prompts, and the attention of pixels to their words.
+"""Prompts in networks: a text encoder, and cross-attention from pixels to words.
 
-The encoder is small and is trained with the network. It is float32 under mixed precision too: next
-to the pixels a prompt costs nothing.
+The encoder is small and trained together with the network. It is float32 also under mixed
+precision, as its cost is negligible next to that of the pixels.
 """
 
+import keras
 from keras import layers, ops
 
-from keras_diffusion.networks.layers import attended, register
+from keras_diffusion.networks.layers import dot_product_attention, register
 
 HEAD_WIDTH = 32  # features of an attention head
 
 
 @register
 class TextEncoder(layers.Layer):
-    """What each word of a prompt means beside the others: tokens (B, L) -> (B, L, width).
+    """Transformer encoder of prompts, tokens (B, L) -> (B, L, width).
 
-    Embeddings of words and of places, transformer blocks, layer norm. Places of padding are zero,
-    and no other place has seen them.
+    Embeddings of words and positions, transformer blocks, layer norm. Padding is masked; its output
+    is zero.
 
     Args:
-        num_tokens: tokens are 0 .. num_tokens - 1; 0 is padding.
-        length: tokens of a prompt, L.
+        num_tokens: number of tokens; token 0 is padding.
+        length: tokens per prompt, L.
         width: features of a word.
-        depth: transformer blocks.
+        depth: number of transformer blocks.
 
-    Reference: Vaswani et al. 2017, arXiv:1706.03762; as part of a diffusion model Rombach et al.
-        2022, arXiv:2112.10752, section 3.3.
+    Reference: Vaswani et al. 2017, arXiv:1706.03762; Rombach et al. 2022, arXiv:2112.10752,
+        section 3.3 (in a diffusion model).
     """
 
     def __init__(self, num_tokens, length, width=128, depth=2, **kwargs):
@@ -39,8 +40,8 @@ class TextEncoder(layers.Layer):
         self.norm = layers.LayerNormalization(dtype="float32", name="norm")
 
     def build(self, tokens_shape):
-        self.places = self.add_weight(
-            shape=(self.length, self.width), initializer="uniform", name="places"
+        self.positions = self.add_weight(
+            shape=(self.length, self.width), initializer="uniform", name="positions"
         )
         self.words.build(tokens_shape)
         for block in self.blocks:
@@ -48,14 +49,14 @@ class TextEncoder(layers.Layer):
         self.norm.build((*tokens_shape, self.width))
 
     def call(self, tokens):
-        are_words = ops.not_equal(tokens, 0)
-        h = self.words(tokens) + self.places
+        mask = ops.not_equal(tokens, 0)
+        h = self.words(tokens) + self.positions
         for block in self.blocks:
-            h = block(h, are_words)
-        return self.norm(h) * ops.cast(are_words, "float32")[..., None]
+            h = block(h, mask)
+        return self.norm(h) * ops.cast(mask, "float32")[..., None]
 
-    def begin_with(self, vectors):
-        """Sets the embeddings of the last words, (N, width); training goes on from there."""
+    def set_word_vectors(self, vectors):
+        """Sets the initial embeddings of the last N tokens, `vectors` (N, width)."""
         [table] = self.words.get_weights()
         table[-len(vectors) :] = vectors
         self.words.set_weights([table])
@@ -64,16 +65,15 @@ class TextEncoder(layers.Layer):
         return (*tokens_shape, self.width)
 
     def get_config(self):
-        config = super().get_config()
         names = ("num_tokens", "length", "width", "depth")
-        return {**config, **{name: getattr(self, name) for name in names}}
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-@register
-class MeanOfWords(layers.Layer):
-    """The mean over a prompt without its padding: words (B, L, width), tokens (B, L) -> (B, width).
+@keras.saving.register_keras_serializable("keras_diffusion", name="MeanOfWords")  # in old files
+class MaskedMean(layers.Layer):
+    """Mean over the words of a prompt without padding, (B, L, width), (B, L) -> (B, width).
 
-    Padding is zero in the words already, as `TextEncoder` leaves it.
+    Call arguments: words (B, L, width), zero at padding, as from `TextEncoder`; tokens (B, L).
     """
 
     def __init__(self, **kwargs):
@@ -89,12 +89,12 @@ class MeanOfWords(layers.Layer):
 
 @register
 class TransformerBlock(layers.Layer):
-    """Self-attention and two dense layers, each on normalised features and added to them.
+    """Pre-norm transformer block: self-attention and a two-layer perceptron, both residual.
 
     Args:
         width: features of a word.
 
-    Call arguments: h (B, L, width); are_words (B, L), bool: the places that are looked at.
+    Call arguments: h (B, L, width); mask (B, L), bool, False at padding.
     """
 
     def __init__(self, width, **kwargs):
@@ -116,9 +116,9 @@ class TransformerBlock(layers.Layer):
         self.dense1.build(h_shape)
         self.dense2.build((*h_shape[:-1], 4 * self.width))
 
-    def call(self, h, are_words):
+    def call(self, h, mask):
         normed = self.norm1(h)
-        h = h + self.attention(normed, normed, attention_mask=are_words[:, None, :])
+        h = h + self.attention(normed, normed, attention_mask=mask[:, None, :])
         return h + self.dense2(self.dense1(self.norm2(h)))
 
     def compute_output_shape(self, h_shape, *_):
@@ -130,12 +130,13 @@ class TransformerBlock(layers.Layer):
 
 @register
 class CrossAttention(layers.Layer):
-    """Every pixel looks at every word: (B, H, W, C), (B, L, width) -> (B, H, W, C).
+    """Multi-head cross-attention from pixels to words, (B, H, W, C), (B, L, width) -> (B, H, W, C).
 
-    Places of padding are zero: a pixel that looks at them looks at no word. Zero at the start.
+    Padding is not masked: its keys and values are zero, so attention to it means to no word. The
+    output is initially zero.
 
     Args:
-        head_width: channels per head, at most C.
+        head_width: channels per head; there are max(1, C // head_width) heads.
 
     Call arguments: x (B, H, W, C); text (B, L, width), as from `TextEncoder`.
 
@@ -166,7 +167,7 @@ class CrossAttention(layers.Layer):
         q = ops.reshape(self.project_x(x), (-1, height * width, *heads))
         kv = ops.reshape(self.project_text(text), (-1, text.shape[1], 2, *heads))
         k, v = ops.unstack(ops.transpose(kv, (2, 0, 3, 1, 4)), axis=0)
-        mixed = attended(ops.transpose(q, (0, 2, 1, 3)), k, v)
+        mixed = dot_product_attention(ops.transpose(q, (0, 2, 1, 3)), k, v)
         mixed = ops.reshape(
             ops.transpose(mixed, (0, 2, 1, 3)), (-1, height, width, heads[0] * heads[1])
         )
