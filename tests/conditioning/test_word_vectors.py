@@ -84,6 +84,6 @@ def test_without_keras_hub_one_line_says_what_to_install(tmp_path, monkeypatch, 
 
 def test_another_name_is_named(hub):
     with pytest.raises(
-        ValueError, match=r"^'huge' is no text model of KerasHub \(no preset huge\)"
+        ValueError, match=r"^'huge' is not a text model of KerasHub \(no preset huge\)"
     ):
         word_vectors.word_vectors("huge", PROMPTS.words, 8)

@@ -180,7 +180,7 @@ def test_an_interval_and_a_rescale_need_guidance(option):
 
 @pytest.mark.parametrize("given", [{}, {"condition": CONDITION}, {"null": NULLS}])
 def test_guidance_needs_a_condition_and_its_null(given):
-    with pytest.raises(ValueError, match="guidance_scale: needs a condition and its null"):
+    with pytest.raises(ValueError, match="guidance_scale: needs a condition and a null"):
         make_denoiser(FakeNetwork(), cosine, "v", guidance_scale=2.0, **given)
 
 

@@ -53,7 +53,7 @@ def test_auto_is_one_device_here(monkeypatch):
 
 
 def test_no_tpu_is_said():
-    with pytest.raises(ValueError, match="--strategy: no TPU was found"):
+    with pytest.raises(ValueError, match="--strategy: no TPU found"):
         distribution.make_strategy("tpu")
 
 

@@ -140,7 +140,7 @@ def test_what_several_want_is_made_once(tmp_path):
     for thread in threads:
         thread.join()
     assert made == [path]
-    assert told == [f"waiting for another process, which makes {path}"] * 2
+    assert told == [f"waiting for another process to create {path}"] * 2
 
 
 def test_no_space_for_an_export(tmp_path):

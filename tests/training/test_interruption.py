@@ -216,7 +216,7 @@ def test_the_first_signal_is_noted(capfd):
         assert pending.signum is None
         os.kill(os.getpid(), signal.SIGTERM)
         assert pending.signum == signal.SIGTERM
-    assert "terminated: finishing the step; once more leaves at once" in capfd.readouterr().err
+    assert "terminated: finishing the step; a second signal exits at once" in capfd.readouterr().err
 
 
 def test_handlers_are_put_back_after_an_error():
@@ -272,7 +272,7 @@ def test_a_second_signal_leaves_at_once_and_damages_nothing(tmp_path):
     command = [sys.executable, "-c", TWICE, tmp_path, tests, signum.name]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 128 + signum, done.stderr[-2000:]
-    assert "once more leaves at once" in done.stderr
+    assert "a second signal exits at once" in done.stderr
     assert "still there" not in done.stdout
     [path] = checkpoints.listed(tmp_path / "checkpoints")
     assert path.name == f"step-{STEPS:08d}.keras"
