@@ -46,14 +46,15 @@ def parser(prog="evaluate.py"):
     add("--extractor-size", type=within(INCEPTION_SIZE, 299), metavar="N",
         help="size in pixels of the input of --extractor inception; default: 75, which also gives "
         "KID in the units of the keras.io example")
-    add("--guidance-scale", type=float, metavar="S", help="default: that of the model; 1: off")
+    add("--guidance-scale", type=float, metavar="S",
+        help="scale of classifier-free guidance, 1: off; default: that of the model")
     add("--guidance-interval", nargs=2, type=float, metavar=("LOW", "HIGH"),
         help="times between which guidance is on, 0 (clean) to 1 (noise); default: those of the "
         "model")
     add("--guidance-rescale", type=float, metavar="SHARE",
         help="share of the contrast added by guidance that is removed again; default: that of the "
         "model")
-    add("--seed", type=within(0, LARGEST_INT), default=0, metavar="N", help="of the samples")
+    add("--seed", type=within(0, LARGEST_INT), default=0, metavar="N", help="seed of the samples")
     add("--batch-size", type=count, default=64, metavar="N", help="images in a batch")
     data = flags.add_mutually_exclusive_group()
     data.add_argument("--dataset", metavar="NAME",

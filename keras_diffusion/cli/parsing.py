@@ -64,13 +64,25 @@ def folder(text):
     raise argparse.ArgumentTypeError(f"{text!r} is not a folder to write to: {reason}")
 
 
+def help_of(field):
+    """Returns the help of an option of `Config`, with the options that it depends on."""
+    rule = field.metadata
+    notes = [f"only with {fields.flag(rule['needs'])}"] if rule["needs"] else []
+    if rule["unless"]:
+        notes.append(f"not with {fields.flag(rule['unless'])}")
+    if 0 < len(rule["networks"]) < len(OPTIONS["network"].metadata["choices"]):
+        notes.append(f"only for --network {' or '.join(rule['networks'])}")
+    text, *default = rule["help"].split("; default: ")
+    return "; default: ".join([f"{text} ({', '.join(notes)})" if notes else text, *default])
+
+
 def add_options(parser):
     """Adds the flags of the options of `Config`, and --set for all others."""
     for name, field in OPTIONS.items():
         rule, kind = field.metadata, fields.kind_of(field)
         if not rule["flag"]:
             continue
-        settings = {"default": None, "help": rule["help"].replace("%", "%%")}
+        settings = {"default": None, "help": help_of(field).replace("%", "%%")}
         if kind is bool:
             optional = field.default is None
             settings["action"] = argparse.BooleanOptionalAction if optional else "store_true"

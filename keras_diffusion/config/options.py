@@ -189,11 +189,11 @@ class Config:
     )
     codec_epochs: int = option(
         20, needs="latent", unless="codec", at_least=1, at_most=LARGEST_INT,
-        help="epochs of the autoencoder, at most; with --minutes, codec_share stands in its place",
+        help="most epochs of the autoencoder; with --minutes, codec_share is the limit",
     )
     codec_share: float = option(
         0.3, needs="latent", unless="codec", above=0, at_most=0.9,
-        help="share of --minutes for the autoencoder, at most",
+        help="largest share of --minutes for the autoencoder",
     )
 
     # Diffusion
@@ -245,10 +245,11 @@ class Config:
         "machines in TF_CONFIG",
     )
     learning_rate: float = option(
-        1e-3, flag=True, above=0, at_most=1, help="peak; linear warm-up, then half a cosine to 0"
+        1e-3, flag=True, above=0, at_most=1,
+        help="peak learning rate; linear warm-up, then half a cosine to 0",
     )
     warmup: float = option(0.03, at_least=0, below=1, help="share of the training for warm-up")
-    weight_decay: float = option(1e-4, at_least=0, at_most=1, help="of AdamW")
+    weight_decay: float = option(1e-4, at_least=0, at_most=1, help="weight decay of AdamW")
     clip_norm: float = option(
         1.0, above=0, at_most=1_000_000, help="largest norm of the gradient of all weights"
     )
@@ -258,7 +259,7 @@ class Config:
     )
     seed: int = option(
         0, flag=True, at_least=0, at_most=LARGEST_INT,
-        help="of initial weights, noise and the order of images",
+        help="seed of initial weights, noise and the order of images",
     )
     deterministic: bool = option(
         False, flag=True, help="use only operations whose results are the same bits in every run"
@@ -291,11 +292,12 @@ class Config:
         help="sampler of previews, and default of the export",
     )
     num_steps: int = option(
-        20, at_least=1, at_most=1000, movable=True, help="sampler steps, likewise"
+        20, at_least=1, at_most=1000, movable=True,
+        help="sampler steps of previews, and default of the export",
     )
     guidance_scale: float = option(
         2.0, check=guidance.RULES["guidance_scale"], unless="unconditional", movable=True,
-        help="classifier-free guidance, likewise; 1: off",
+        help="scale of classifier-free guidance of previews, and default of the export; 1: off",
     )
     guidance_interval: tuple = option(
         (0.0, 1.0), check=guidance.RULES["guidance_interval"], unless="unconditional", movable=True,

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 
+import flag_tables
 import pytest
 from commands import ROOT
 
@@ -86,3 +87,8 @@ def test_python_code_runs(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_tables_of_flags_are_those_of_the_parsers():
+    page = flag_tables.PAGE.read_text()
+    assert flag_tables.filled(page) == page, "run python tests/support/flag_tables.py"
