@@ -77,10 +77,10 @@ def parser(prog="evaluate.py"):
 def main(arguments=None, prog="evaluate.py"):
     """Runs the command; returns the exit code."""
     flags = parser(prog)
-    given = flags.parse_args(arguments)
+    args = flags.parse_args(arguments)
     try:
-        _check(given)
-        _evaluate(given)
+        _check(args)
+        _evaluate(args)
     except (ValueError, OSError) as error:
         flags.error(error)
     except KeyboardInterrupt as error:
@@ -89,30 +89,30 @@ def main(arguments=None, prog="evaluate.py"):
     return 0
 
 
-def _check(given):
+def _check(args):
     """Raises ValueError for what can be checked before TensorFlow is imported."""
     for name in ("model", "folder"):
-        path = getattr(given, name)
+        path = getattr(args, name)
         if path == "":
             raise ValueError(f"{flag(name)}: is empty. Give a value, or leave the flag out.")
         if path is not None and not Path(path).exists():
             raise ValueError(f"{flag(name)}: {path} does not exist.")
-    if given.extractor not in EXTRACTORS and not Path(given.extractor).is_file():
+    if args.extractor not in EXTRACTORS and not Path(args.extractor).is_file():
         raise ValueError(
-            f"--extractor: unknown {given.extractor!r}. Choose from: {', '.join(EXTRACTORS)}, or "
+            f"--extractor: unknown {args.extractor!r}. Choose from: {', '.join(EXTRACTORS)}, or "
             "the path of a Keras model."
         )
-    if given.extractor_size is not None and given.extractor != "inception":
+    if args.extractor_size is not None and args.extractor != "inception":
         raise ValueError("--extractor-size: has no effect without --extractor inception.")
     for name in Guidance.NAMES:
-        value = getattr(given, name)
+        value = getattr(args, name)
         if value is not None:
             check(OPTIONS[name], tuple(value) if isinstance(value, list) else value)
-            if name != "guidance_scale" and given.guidance_scale == 1:
+            if name != "guidance_scale" and args.guidance_scale == 1:
                 raise ValueError(f"{flag(name)}: has no effect at --guidance-scale 1.")
 
 
-def _evaluate(given):
+def _evaluate(args):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
@@ -121,7 +121,7 @@ def _evaluate(given):
     from keras_diffusion.saving import loading
 
     try:
-        model = Path(given.model or loading.newest())
+        model = Path(args.model or loading.newest())
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
     print(f"model: {model}", flush=True)
@@ -129,11 +129,11 @@ def _evaluate(given):
     try:
         evaluating.run(
             model,
-            out=given.out or Path("evaluations") / _name(model.resolve()),
-            guidance={name: getattr(given, name) for name in Guidance.NAMES},
-            where={name: getattr(given, name) for name in real_images.WHERE},
-            extractor_size=given.extractor_size or INCEPTION_SIZE,
-            **{name: getattr(given, name) for name in names},
+            out=args.out or Path("evaluations") / _name(model.resolve()),
+            guidance={name: getattr(args, name) for name in Guidance.NAMES},
+            where={name: getattr(args, name) for name in real_images.WHERE},
+            extractor_size=args.extractor_size or INCEPTION_SIZE,
+            **{name: getattr(args, name) for name in names},
         )
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise ValueError("out of memory: choose a smaller --batch-size or --num.") from error

@@ -103,15 +103,14 @@ def add_options(parser):
     )
 
 
-def given_options(arguments):
-    """Returns {option: value} of the flags and of --set.
+def parse_options(args):
+    """Returns {option of `Config`: value} of the flags and of --set.
 
     Raises:
         ValueError: a value that the option does not take, or two values for one option.
     """
-    given = {name: getattr(arguments, name, None) for name in OPTIONS}
-    pairs = [(name, value) for name, value in given.items() if value is not None]
-    for text in arguments.set:
+    pairs = [(name, getattr(args, name, None)) for name in OPTIONS]
+    for text in args.set:
         name, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"--set: {text!r} is not KEY=VALUE, such as dropout=0.1.")
@@ -121,6 +120,8 @@ def given_options(arguments):
         pairs.append((name, value))
     options = {}
     for name, value in pairs:
+        if value is None:
+            continue
         if isinstance(value, str):
             value = fields.parse(OPTIONS[name], value)
         if options.setdefault(name, value) != value:

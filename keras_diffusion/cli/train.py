@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from keras_diffusion.cli.parsing import OneLineParser, add_options, folder, given_options
+from keras_diffusion.cli.parsing import OneLineParser, add_options, folder, parse_options
 from keras_diffusion.config.resolve import resolve, resumed
 
 
@@ -43,21 +43,19 @@ def parser(prog="train.py"):
 def main(arguments=None, prog="train.py"):
     """Runs the command; returns the exit code."""
     flags = parser(prog)
-    given = flags.parse_args(arguments)
+    args = flags.parse_args(arguments)
     try:
-        options = given_options(given)
-        if given.resume is None:
+        options = parse_options(args)
+        if args.resume is None:
             config = resolve(_preset_name(options), options)
-            run_dir = given.run_dir or Path(
-                f"runs/{_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
-            )
-        elif given.resume and given.run_dir:
+            run_dir = args.run_dir or Path(f"runs/{_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}")
+        elif args.resume and args.run_dir:
             raise ValueError("--run-dir: --resume names the run already. Give only one of them.")
         else:
-            run_dir = Path(given.resume or given.run_dir or newest_run())
+            run_dir = Path(args.resume or args.run_dir or newest_run())
             config = resumed(run_dir, options)
-        export_dir = given.export_dir or Path("saved_models") / run_dir.absolute().name
-        return _train(config, run_dir, export_dir, given, prog)
+        export_dir = args.export_dir or Path("saved_models") / run_dir.absolute().name
+        return _train(config, run_dir, export_dir, args, prog)
     except (ValueError, OSError) as error:
         flags.error(error)
     except KeyboardInterrupt:
@@ -87,7 +85,7 @@ def newest_run(root="runs"):
     return Path(root) / newest.relative_to(root).parts[0]
 
 
-def _train(config, run_dir, export_dir, given, prog):
+def _train(config, run_dir, export_dir, args, prog):
     """Runs a training; returns the exit code: 0, 1 if it failed, 130 or 143 after a signal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
@@ -99,9 +97,9 @@ def _train(config, run_dir, export_dir, given, prog):
     from keras_diffusion.training.callbacks import TrainingStopped
 
     keras.utils.set_random_seed(config.seed)  # of initial weights and dropout
-    resume = given.resume is not None
+    resume = args.resume is not None
     try:
-        run.run(config, run_dir, export_dir, resume=resume, dry_run=given.dry_run)
+        run.run(config, run_dir, export_dir, resume=resume, dry_run=args.dry_run)
     except Interrupted as signal:
         command = f"python {prog}" if prog.endswith(".py") else prog
         with contextlib.suppress(OSError):  # the reader of stderr may have got the signal, too

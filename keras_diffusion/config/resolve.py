@@ -24,26 +24,31 @@ def resolve(dataset=None, options=()):
     Raises:
         ValueError: an unknown option, an invalid value, or an option without effect, on one line.
     """
-    given = {name: value for name, value in dict(options).items() if value is not None}
-    for name, value in given.items():
+    options = {name: value for name, value in dict(options).items() if value is not None}
+    for name, value in options.items():
         if name not in OPTIONS:
             raise ValueError(f"--set: unknown option {name!r}. Choose from: {', '.join(OPTIONS)}.")
         check(OPTIONS[name], value)
     for group in EXCLUSIVE:
-        for one, other in itertools.combinations([name for name in group if name in given], 2):
+        for one, other in itertools.combinations([name for name in group if name in options], 2):
             raise ValueError(f"{flag(one)}: not allowed with {flag(other)}. Give only one of them.")
-    start = preset(dataset, given.get("image_size"), given.get("latent", False))
-    start = for_network(start, given.get("network", start.network))
-    changed = {"dataset": dataset or start.dataset, **given}
-    if "epochs" in given:
+    start = preset(dataset, options.get("image_size"), options.get("latent", False))
+    start = for_network(start, options.get("network", start.network))
+    changed = {"dataset": dataset or start.dataset, **options}
+    if "epochs" in options:
         changed["minutes"] = None  # of the preset
-    if "widths" in given:
+    if "widths" in options:
         changed.setdefault("attention", None)  # the preset's is for its own widths
     config = dataclasses.replace(start, **changed)
-    for name, reason in config.without_effect().items():
-        if name in given and given[name] is not False:
-            raise ValueError(f"{flag(name)}: {reason}")
+    _check_effect(config, options)
     return config
+
+
+def _check_effect(config, options):
+    """Raises ValueError if one of the options has no effect in a Config."""
+    for name, reason in config.without_effect().items():
+        if name in options and options[name] is not False:
+            raise ValueError(f"{flag(name)}: {reason}")
 
 
 def for_network(config, network):
@@ -86,7 +91,7 @@ def preset(dataset, image_size=None, latent=False):
 
 
 def resumed(run_dir, options):
-    """Returns the Config of a run to be resumed, with the movable options that are given.
+    """Returns the Config of a run to be resumed, with other values of its movable options.
 
     Args:
         run_dir: folder of the run.
@@ -98,14 +103,20 @@ def resumed(run_dir, options):
     """
     path = Path(run_dir) / "config.json"
     config = _read(path)
-    given = {name: value for name, value in options.items() if value is not None}
-    if given.get("precision") == "auto":
-        del given["precision"]  # the run has saved what "auto" was resolved to
-    for name, value in given.items():
-        saved = getattr(config, name)
-        if value != saved and not OPTIONS[name].metadata["movable"]:
+    changes = {
+        name: value
+        for name, value in options.items()
+        if value is not None and value != getattr(config, name)
+    }
+    if changes.get("precision") == "auto":
+        del changes["precision"]  # the run has saved what "auto" was resolved to
+    for name, value in changes.items():
+        if not OPTIONS[name].metadata["movable"]:
+            saved = getattr(config, name)
             raise ValueError(f"{flag(name)}: {value!r} contradicts {saved!r} of {path}.")
-    return dataclasses.replace(config, **given)
+    config = dataclasses.replace(config, **changes)
+    _check_effect(config, changes)
+    return config
 
 
 def _read(path):

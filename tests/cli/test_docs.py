@@ -34,9 +34,9 @@ def test_commands_are_understood():
     assert {"train.py", "sample.py", "evaluate.py"} <= {script for script, *_ in scripts}
     for script, *arguments in scripts:
         if script in PARSERS:
-            given = PARSERS[script](arguments)
+            args = PARSERS[script](arguments)
             if script == "train.py":
-                train.given_options(given)
+                train.parse_options(args)
     targets = (ROOT / "Makefile").read_text()
     for command in commands:
         if command[0] == "make":

@@ -122,6 +122,13 @@ def test_the_config_of_a_run_comes_back(tmp_path):
             resumed(run_dir, {name: value})
 
 
+def test_an_option_without_effect_on_a_resumed_run_is_rejected(tmp_path):
+    run_dir = write_run(tmp_path / "run", {"unconditional": True, "guidance_scale": 1.25})
+    assert resumed(run_dir, {"guidance_scale": 1.25}).unconditional
+    with pytest.raises(ValueError, match="--guidance-scale: "):
+        resumed(run_dir, {"guidance_scale": 3.0})
+
+
 def test_a_run_of_an_earlier_version_lacks_newer_options_and_names_its_preset(tmp_path):
     old = {"dataset": "pictures", "folder": "pets", "widths": [32, 64, 128], "limit": 9}
     config = resumed(write_run(tmp_path / "run", old), {})
