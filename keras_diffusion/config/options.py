@@ -55,258 +55,159 @@ class Config:
 
     # fmt: off
     # Data
-    dataset: str = option(
-        "digits", flag=True, metavar="NAME",
+    dataset: str = option("digits", flag=True, metavar="NAME",
         help="digits, mnist, fashion_mnist, cifar10, oxford_flowers102, or another data set of "
-        "images in TensorFlow Datasets",
-    )
-    folder: str | None = option(
-        None, flag=True, metavar="DIR", movable=True,
-        help="train on your own images in this folder; sub-folders are classes",
-    )
-    image: str | None = option(
-        None, flag=True, metavar="FILE", const="flower", movable=True,
+        "images in TensorFlow Datasets")
+    folder: str | None = option(None, flag=True, metavar="DIR", movable=True,
+        help="train on your own images in this folder; sub-folders are classes")
+    image: str | None = option(None, flag=True, metavar="FILE", const="flower", movable=True,
         help="train on a single image: a file, or flower (without FILE) or china, the photos of "
-        "scikit-learn",
-    )
-    data_dir: str | None = option(
-        None, flag=True, metavar="DIR", movable=True,
-        help="folder of TensorFlow Datasets; default: ~/tensorflow_datasets",
-    )
-    image_size: tuple | None = option(
-        None, flag=True, metavar="N or HxW", parse=_size, check=_IS_SIZE,
+        "scikit-learn")
+    data_dir: str | None = option(None, flag=True, metavar="DIR", movable=True,
+        help="folder of TensorFlow Datasets; default: ~/tensorflow_datasets")
+    image_size: tuple | None = option(None, flag=True, metavar="N or HxW", parse=_size,
+        check=_IS_SIZE,
         help="size in pixels that images are resized and cropped to; with --image, the box that "
-        "the image is scaled to fit into; default: as they are",
-    )
-    crop_size: tuple | None = option(
-        None, flag=True, metavar="N or HxW", parse=_size, check=_IS_SIZE, needs="image",
-        help="size in pixels of the random crops; default: three quarters of each side",
-    )
-    channels: int | None = option(
-        None, flag=True, choices=(1, 3, 4),
-        help="grayscale, RGB or RGBA; default: that of the images",
-    )
-    train_split: str | None = option(
-        None, flag=True, metavar="SPLIT",
+        "the image is scaled to fit into; default: as they are")
+    crop_size: tuple | None = option(None, flag=True, metavar="N or HxW", parse=_size,
+        check=_IS_SIZE, needs="image",
+        help="size in pixels of the random crops; default: three quarters of each side")
+    channels: int | None = option(None, flag=True, choices=(1, 3, 4),
+        help="grayscale, RGB or RGBA; default: that of the images")
+    train_split: str | None = option(None, flag=True, metavar="SPLIT",
         help="training images, a slicing string of TensorFlow Datasets such as train[:90%]; "
-        "default: 80% of every class",
-    )
-    val_split: str | None = option(
-        None, flag=True, metavar="SPLIT",
-        help="validation images, such as train[90%:]; default: the other 20%",
-    )
-    balance: str = option(
-        "none", flag=True, choices=("none", "classes"),
-        help="classes: train on every class equally often",
-    )
-    horizontal_flip: bool | None = option(
-        None, flag=True,
+        "default: 80% of every class")
+    val_split: str | None = option(None, flag=True, metavar="SPLIT",
+        help="validation images, such as train[90%:]; default: the other 20%")
+    balance: str = option("none", flag=True, choices=("none", "classes"),
+        help="classes: train on every class equally often")
+    horizontal_flip: bool | None = option(None, flag=True,
         help="train on mirrored images, too; default: on for oxford_flowers102, tf_flowers, "
-        "cifar10 and fashion_mnist",
-    )
-    limit: int | None = option(
-        None, flag=True, at_least=1, at_most=LARGEST_INT,
-        help="use only the first N training images",
-    )
+        "cifar10 and fashion_mnist")
+    limit: int | None = option(None, flag=True, at_least=1, at_most=LARGEST_INT,
+        help="use only the first N training images")
     unconditional: bool = option(False, flag=True, help="ignore the labels")
-    text: bool = option(
-        False, flag=True, networks=UNETS, unless="unconditional",
-        help="condition on prompts made from the class names, instead of on labels",
-    )
+    text: bool = option(False, flag=True, networks=UNETS, unless="unconditional",
+        help="condition on prompts made from the class names, instead of on labels")
 
     # Network
-    network: str = option(
-        "unet", flag=True, choices=NETWORKS, help="architecture of the diffusion network"
-    )
-    widths: tuple = option(
-        (64, 128, 256), networks=NETWORKS, check=_ARE_WIDTHS,
-        help="channels of each level, full resolution first",
-    )
-    block_depth: int = option(
-        1, networks=UNETS, at_least=1, at_most=100,
-        help="residual blocks of each level, down and up",
-    )
-    attention: tuple | None = option(
-        None, networks=UNETS, check=_ARE_SWITCHES,
-        help="whether each level has self-attention; default: the last one has",
-    )
-    dropout: float = option(
-        0.0, networks=UNETS, at_least=0, below=1, help="dropout rate in the blocks"
-    )
-    embedding_width: int = option(
-        256, networks=NETWORKS, at_least=1, at_most=WIDEST,
-        help="features of the embedding of noise level and label",
-    )
-    kernel_size: int = option(
-        3, networks=("convnext_unet",), check=_IS_KERNEL, help="side of the depthwise convolutions"
-    )
-    expansion: int = option(
-        2, networks=("convnext_unet",), at_least=1, at_most=100,
-        help="factor by which a ConvNeXt block widens its channels",
-    )
-    remat: bool = option(
-        False, flag=True, networks=UNETS,
+    network: str = option("unet", flag=True, choices=NETWORKS,
+        help="architecture of the diffusion network")
+    widths: tuple = option((64, 128, 256), networks=NETWORKS, check=_ARE_WIDTHS,
+        help="channels of each level, full resolution first")
+    block_depth: int = option(1, networks=UNETS, at_least=1, at_most=100,
+        help="residual blocks of each level, down and up")
+    attention: tuple | None = option(None, networks=UNETS, check=_ARE_SWITCHES,
+        help="whether each level has self-attention; default: the last one has")
+    dropout: float = option(0.0, networks=UNETS, at_least=0, below=1,
+        help="dropout rate in the blocks")
+    embedding_width: int = option(256, networks=NETWORKS, at_least=1, at_most=WIDEST,
+        help="features of the embedding of noise level and label")
+    kernel_size: int = option(3, networks=("convnext_unet",), check=_IS_KERNEL,
+        help="side of the depthwise convolutions")
+    expansion: int = option(2, networks=("convnext_unet",), at_least=1, at_most=100,
+        help="factor by which a ConvNeXt block widens its channels")
+    remat: bool = option(False, flag=True, networks=UNETS,
         help="recompute blocks in the backward pass (gradient checkpointing): less memory, more "
-        "time",
-    )
-    text_width: int = option(
-        128, needs="text", at_least=1, at_most=WIDEST, help="features of a word"
-    )
-    text_depth: int = option(
-        2, needs="text", at_least=0, at_most=100, help="transformer blocks of the text encoder"
-    )
-    word_vectors: str | None = option(
-        None, needs="text", help="text model of KerasHub whose word vectors initialise the words"
-    )
+        "time")
+    text_width: int = option(128, needs="text", at_least=1, at_most=WIDEST,
+        help="features of a word")
+    text_depth: int = option(2, needs="text", at_least=0, at_most=100,
+        help="transformer blocks of the text encoder")
+    word_vectors: str | None = option(None, needs="text",
+        help="text model of KerasHub whose word vectors initialise the words")
 
     # Latents: stage one of a run trains the autoencoder, unless `codec` names a trained one
-    latent: bool = option(
-        False, flag=True, unless="image",
-        help="diffusion on the latents of an autoencoder, which is trained first",
-    )
-    codec: str | None = option(
-        None, flag=True, metavar="PATH", needs="latent",
-        help="reuse a trained autoencoder: a run on latents, its codec/ folder or the .keras file",
-    )
-    codec_widths: tuple = option(
-        (64,), needs="latent", unless="codec", check=_ARE_WIDTHS,
-        help="channels of each level of the autoencoder, half resolution first",
-    )
-    latent_channels: int = option(
-        4, needs="latent", unless="codec", at_least=1, at_most=WIDEST, help="channels of latents"
-    )
-    edge_weight: float = option(
-        0.5, needs="latent", unless="codec", at_least=0, at_most=1_000,
-        help="weight of the edge term in the loss of the autoencoder",
-    )
-    kl_weight: float = option(
-        1e-3, needs="latent", unless="codec", at_least=0, at_most=1_000,
-        help="weight of the KL term in the loss of the autoencoder",
-    )
-    codec_learning_rate: float = option(
-        2e-3, needs="latent", unless="codec", above=0, at_most=1,
-        help="peak learning rate of the autoencoder",
-    )
-    codec_epochs: int = option(
-        20, needs="latent", unless="codec", at_least=1, at_most=LARGEST_INT,
-        help="most epochs of the autoencoder; with --minutes, codec_share is the limit",
-    )
-    codec_share: float = option(
-        0.3, needs="latent", unless="codec", above=0, at_most=0.9,
-        help="largest share of --minutes for the autoencoder",
-    )
+    latent: bool = option(False, flag=True, unless="image",
+        help="diffusion on the latents of an autoencoder, which is trained first")
+    codec: str | None = option(None, flag=True, metavar="PATH", needs="latent",
+        help="reuse a trained autoencoder: a run on latents, its codec/ folder or the .keras file")
+    codec_widths: tuple = option((64,), needs="latent", unless="codec", check=_ARE_WIDTHS,
+        help="channels of each level of the autoencoder, half resolution first")
+    latent_channels: int = option(4, needs="latent", unless="codec", at_least=1, at_most=WIDEST,
+        help="channels of latents")
+    edge_weight: float = option(0.5, needs="latent", unless="codec", at_least=0, at_most=1_000,
+        help="weight of the edge term in the loss of the autoencoder")
+    kl_weight: float = option(1e-3, needs="latent", unless="codec", at_least=0, at_most=1_000,
+        help="weight of the KL term in the loss of the autoencoder")
+    codec_learning_rate: float = option(2e-3, needs="latent", unless="codec", above=0, at_most=1,
+        help="peak learning rate of the autoencoder")
+    codec_epochs: int = option(20, needs="latent", unless="codec", at_least=1, at_most=LARGEST_INT,
+        help="most epochs of the autoencoder; with --minutes, codec_share is the limit")
+    codec_share: float = option(0.3, needs="latent", unless="codec", above=0, at_most=0.9,
+        help="largest share of --minutes for the autoencoder")
 
     # Diffusion
-    start_from: str | None = option(
-        None, flag=True, metavar="PATH",
+    start_from: str | None = option(None, flag=True, metavar="PATH",
         help="initialise with the averaged weights of a run or a .keras file: the same network, "
-        "other images or classes",
-    )
-    schedule: str = option(
-        "cosine", flag=True, choices=("linear", "cosine", "constant", "inverse_linear", "sigmoid"),
-        help="noise schedule",
-    )
-    prediction_type: str = option(
-        "v", flag=True, choices=("eps", "x0", "v"), help="output of the network"
-    )
-    loss_weighting: str = option(
-        "uniform", flag=True, choices=("uniform", "min_snr"),
-        help="weights of the noise levels in the loss",
-    )
-    ema_decay: float = option(
-        0.999, at_least=0, below=1, help="decay of the averaged weights (EMA) at each step"
-    )
-    label_dropout: float = option(
-        0.1, at_least=0, below=1, unless="unconditional",
-        help="share of the labels that are dropped in training, for guidance",
-    )
+        "other images or classes")
+    schedule: str = option("cosine", flag=True, choices=("linear", "cosine", "constant",
+        "inverse_linear", "sigmoid"),
+        help="noise schedule")
+    prediction_type: str = option("v", flag=True, choices=("eps", "x0", "v"),
+        help="output of the network")
+    loss_weighting: str = option("uniform", flag=True, choices=("uniform", "min_snr"),
+        help="weights of the noise levels in the loss")
+    ema_decay: float = option(0.999, at_least=0, below=1,
+        help="decay of the averaged weights (EMA) at each step")
+    label_dropout: float = option(0.1, at_least=0, below=1, unless="unconditional",
+        help="share of the labels that are dropped in training, for guidance")
 
     # Training
-    epochs: int = option(
-        50, flag=True, at_least=1, at_most=LARGEST_INT, help="passes over the training images"
-    )
-    minutes: float | None = option(
-        None, flag=True, above=0, at_most=1_000_000,
+    epochs: int = option(50, flag=True, at_least=1, at_most=LARGEST_INT,
+        help="passes over the training images")
+    minutes: float | None = option(None, flag=True, above=0, at_most=1_000_000,
         help="train for this time, instead of --epochs. The learning rate falls until the end, so "
-        "a run cannot be extended: use --start-from",
-    )
-    batch_size: int = option(
-        64, flag=True, at_least=1, at_most=LARGEST_INT, help="images in a batch, over all devices"
-    )
-    accumulate: int = option(
-        1, flag=True, at_least=1, at_most=LARGEST_INT, movable=True,
+        "a run cannot be extended: use --start-from")
+    batch_size: int = option(64, flag=True, at_least=1, at_most=LARGEST_INT,
+        help="images in a batch, over all devices")
+    accumulate: int = option(1, flag=True, at_least=1, at_most=LARGEST_INT, movable=True,
         help="compute the gradient of a batch in N parts, to save memory; the same training but "
-        "for rounding and dropout",
-    )
-    strategy: str = option(
-        "auto", flag=True, movable=True,
-        choices=("auto", "single", "mirrored", "multiworker", "tpu"),
+        "for rounding and dropout")
+    strategy: str = option("auto", flag=True, movable=True, choices=("auto", "single", "mirrored",
+        "multiworker", "tpu"),
         help="tf.distribute strategy, see docs/scaling.md; auto: one device, all GPUs, or the "
-        "machines in TF_CONFIG",
-    )
-    learning_rate: float = option(
-        1e-3, flag=True, above=0, at_most=1,
-        help="peak learning rate; linear warm-up, then half a cosine to 0",
-    )
+        "machines in TF_CONFIG")
+    learning_rate: float = option(1e-3, flag=True, above=0, at_most=1,
+        help="peak learning rate; linear warm-up, then half a cosine to 0")
     warmup: float = option(0.03, at_least=0, below=1, help="share of the training for warm-up")
     weight_decay: float = option(1e-4, at_least=0, at_most=1, help="weight decay of AdamW")
-    clip_norm: float = option(
-        1.0, above=0, at_most=1_000_000, help="largest norm of the gradient of all weights"
-    )
-    precision: str = option(
-        "auto", flag=True, choices=("auto", "float32", "mixed_bfloat16"),
-        help="auto: mixed_bfloat16 where the hardware supports it",
-    )
-    seed: int = option(
-        0, flag=True, at_least=0, at_most=LARGEST_INT,
-        help="seed of initial weights, noise and the order of images",
-    )
-    deterministic: bool = option(
-        False, flag=True, help="use only operations whose results are the same bits in every run"
-    )
-    checkpoint_minutes: float = option(
-        10.0, flag=True, at_least=0, at_most=1_000_000, movable=True,
+    clip_norm: float = option(1.0, above=0, at_most=1_000_000,
+        help="largest norm of the gradient of all weights")
+    precision: str = option("auto", flag=True, choices=("auto", "float32", "mixed_bfloat16"),
+        help="auto: mixed_bfloat16 where the hardware supports it")
+    seed: int = option(0, flag=True, at_least=0, at_most=LARGEST_INT,
+        help="seed of initial weights, noise and the order of images")
+    deterministic: bool = option(False, flag=True,
+        help="use only operations whose results are the same bits in every run")
+    checkpoint_minutes: float = option(10.0, flag=True, at_least=0, at_most=1_000_000, movable=True,
         help="minutes between checkpoints within an epoch; the end of an epoch is saved, too, "
-        "unless that takes more than 5% of the time",
-    )
-    keep_checkpoints: int = option(
-        2, at_least=1, at_most=LARGEST_INT, movable=True,
-        help="number of last checkpoints that are kept, besides the best one",
-    )
-    score_every: int | None = option(
-        None, flag=True, at_least=1, at_most=LARGEST_INT, movable=True,
+        "unless that takes more than 5% of the time")
+    keep_checkpoints: int = option(2, at_least=1, at_most=LARGEST_INT, movable=True,
+        help="number of last checkpoints that are kept, besides the best one")
+    score_every: int | None = option(None, flag=True, at_least=1, at_most=LARGEST_INT, movable=True,
         help="score new samples every N epochs; the best checkpoint is then that of the lowest "
-        "FID instead of the lowest validation loss",
-    )
-    score_num: int = option(
-        1000, needs="score_every", at_least=20, at_most=1_000_000, help="number of samples to score"
-    )
-    score_extractor: str = option(
-        "classifier", needs="score_every",
-        help="feature extractor: classifier, inception, or the path of a Keras model",
-    )
+        "FID instead of the lowest validation loss")
+    score_num: int = option(1000, needs="score_every", at_least=20, at_most=1_000_000,
+        help="number of samples to score")
+    score_extractor: str = option("classifier", needs="score_every",
+        help="feature extractor: classifier, inception, or the path of a Keras model")
 
     # Samples: previews, and the defaults of the export
-    sampler: str = option(
-        "dpmpp_2m", choices=("ddpm", "ddim", "heun", "dpmpp_2m", "cold"), movable=True,
-        help="sampler of previews, and default of the export",
-    )
-    num_steps: int = option(
-        20, at_least=1, at_most=1000, movable=True,
-        help="sampler steps of previews, and default of the export",
-    )
-    guidance_scale: float = option(
-        2.0, check=guidance.RULES["guidance_scale"], unless="unconditional", movable=True,
-        help="scale of classifier-free guidance of previews, and default of the export; 1: off",
-    )
-    guidance_interval: tuple = option(
-        (0.0, 1.0), check=guidance.RULES["guidance_interval"], unless="unconditional", movable=True,
-        help="times between which guidance is on, 0 (clean) to 1 (noise)",
-    )
-    guidance_rescale: float = option(
-        0.0, check=guidance.RULES["guidance_rescale"], unless="unconditional", movable=True,
-        help="share of the contrast added by guidance that is removed again",
-    )
+    sampler: str = option("dpmpp_2m", choices=("ddpm", "ddim", "heun", "dpmpp_2m", "cold"),
+        movable=True,
+        help="sampler of previews, and default of the export")
+    num_steps: int = option(20, at_least=1, at_most=1000, movable=True,
+        help="sampler steps of previews, and default of the export")
+    guidance_scale: float = option(2.0, check=guidance.RULES["guidance_scale"],
+        unless="unconditional", movable=True,
+        help="scale of classifier-free guidance of previews, and default of the export; 1: off")
+    guidance_interval: tuple = option((0.0, 1.0), check=guidance.RULES["guidance_interval"],
+        unless="unconditional", movable=True,
+        help="times between which guidance is on, 0 (clean) to 1 (noise)")
+    guidance_rescale: float = option(0.0, check=guidance.RULES["guidance_rescale"],
+        unless="unconditional", movable=True,
+        help="share of the contrast added by guidance that is removed again")
 
     # fmt: on
 
