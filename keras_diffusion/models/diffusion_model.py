@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_diffusion.conditioning.prompts import Prompts
+from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.diffusion import process, schedules
 from keras_diffusion.models import metrics
 from keras_diffusion.models.codecs import PixelCodec
@@ -12,7 +13,8 @@ from keras_diffusion.networks.embedding import CONDITION_INPUTS, count_classes
 from keras_diffusion.runtime import distribution
 from keras_diffusion.runtime.randomness import batch_positions, image_noise, replica_rows, step_key
 from keras_diffusion.runtime.registry import lookup
-from keras_diffusion.sampling import graphs, request
+from keras_diffusion.sampling.graphs import SamplingGraphs
+from keras_diffusion.sampling.request import Request
 
 VALIDATION_STREAM = -1  # stream of `image_noise` for evaluation; samplers use 0, 1, 2, ...
 
@@ -101,7 +103,7 @@ class DiffusionModel(keras.Model):
             shape=(), dtype="int64", initializer="zeros", trainable=False, name="skipped_steps"
         )
         self.trackers = metrics.make_trackers()
-        self.graphs = graphs.SamplingGraphs(self)
+        self.graphs = SamplingGraphs(self)
         self.built = True
 
     # Training ---------------------------------------------------------------------------
@@ -271,49 +273,47 @@ class DiffusionModel(keras.Model):
         batch_size=64,
         num_frames=None,
     ):
-        """Draws pictures with the EMA network; picture i depends only on (seed, i).
+        """Generates images with the EMA network; image i depends only on (seed, i).
 
         Args:
-            num_images: how many.
-            sampler: "dpmpp_2m", "ddim", "heun", "ddpm" or "cold", which holds the endpoints.
+            num_images: N.
+            sampler: "dpmpp_2m", "ddim", "heun", "ddpm" or "cold", which keeps the endpoints.
             num_steps: sampler steps, 1 to about 1000.
-            labels: (num_images,) ints; None: the classes in turn, in equal shares. A model of
-                prompts draws the plain prompts of these classes.
-            prompts: a text for all pictures, or num_images texts; for models of prompts.
-            negative_prompts: likewise, what guidance leads away from; None: from no prompt.
-            guidance_scale: 1 is off; above 1 pictures are more typical of their class, less
-                diverse, at twice the work.
+            labels: (N,) ints; None: the classes in turn, in equal shares. A model with prompts
+                uses the plain prompts of these classes.
+            prompts: a text for all images, or N texts; for models with prompts.
+            negative_prompts: likewise, what guidance leads away from; None: the empty prompt.
+            guidance_scale: 1 is off; above 1 images are more typical of their class and less
+                diverse, at twice the cost.
             guidance_interval: (low, high), the times t in [0, 1] between which guidance is on;
                 steps outside cost half.
-            guidance_rescale: in [0, 1], the share of contrast gained by it that is taken back.
-            endpoints: None for noise, or the pictures to start from, (num_images, H, W, C), uint8
-                or floats in [0, 1], of a model that was trained with such endpoints.
+            guidance_rescale: in [0, 1], the share of the contrast added by guidance that is
+                removed again.
+            endpoints: None for noise, or the images to start from, (N, H, W, C), uint8 or floats
+                in [0, 1], of a model that was trained with such endpoints.
             seed: int.
-            batch_size: how many pictures are drawn at once.
-            num_frames: None, or the number of pictures of the way from noise.
+            batch_size: images generated at once.
+            num_frames: None, or the number of images along the way from noise.
 
         Returns:
-            numpy uint8 (num_images, H, W, C), or with `num_frames`
-            (num_frames + 1, num_images, H, W, C).
+            numpy uint8 (N, H, W, C), or with `num_frames` (num_frames + 1, N, H, W, C).
 
         Raises:
-            ValueError: an unknown sampler or word, bad numbers, labels, prompts or endpoints that
-                do not fit, or an interval or rescale of guidance for a model without labels.
+            ValueError: an unknown sampler or word; numbers out of bounds; labels, prompts,
+                endpoints or guidance that do not fit the model.
         """
-        rows, common = request.checked(
-            self,
-            num_images,
+        request = Request(
+            model=self,
+            num_images=num_images,
             num_steps=num_steps,
+            seed=seed,
             labels=labels,
             prompts=prompts,
             negative_prompts=negative_prompts,
-            guidance_scale=guidance_scale,
-            guidance_interval=guidance_interval,
-            guidance_rescale=guidance_rescale,
-            seed=seed,
+            guidance=Guidance(guidance_scale, guidance_interval, guidance_rescale),
             endpoints=endpoints,
         )
-        return self.graphs.draw(sampler, num_frames, rows, common, batch_size)
+        return self.graphs.generate(request, sampler, num_frames=num_frames, batch_size=batch_size)
 
     # Saving -----------------------------------------------------------------------------
 

@@ -1,22 +1,23 @@
-"""Editing: pictures in, pictures out, with a model that was trained to draw them."""
+"""Editing: images in, images out, with a trained model."""
 
 import numpy as np
 import tensorflow as tf
 
+from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.diffusion.process import mix
 from keras_diffusion.diffusion.schedules import rates
 from keras_diffusion.runtime.randomness import image_noise
-from keras_diffusion.sampling import request
+from keras_diffusion.sampling.request import Request
 
 
 def noised(model, images, times, seed=0):
-    """Shows pictures on their way to noise, the noise that `img2img` starts from.
+    """Returns images mixed with the noise that `img2img` starts from.
 
     Args:
         model: `DiffusionModel`, for its schedule.
         images: (N, H, W, C), uint8 or floats in [0, 1].
         times: T numbers in [0, 1].
-        seed: of the noise; that of picture i depends only on (seed, i).
+        seed: of the noise; that of image i depends only on (seed, i).
 
     Returns:
         numpy uint8 (T, N, H, W, C).
@@ -45,19 +46,16 @@ def img2img(
     batch_size=64,
     num_frames=None,
 ):
-    """Noises pictures to the time t = strength, and draws them again from there.
-
-    What the noise has left of a picture stays, the rest is drawn anew. The noise of picture i
-    depends only on (seed, i).
+    """Adds noise to images up to the time t = strength, and samples back from there.
 
     Args:
-        model: `DiffusionModel`; its EMA network draws.
-        images: (N, H, W, C), uint8 or floats in [0, 1], of the shape that the model draws.
-        strength: in (0, 1]: near 0 the picture stays as it is, at 1 nothing of it is left.
-        labels: (N,) ints, the classes that the pictures are to be of; None: the classes in turn.
+        model: `DiffusionModel`; its EMA network is used.
+        images: N images as uint8 or floats in [0, 1], (N, H, W, C), of the model's shape.
+        strength: in (0, 1]: near 0 an image stays as it is, at 1 nothing of it is left.
+        labels: (N,) ints, the classes of the results; None: the classes in turn.
         endpoints: None for noise, or what is mixed in instead, see `DiffusionModel.generate`.
-        num_frames: None, or the number of pictures of the way to return besides the start, the
-            first one the noised pictures.
+        num_frames: None, or the number of images along the way to return besides the start,
+            which is the noised images.
         sampler, num_steps, prompts, negative_prompts, guidance_scale, guidance_interval,
             guidance_rescale, seed, batch_size: see `DiffusionModel.generate`.
 
@@ -65,26 +63,22 @@ def img2img(
         numpy uint8 (N, H, W, C), or with `num_frames` (num_frames + 1, N, H, W, C).
 
     Raises:
-        ValueError: a strength outside of (0, 1]; pictures of another shape or dtype; else as
+        ValueError: a strength outside of (0, 1]; images of another shape or dtype; else as
             `DiffusionModel.generate`.
 
     Reference: Meng et al. 2022, arXiv:2108.01073 (SDEdit).
     """
-    if not 0 < strength <= 1:
-        raise ValueError(f"strength: {strength} is not in (0, 1].")
-    rows, common = request.checked(
-        model,
-        len(images),
+    request = Request(
+        model=model,
+        num_images=len(images),
         num_steps=num_steps,
+        seed=seed,
         labels=labels,
         prompts=prompts,
         negative_prompts=negative_prompts,
-        guidance_scale=guidance_scale,
-        guidance_interval=guidance_interval,
-        guidance_rescale=guidance_rescale,
-        seed=seed,
+        guidance=Guidance(guidance_scale, guidance_interval, guidance_rescale),
         endpoints=endpoints,
         images=images,
+        strength=strength,
     )
-    common["strength"] = np.float32(strength)
-    return model.graphs.draw(sampler, num_frames, rows, common, batch_size)
+    return model.graphs.generate(request, sampler, num_frames=num_frames, batch_size=batch_size)

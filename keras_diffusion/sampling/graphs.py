@@ -1,26 +1,48 @@
-"""From a seed to pictures: the graphs behind `model.generate` and every export."""
+"""The TensorFlow graphs behind `model.generate` and every export."""
 
 import functools
 
 import numpy as np
 import tensorflow as tf
 
+from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.diffusion import samplers, schedules, time_grids
 from keras_diffusion.diffusion.denoiser import make_denoiser
 from keras_diffusion.diffusion.process import mix
 from keras_diffusion.runtime import distribution
 from keras_diffusion.runtime.randomness import image_noise
 from keras_diffusion.runtime.registry import lookup
-from keras_diffusion.sampling.request import GUIDANCE, signature
 
-# Loops and conditions are those of keras.ops. AutoGraph would read and rewrite the source of all
-# that is called and find nothing to do, for a third of the time to a first picture.
+# Loops and conditions are those of keras.ops: AutoGraph would find nothing to convert, and take
+# a third of the time to a first image.
 graph = functools.partial(tf.function, autograph=False)
-# What the denoiser is told, of the arguments in `signature`.
-_TOLD = ("labels", "tokens", "negative_tokens", *GUIDANCE)
 
 
-def draw_images(
+def signature(model, start=()):
+    """Returns the arguments of a sampling graph, {name: TensorSpec}.
+
+    Args:
+        model: its `num_classes` and `prompts` decide which arguments there are.
+        start: {name: array (N, H, W, C)} of "endpoints" and "images", for each that is given.
+    """
+    shapes = {"seed": (), "indices": (None,), "num_steps": ()}
+    if model.prompts:
+        shapes.update(dict.fromkeys(("tokens", "negative_tokens"), (None, model.prompts.length)))
+    elif model.num_classes:
+        shapes["labels"] = (None,)
+    specs = {name: tf.TensorSpec(shape, tf.int32, name) for name, shape in shapes.items()}
+    if model.num_classes:
+        for name, value in Guidance().options().items():
+            specs[name] = tf.TensorSpec(np.shape(value), tf.float32, name)
+    for name in ("endpoints", "images"):
+        if name in start:
+            specs[name] = tf.TensorSpec((None, *start[name].shape[1:]), start[name].dtype, name)
+    if "images" in start:
+        specs["strength"] = tf.TensorSpec((), tf.float32, "strength")
+    return specs
+
+
+def generate_images(
     sampler,
     denoiser,
     *,
@@ -35,28 +57,28 @@ def draw_images(
     strength=None,
     num_frames=None,
 ):
-    """Draws pictures with a whole sampler, as graph operations.
+    """Runs a whole sampler, as graph operations.
 
     Args:
         sampler: a name in `samplers.SAMPLERS`.
         denoiser: (x_t, t) -> (x0, eps), see `make_denoiser`.
         schedule: t -> alpha_bar.
-        codec: decodes x to images.
+        codec: encodes images to x, and decodes x to images.
         shape: (H, W, C) of x.
         seed: scalar int32 tensor.
         indices: (N,) int32 tensor; image i of the result depends on (seed, indices[i]) only.
-        num_steps: scalar int32 tensor, at least 1; not traced again for another number.
-        endpoints: None for noise, or what sits at t = 1 instead, images (N, H, W, C) as the
-            codec encodes them; the samplers in `samplers.WITH_ENDPOINT` hold it.
+        num_steps: scalar int32 tensor, at least 1.
+        endpoints: None for noise, or what takes its place at t = 1, images (N, H, W, C) as the
+            codec encodes them; the samplers in `samplers.WITH_ENDPOINT` keep it in every step.
         images: None, or images (N, H, W, C) to start from, mixed with noise or endpoint to the
             level of t = strength.
         strength: scalar float32 tensor in (0, 1], with images.
-        num_frames: None, or the number of pictures of the way to return besides the start.
+        num_frames: None, or the number of images along the trajectory to return besides the
+            start.
 
     Returns:
         uint8 images (N, H, W, C), or with `num_frames` (num_frames + 1, N, H, W, C).
     """
-    run = lookup(samplers.SAMPLERS, sampler, "sampler")
     options = {"num_frames": num_frames}
     if sampler in samplers.STOCHASTIC:
         options["noise_fn"] = lambda i: image_noise(seed, indices, shape, i + 1)
@@ -69,12 +91,19 @@ def draw_images(
     if images is not None:
         start = mix((codec.encode(images), start), schedules.rates(schedule, strength))
     times = time_grids.uniform_logsnr(schedule, num_steps, 1.0 if images is None else strength)
-    result = run(denoiser, schedule, start, times, **options)
+    result = samplers.SAMPLERS[sampler](denoiser, schedule, start, times, **options)
     return codec.decode(result if num_frames is None else result[1])
 
 
 class SamplingGraphs:
-    """The sampling graphs of a model, each traced once, when it is first used.
+    """The graphs of a model, each inside of the one before, so that samplers share the others:
+
+        sampler    signature -> images; for each sampler, num_frames, schedule and kind of start
+        denoiser   x_t, t, conditioning -> x0, eps; for each schedule
+        network    x, logsnr[, label or tokens] -> output of the EMA network
+
+    tf.function traces each of them on first use and keeps it. Numbers of images and steps, seed,
+    labels, guidance and strength are tensors: another value of them traces nothing.
 
     Args:
         model: a `DiffusionModel`; its schedule may be changed later.
@@ -82,124 +111,87 @@ class SamplingGraphs:
 
     def __init__(self, model):
         self._model = model
-        self._graphs = {}
+        self._input_specs = {
+            name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
+            for name, tensor in model.ema_network.input.items()
+        }
+        self.network_graph = graph(
+            lambda inputs: model.ema_network(inputs, training=False),
+            input_signature=[self._input_specs],
+        )
+        self.denoiser_graph = graph(self._denoise)
+        self.sampler_graph = graph(self._sample)
+        self.replicated_sampler_graph = graph(self._sample_on_replicas)
 
-    def draw(self, sampler, num_frames, rows, common, batch_size):
-        """Returns pictures as one array, see `draw_images`.
-
-        Args:
-            sampler, num_frames: see `draw_images`.
-            rows: dict of "indices" and, if there are any, "labels" or "tokens" and
-                "negative_tokens", "endpoints" and "images", arrays (N, ...).
-            common: dict of what else is in `signature`.
-            batch_size: how many pictures are drawn at once.
+    def generate(self, request, sampler, *, num_frames=None, batch_size=64):
+        """Returns the images of a `Request` as one array, see `generate_images`.
 
         Raises:
-            ValueError: an unknown sampler, or a batch of none.
+            ValueError: an unknown sampler, or a batch_size below 1.
         """
         lookup(samplers.SAMPLERS, sampler, "sampler")
-        if batch_size < 1:
-            raise ValueError("batch_size must be at least 1.")
+        strategy = self._model.distribute_strategy
+        kind = (sampler, num_frames, self._model.schedule)
         axis = 0 if num_frames is None else 1
-        count, parts = len(rows["indices"]), []
-        for first in range(0, count, batch_size):
-            chosen = {name: values[first:][:batch_size] for name, values in rows.items()}
-            shares = self._draw_batch(sampler, num_frames, chosen, common)
-            parts.append(np.concatenate(shares, axis).take(range(len(chosen["indices"])), axis))
+        parts = []
+        for rows in request.batches(batch_size):
+            if distribution.local_replicas(strategy) > 1:
+                run = functools.partial(self.replicated_sampler_graph, *kind)
+                shares = distribution.run_on_shares(strategy, run, rows, request.shared)
+                images = np.concatenate(shares, axis)
+            else:
+                tensors = {n: tf.constant(v) for n, v in {**rows, **request.shared}.items()}
+                images = self.sampler(sampler, num_frames, start=rows)(**tensors).numpy()
+            parts.append(images.take(range(len(rows["indices"])), axis))  # shares may repeat rows
         return np.concatenate(parts, axis)
 
-    def _draw_batch(self, sampler, num_frames, rows, common):
-        """Returns pictures as a list of arrays, one for each replica that took part."""
-        strategy = self._model.distribute_strategy
-        if distribution.local_replicas(strategy) > 1:
-            shared = self._shared(sampler, num_frames)
-            return distribution.run_on_shares(strategy, shared, rows, common)
-        tensors = {name: tf.constant(value) for name, value in {**rows, **common}.items()}
-        pictures = {
-            name: tf.TensorSpec((None, *rows[name].shape[1:]), rows[name].dtype, name)
-            for name in ("endpoints", "images")
-            if name in rows
-        }
-        return [self.sampling(sampler, num_frames, **pictures)(**tensors).numpy()]
-
-    def sampling(self, sampler, num_frames=None, **pictures):
-        """Returns `draw_images` of the model as one graph, with the arguments of `signature`."""
-        return self._once(
-            (sampler, num_frames, *pictures.values(), self._model.schedule),
-            lambda: graph(self._drawing(sampler, num_frames)).get_concrete_function(
-                **signature(self._model, **pictures)
-            ),
+    def sampler(self, sampler, num_frames=None, start=()):
+        """Returns a sampler as a ConcreteFunction of the arguments in `signature`."""
+        return self.sampler_graph.get_concrete_function(
+            sampler, num_frames, self._model.schedule, **signature(self._model, start)
         )
 
-    def denoiser(self):
-        """Returns (x_t, t, {name in _TOLD: tensor}) -> (x0, eps) as one graph of all samplers."""
+    def network(self, inputs, training=False):
+        """Calls the EMA network as a graph: {"x", "logsnr"[, "label" or "tokens"]} -> output."""
+        specs = self._input_specs  # a label may be a float
+        return self.network_graph({n: tf.cast(inputs[n], spec.dtype) for n, spec in specs.items()})
+
+    def _denoise(self, x_t, t, conditioning, schedule):
         model = self._model
+        denoiser = make_denoiser(
+            self.network,
+            schedules.SCHEDULES[schedule],
+            model.prediction_type,
+            clip=model.codec.clip,
+            **_denoiser_options(model.num_classes, **conditioning),
+        )
+        return denoiser(x_t, t)
 
-        def denoise(x_t, t, told):
-            return make_denoiser(
-                self.network(),
-                model.noise_schedule,
-                model.prediction_type,
-                clip=model.codec.clip,
-                **_conditioned(model.num_classes, **told),
-            )(x_t, t)
-
-        return self._once(("denoiser", model.schedule), lambda: graph(denoise))
-
-    def network(self):
-        """Returns the EMA network as one graph that all denoisers call."""
-        network = self._model.ema_network
-
-        def make():
-            specs = {
-                name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
-                for name, tensor in network.input.items()
-            }
-            predict = graph(lambda inputs: network(inputs, training=False), input_signature=[specs])
-            dtypes = {name: spec.dtype for name, spec in specs.items()}  # a label may be a float
-            return lambda inputs, training=False: predict(
-                {name: tf.cast(value, dtypes[name]) for name, value in inputs.items()}
-            )
-
-        return self._once("network", make)
-
-    def _shared(self, sampler, num_frames):
-        """The same on all replicas at once: a function of {argument: value on each replica}."""
-        draw, strategy = self._drawing(sampler, num_frames), self._model.distribute_strategy
-        return self._once(
-            ("shared", sampler, num_frames, self._model.schedule),
-            lambda: graph(lambda arguments: strategy.run(draw, kwargs=arguments)),
+    def _sample(self, sampler, num_frames, schedule, **arguments):
+        names = ("labels", "tokens", "negative_tokens", *Guidance.NAMES)
+        conditioning = {name: arguments.pop(name) for name in names if name in arguments}
+        return generate_images(
+            sampler,
+            lambda x_t, t: self.denoiser_graph(x_t, t, conditioning, schedule),
+            schedule=schedules.SCHEDULES[schedule],
+            codec=self._model.codec,
+            shape=self._model.x_shape,
+            num_frames=num_frames,
+            **arguments,
         )
 
-    def _drawing(self, sampler, num_frames):
-        """Returns `draw_images` of the model as a function of the arguments in `signature`."""
-        model = self._model
-
-        def draw(**arguments):
-            told = {name: arguments.pop(name) for name in _TOLD if name in arguments}
-            return draw_images(
-                sampler,
-                lambda x_t, t: self.denoiser()(x_t, t, told),
-                schedule=model.noise_schedule,
-                codec=model.codec,
-                shape=model.x_shape,
-                num_frames=num_frames,
-                **arguments,
-            )
-
-        return draw
-
-    def _once(self, key, make):
-        if key not in self._graphs:
-            self._graphs[key] = make()
-        return self._graphs[key]
+    def _sample_on_replicas(self, sampler, num_frames, schedule, arguments):
+        """`arguments` are {name: value on each replica}; so are the images returned."""
+        sample = functools.partial(self._sample, sampler, num_frames, schedule)
+        return self._model.distribute_strategy.run(sample, kwargs=arguments)
 
 
-def _conditioned(null_label, labels=None, tokens=None, negative_tokens=None, **guidance):
-    """Returns what `make_denoiser` is told: guidance, and what pictures are of and are not."""
+def _denoiser_options(null_label, labels=None, tokens=None, negative_tokens=None, **guidance):
+    """Returns the conditioning of a sampling graph as arguments of `make_denoiser`."""
+    options = dict(guidance)
     if labels is not None:
-        guidance.update(condition={"label": labels})
-        guidance.update(null={"label": tf.fill(tf.shape(labels), null_label)})
+        null = tf.fill(tf.shape(labels), null_label)
+        options.update(condition={"label": labels}, null={"label": null})
     if tokens is not None:
-        guidance.update(condition={"tokens": tokens}, null={"tokens": negative_tokens})
-    return guidance
+        options.update(condition={"tokens": tokens}, null={"tokens": negative_tokens})
+    return options

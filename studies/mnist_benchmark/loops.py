@@ -27,7 +27,7 @@ def ways(model, num_images, seed):
     start = image_noise(tf.constant(seed), tf.range(num_images), model.image_shape, 0)
     quick, plain = (
         make_denoiser(network, schedule, model.prediction_type, clip=model.codec.clip)
-        for network in (model.graphs.network(), model.ema_network)
+        for network in (model.graphs.network, model.ema_network)
     )
 
     @tf.function(

@@ -54,7 +54,7 @@ def _pace(batches, settings):
     )
     data = batches.training(True, 0)
     model.fit(data, steps_per_epoch=WARM + TIMED, verbose=0, shuffle=False, callbacks=[told])
-    network, count = model.graphs.network(), settings.batch_size
+    network, count = model.graphs.network, settings.batch_size
     inputs = {"x": tf.zeros((count, *batches.shape)), "logsnr": tf.zeros((count,))}
     network(inputs)
     began = time.monotonic()

@@ -76,7 +76,7 @@ class Morpher:
     def _graph(self, held):
         model = self._model
         denoiser = make_denoiser(
-            model.graphs.network(), self.schedule, model.prediction_type, clip=self.codec.clip
+            model.graphs.network, self.schedule, model.prediction_type, clip=self.codec.clip
         )
         x = tf.TensorSpec((None, *model.image_shape), tf.float32)
         times = tf.TensorSpec((None,), tf.float32)

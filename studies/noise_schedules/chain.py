@@ -38,7 +38,7 @@ def draw(model, num_images, num_steps, seed, num_frames):
     @tf.function(input_signature=specs)
     def chain(seed, indices):
         times = uniform_t(schedule, num_steps)
-        denoiser = make_denoiser(model.graphs.network(), schedule, model.prediction_type)
+        denoiser = make_denoiser(model.graphs.network, schedule, model.prediction_type)
 
         def noise(i):
             noise_t, noise_s = (rates(schedule, times[j])[1] for j in (i, i + 1))

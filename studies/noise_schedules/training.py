@@ -85,7 +85,7 @@ def _pace(data, settings):
     )
     steps = {"steps_per_epoch": WARM + TIMED, "shuffle": False, "verbose": 0}
     model.fit(data.training(0), callbacks=[told], **steps)
-    network, count = model.graphs.network(), settings.chain_pictures
+    network, count = model.graphs.network, settings.chain_pictures
     inputs = {"x": tf.zeros((count, *data.shape)), "logsnr": tf.zeros((count,))}
     network(inputs)
     began = _now()
