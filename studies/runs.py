@@ -21,7 +21,8 @@ def train(config, run_dir):
     Raises:
         ValueError: the training has failed.
     """
-    begun = checkpoints.listed(run_dir / "checkpoints") or autoencoder_stage.listed(run_dir)
+    saved = checkpoints.list_checkpoints(run_dir / "checkpoints")
+    begun = saved or autoencoder_stage.listed(run_dir)
     keras.utils.set_random_seed(config.seed)
     try:
         run.run(config, run_dir, run_dir / "export", resume=bool(begun))

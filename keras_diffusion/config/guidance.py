@@ -75,6 +75,22 @@ class Guidance:
         """Returns {name in `NAMES`: value}."""
         return {name: getattr(self, name.removeprefix("guidance_")) for name in self.NAMES}
 
+    def changed(self, options, num_classes):
+        """Returns it with the values in `options`, as users give them; None values are skipped.
+
+        Raises:
+            ValueError: an option out of bounds; any option for a model without labels; an
+                interval or a rescale that has no effect at scale 1.
+        """
+        options = {name: options[name] for name in self.NAMES if options.get(name) is not None}
+        if options and not num_classes:
+            raise ValueError(f"{next(iter(options))}: this model was trained without labels.")
+        guidance = Guidance.from_options({**self.options(), **options})
+        for name in options:
+            if name != "guidance_scale" and guidance.scale == 1:
+                raise ValueError(f"{name}: no effect at guidance_scale 1. Give another scale.")
+        return guidance
+
     def check_labels(self, num_classes):
         """Raises ValueError if guidance is on and the model was trained without labels."""
         default = Guidance().options()

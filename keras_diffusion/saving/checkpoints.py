@@ -77,14 +77,14 @@ def save(model, progress, directory, batches, keep=2):
         with zipfile.ZipFile(part, "a") as file:
             file.writestr(PROGRESS_FILE, json.dumps(record))
     best = best_of(directory, progress)
-    paths = listed(directory)
+    paths = list_checkpoints(directory)
     for old in paths[: paths.index(path) + 1][:-keep]:  # a damaged one may come after it
         if old != best:
             old.unlink()
     return path
 
 
-def listed(directory):
+def list_checkpoints(directory):
     """Returns the paths of the checkpoints in a folder, oldest first."""
     found = [path for path in Path(directory).glob("step-*.keras") if NAME.fullmatch(path.name)]
     return sorted(found, key=lambda path: int(NAME.fullmatch(path.name)[1]))
@@ -110,7 +110,7 @@ def load(directory, kind=DiffusionModel, warn=print):
         FileNotFoundError: there is none.
         ValueError: none can be read, or one is of a later version of this program.
     """
-    paths = listed(directory)
+    paths = list_checkpoints(directory)
     if not paths:
         raise FileNotFoundError(f"--resume: there is no checkpoint in {directory}.")
     for path in reversed(paths):

@@ -38,7 +38,7 @@ def reused(config, run_dir, votes):
     Raises:
         ValueError: there is none, or it does not fit; one line.
     """
-    if config.codec is None or checkpoints.listed(Path(run_dir) / "checkpoints"):
+    if config.codec is None or checkpoints.list_checkpoints(Path(run_dir) / "checkpoints"):
         return None
     found = _found(Path(config.codec))
     try:
@@ -116,7 +116,7 @@ def codec(config, data, run_dir, votes, autoencoder=None, dry_run=False):
 
 def listed(run_dir):
     """Returns the paths of the checkpoints of stage one, oldest first."""
-    return checkpoints.listed(Path(run_dir) / FOLDER / "checkpoints")
+    return checkpoints.list_checkpoints(Path(run_dir) / FOLDER / "checkpoints")
 
 
 def second_stage(config, run_dir, votes):
@@ -198,7 +198,7 @@ def _train(config, data, folder, votes):
 def _begin(stage, image_shape, folder, votes):
     """Returns (autoencoder, `Progress`), new or from the newest checkpoint."""
     with votes.strategy.scope():
-        if not checkpoints.listed(folder / "checkpoints"):
+        if not checkpoints.list_checkpoints(folder / "checkpoints"):
             return build.autoencoder(stage, image_shape), checkpoints.Progress()
         path, autoencoder, progress = checkpoints.load(folder / "checkpoints", Autoencoder)
     autoencoder.accumulate = stage.accumulate
@@ -208,7 +208,7 @@ def _begin(stage, image_shape, folder, votes):
 
 def _keep_best(progress, folder):
     """Leaves the autoencoder of the best epoch; returns what is known of it."""
-    [*_, kept] = checkpoints.listed(folder / "checkpoints")
+    [*_, kept] = checkpoints.list_checkpoints(folder / "checkpoints")
     row = progress.history[-1]
     if progress.best:  # there was a validation
         kept = checkpoints.best_of(folder / "checkpoints", progress)

@@ -71,7 +71,7 @@ def naming_what_is_left(run_dir):
     try:
         yield
     except (callbacks.TrainingStopped, distribution.WorkerLost, OSError) as error:
-        saved = checkpoints.listed(run_dir / "checkpoints")
+        saved = checkpoints.list_checkpoints(run_dir / "checkpoints")
         left = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint"
         kind = OSError if isinstance(error, OSError) else callbacks.TrainingStopped
         raise kind(f"{error} Training has stopped; {left}.") from error
@@ -174,11 +174,11 @@ def _shown(model, config, run_dir):
 
 def _scores(model, data, config):
     """The callback that scores new pictures, in a list."""
-    pictures, judge = real_images.judge_of_run(config, data)
-    labels = pictures.labels(config.score_num, config.seed) if model.num_classes else None
+    real, reference = real_images.reference_of_run(config, data)
+    labels = real.labels(config.score_num, config.seed) if model.num_classes else None
     return [
         score_callback.Scores(
-            judge,
+            reference,
             config.score_num,
             labels,
             every=config.score_every,

@@ -15,7 +15,8 @@ from keras_diffusion.plotting import figures
 from keras_diffusion.runtime import distribution, precision
 from keras_diffusion.sampling.editing import noised
 from keras_diffusion.saving import checkpoints
-from keras_diffusion.saving.saved_model import check_target, export_saved_model
+from keras_diffusion.saving.export_folder import check_target
+from keras_diffusion.saving.saved_model import export_saved_model
 from keras_diffusion.training import autoencoder_stage, fit, single_image, warm_start
 from keras_diffusion.training import run_dir as records
 from keras_diffusion.training.checkpoint_callback import write_history
@@ -73,7 +74,7 @@ def _run(config, run_dir, export_dir, resume, dry_run, votes):
     writes = votes.is_chief and not dry_run
     alone = records.alone_in(run_dir) if writes else contextlib.nullcontext()
     autoencoder = autoencoder_stage.reused(config, run_dir, votes)
-    begun = checkpoints.listed(run_dir / "checkpoints")
+    begun = checkpoints.list_checkpoints(run_dir / "checkpoints")
     weights = {} if begun else warm_start.learned(config, data, autoencoder)
     with alone:
         _check_targets(run_dir, export_dir, resume)  # another run may have come and gone
@@ -102,7 +103,8 @@ def _same_bits_again():
 
 def _check_targets(run_dir, export_dir, resume):
     """Makes sure that there is something to resume, and that nothing of worth is replaced."""
-    there = checkpoints.listed(run_dir / "checkpoints") or autoencoder_stage.listed(run_dir)
+    saved = checkpoints.list_checkpoints(run_dir / "checkpoints")
+    there = saved or autoencoder_stage.listed(run_dir)
     if there and not resume:
         raise ValueError(f"--run-dir: {run_dir} holds a run already; --resume goes on with it.")
     if resume and not there:
@@ -115,7 +117,7 @@ def _check_targets(run_dir, export_dir, resume):
 
 def _begin(config, data, run_dir, votes, autoencoder, weights, dry_run):
     """Returns (model, `Progress`), new or from the newest checkpoint; `weights`: of a new one."""
-    if not checkpoints.listed(run_dir / "checkpoints"):
+    if not checkpoints.list_checkpoints(run_dir / "checkpoints"):
         codec = None
         if config.latent:
             codec = autoencoder_stage.codec(config, data, run_dir, votes, autoencoder, dry_run)

@@ -64,7 +64,7 @@ def _opened(path):
         raise ValueError(f"{path} does not exist; give a run, or a .keras file.")
     if (path / "saved_model.pb").exists():
         raise ValueError(f"{path} is an export, which learns no more; give its run.")
-    other, file, _ = loading.saved(path)
+    other, file, _ = loading.load_diffusion_model(path)
     return other, file
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 import sample
 import train
 from keras_diffusion import DiffusionModel, Prompts
-from keras_diffusion.evaluation import run as evaluating
+from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.models.inputs import with_tokens
 from keras_diffusion.networks import TextEncoder, unet
 from keras_diffusion.saving import loading, saved_model
@@ -234,10 +234,10 @@ def test_a_grid_of_prompts_by_scales(model, exported, monkeypatch):
 def test_evaluate_draws_the_plain_prompts_of_labels(model, exported):
     found = loading.load(exported / "saved_models/shades")
     assert found.prompts == PROMPTS and found.num_classes == 2
-    guidance = evaluating._guidance(found, {"guidance_scale": 3.0, "guidance_rescale": 0.5})
-    options = {"seed": 2, "num_steps": 4, "guidance": guidance}
-    pictures = found.draw("ddim", np.arange(3), labels=np.array([1, 0, 1]), **options)
-    expected = model.generate(3, labels=[1, 0, 1], seed=2, **guidance, **OPTIONS)
+    guidance = Guidance(3.0, rescale=0.5)
+    options = {"sampler": "ddim", "num_steps": 4, "seed": 2, "guidance": guidance}
+    pictures = found.generate(3, labels=[1, 0, 1], **options)
+    expected = model.generate(3, labels=[1, 0, 1], seed=2, **guidance.options(), **OPTIONS)
     assert np.abs(pictures.astype(int) - expected).max() <= 2
 
 

@@ -218,7 +218,7 @@ def test_two_workers_train_lose_one_and_go_on_to_the_weights_of_one(tmp_path, mo
     options += ["--precision", "float32", "--run-dir", "run", "--checkpoint-minutes", "0"]
     workers = start_workers(tmp_path, *options)
     until = time.monotonic() + DEADLINE
-    while not checkpoints.listed(tmp_path / "run/checkpoints"):
+    while not checkpoints.list_checkpoints(tmp_path / "run/checkpoints"):
         assert all(w.poll() is None for w in workers), (tmp_path / "log0.txt").read_text()[-2000:]
         assert time.monotonic() < until
         time.sleep(0.1)

@@ -64,7 +64,7 @@ def names_in(folder):
 
 
 def steps_in(folder):
-    return [int(path.stem.split("-")[1]) for path in checkpoints.listed(folder)]
+    return [int(path.stem.split("-")[1]) for path in checkpoints.list_checkpoints(folder)]
 
 
 # Saving and loading
@@ -177,7 +177,7 @@ def test_other_files_are_no_checkpoints(tmp_path):
     others = (".part-step-00000001.keras", "step-1.keras.old", "step-.keras", "step-1a.keras")
     for name in (*others, "model.keras"):
         (tmp_path / name).write_text("of somebody")
-    assert checkpoints.listed(tmp_path) == []
+    assert checkpoints.list_checkpoints(tmp_path) == []
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(FileNotFoundError, match="--resume: there is no checkpoint in"):
             checkpoints.load(folder)
@@ -280,7 +280,7 @@ def test_a_best_one_that_was_deleted_for_a_damaged_one_is_forgotten(model, tmp_p
 
 
 def test_all_damaged(two):
-    for path in checkpoints.listed(two):
+    for path in checkpoints.list_checkpoints(two):
         path.write_bytes(b"no zip file")
     warnings = []
     with pytest.raises(ValueError, match="--resume: none of the checkpoints in .* can be read"):

@@ -1,7 +1,6 @@
 """A run on latents from the command line: interrupted in stage one, resumed, sampled."""
 
 import csv
-import dataclasses
 import json
 import re
 import shlex
@@ -19,6 +18,7 @@ from PIL import Image
 import sample
 import train
 from keras_diffusion import Autoencoder
+from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.config.resolve import preset, resolve
 from keras_diffusion.evaluation import classifier, real_images
 from keras_diffusion.runtime import distribution
@@ -94,8 +94,7 @@ def test_the_model_holds_the_codec_that_was_trained(folder):
 def test_interrupted_or_not_it_ends_the_same(folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training, "_finish", lambda *_: None)  # pictures and export
-    tiny = dataclasses.replace(classifier.SETTINGS["mnist"], **classifier.TINY)
-    monkeypatch.setattr(classifier, "settings_for", lambda *_: tiny)
+    monkeypatch.setattr(classifier, "settings_for", lambda *_: classifier.TINY)
     scored = f"{TINY} --score-every 1 --set score_num=20 --run-dir runs/whole"
     assert train.main(shlex.split(scored)) == 0
     assert float(rows(tmp_path / "runs/whole/history.csv")[-1]["fid"]) > 0
@@ -148,15 +147,14 @@ def test_it_is_sampled_as_any_other(folder, monkeypatch, capsys):
 
 
 def test_it_is_loaded_for_scores_as_any_other(folder):
-    guidance = {"guidance_scale": 2.0, "guidance_interval": (0.0, 1.0)}
     drawn = []
     for path in ("runs/tiny", "saved_models/tiny"):
         model = loading.load(folder / path)
-        assert model.image_shape == (8, 8, 1) and model.config["latent"]
-        options = {"seed": 5, "num_steps": 2, "labels": [0, 1], "guidance": guidance}
-        drawn.append(model.draw("dpmpp_2m", [0, 1], **options).astype(int))
+        assert model.image_shape == (8, 8, 1) and model.options["latent"]
+        options = {"seed": 5, "num_steps": 2, "labels": [0, 1], "guidance": Guidance(2.0)}
+        drawn.append(model.generate(2, **options).astype(int))
     assert drawn[0].shape == (2, 8, 8, 1) and np.abs(drawn[0] - drawn[1]).max() <= 2
-    pictures = real_images.read(model, {})
+    pictures = real_images.load(model, {})
     assert pictures.arrays["train_images"].shape == (64, 8, 8, 1)
     with pytest.raises(ValueError, match="is of type Autoencoder, not DiffusionModel"):
         loading.load(folder / "runs/tiny/codec")
@@ -169,7 +167,7 @@ def test_its_autoencoder_can_be_used_again(folder, monkeypatch, capsys):
         assert train.main([*shlex.split(again), "--codec", path, "--dry-run"]) == 0
         assert "latents 4x4x2" in capsys.readouterr().out
     before = sorted(folder.rglob("*"))
-    newest = checkpoints.listed("runs/tiny/checkpoints")[-1]
+    newest = checkpoints.list_checkpoints("runs/tiny/checkpoints")[-1]
     for options, message in (
         (f"--codec {newest}", "holds a DiffusionModel; give one of an Autoencoder"),
         ("--codec runs/tiny --channels 3", "is for images of 8x8x1; these are 8x8x3"),

@@ -212,7 +212,7 @@ def test_the_best_checkpoint_stays(data, tmp_path, watched):
     fit.fit(tiny_model(), data, config, tmp_path, progress, VOTES)
     assert progress.best["batches"] == STEPS
     assert progress.best["val_loss"] == min(row["val_loss"] for row in progress.history)
-    names = [path.name for path in checkpoints.listed(tmp_path / "checkpoints")]
+    names = [path.name for path in checkpoints.list_checkpoints(tmp_path / "checkpoints")]
     assert names == ["step-00000005.keras", "step-00000020.keras", "step-00000025.keras"]
 
 

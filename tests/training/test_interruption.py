@@ -116,7 +116,8 @@ def assert_goes_on_as(undisturbed, data, folder, watched):
     assert_same_state(state_of(model), undisturbed[0])
     assert progress.history == undisturbed[1]
     assert (folder / "history.csv").read_bytes() == undisturbed[2]
-    assert checkpoints.listed(folder / "checkpoints")[-1].name == f"step-{3 * STEPS:08d}.keras"
+    newest = checkpoints.list_checkpoints(folder / "checkpoints")[-1]
+    assert newest.name == f"step-{3 * STEPS:08d}.keras"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_a_run_goes_on_as_if_nothing_had_been(
     assert (progress.epoch, progress.step) == stands
     batches = STEPS * stands[0] + stands[1]
     assert sender.done == batches, "it stops at once"
-    saved = checkpoints.listed(tmp_path / "checkpoints")
+    saved = checkpoints.list_checkpoints(tmp_path / "checkpoints")
     assert saved[-1].name == f"step-{batches:08d}.keras"
     _, loaded, read = checkpoints.load(tmp_path / "checkpoints")
     assert (read.epoch, read.step) == stands
@@ -252,7 +253,8 @@ from keras_diffusion.training import fit as fitting
 model, save = tiny_model(), checkpoints.zipfile.ZipFile.writestr
 
 def slow(file, name, *arguments):  # both signals come while a checkpoint is written
-    if name == checkpoints.PROGRESS_FILE and checkpoints.listed(sys.argv[1] + "/checkpoints"):
+    saved = checkpoints.list_checkpoints(sys.argv[1] + "/checkpoints")
+    if name == checkpoints.PROGRESS_FILE and saved:
         os.kill(os.getpid(), getattr(signal, sys.argv[3]))
         os.kill(os.getpid(), getattr(signal, sys.argv[3]))
         time.sleep(60)
@@ -274,7 +276,7 @@ def test_a_second_signal_leaves_at_once_and_damages_nothing(tmp_path):
     assert done.returncode == 128 + signum, done.stderr[-2000:]
     assert "a second signal exits at once" in done.stderr
     assert "still there" not in done.stdout
-    [path] = checkpoints.listed(tmp_path / "checkpoints")
+    [path] = checkpoints.list_checkpoints(tmp_path / "checkpoints")
     assert path.name == f"step-{STEPS:08d}.keras"
     with zipfile.ZipFile(path) as file:
         assert file.testzip() is None

@@ -39,7 +39,7 @@ def wait_until(condition, process):
 
 def batches(run_dir):
     """The number of the last checkpoint's batch."""
-    found = checkpoints.listed(run_dir / "checkpoints")
+    found = checkpoints.list_checkpoints(run_dir / "checkpoints")
     return int(found[-1].stem.removeprefix("step-")) if found else 0
 
 

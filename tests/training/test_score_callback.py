@@ -48,7 +48,7 @@ def judged(monkeypatch):
     """Has runs scored by a `Judge` of the distances that are put into it."""
     judge = Judge()
     pictures = SimpleNamespace(labels=lambda num, seed: np.arange(num) % 2)
-    monkeypatch.setattr(real_images, "judge_of_run", lambda *_: (pictures, judge))
+    monkeypatch.setattr(real_images, "reference_of_run", lambda *_: (pictures, judge))
     monkeypatch.setattr(fit, "_shown", lambda *_: [])
     return judge
 
@@ -67,7 +67,7 @@ def test_scores_are_in_the_history_and_the_best_is_kept(data, tmp_path, judged):
     assert [row["fid"] for row in rows] == ["", "3.0", "", "9.0", "8.0"], "and the last epoch"
     assert rows[1]["recall"] == "0.8" and "kid_error" not in rows[1]
     assert progress.best == {"fid": 3.0, "batches": 2 * STEPS}
-    left = [path.name for path in checkpoints.listed(tmp_path / "checkpoints")]
+    left = [path.name for path in checkpoints.list_checkpoints(tmp_path / "checkpoints")]
     assert left == ["step-00000010.keras", "step-00000025.keras"]
     assert [len(images) for images in judged.seen] == [20, 20, 20]
     assert (judged.seen[0] != judged.seen[2]).any(), "the weights have changed"
