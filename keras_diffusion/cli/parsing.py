@@ -129,3 +129,13 @@ def parse_options(args):
                 f"{fields.flag(name)}: {value!r} contradicts {options[name]!r}. Give only one."
             )
     return options
+
+
+def with_flag(error, flags):
+    """Returns the message of an error about an argument, "labels: ...", with its flag instead.
+
+    Args:
+        flags: {name of an argument: flag}.
+    """
+    name, colon, rest = " ".join(str(error).split()).partition(": ")
+    return f"{flags.get(name, name)}{colon}{rest}"

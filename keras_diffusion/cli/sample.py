@@ -1,0 +1,249 @@
+"""Generate images with an exported model:  python sample.py
+
+Needs TensorFlow, numpy and Pillow, but not Keras: the samplers are inside of the SavedModel.
+TensorFlow is imported after the flags are checked.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+import time
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+
+from keras_diffusion.cli.parsing import OneLineParser, folder, with_flag, within
+from keras_diffusion.config.guidance import LARGEST_SCALE, Guidance
+from keras_diffusion.plotting.images import add_labels, grid, save_gif, save_png
+from keras_diffusion.sampling.request import Request
+from keras_diffusion.saving import export_folder
+
+MAX_IMAGES = 1_000_000
+MAX_COLUMNS = 12  # of a grid with a column for each class
+# Arguments that the errors of `Request` and `Guidance` name, and their flags.
+FLAGS = {
+    "labels": "--labels",
+    "prompts": "--prompt",
+    "negative_prompts": "--negative-prompt",
+    **{name: f"--{name.replace('_', '-')}" for name in Guidance.NAMES},
+}
+
+
+def parser(prog="sample.py"):
+    """Returns the parser."""
+    flags = OneLineParser(prog=prog, description=__doc__.split("\n")[0])
+    add, count, time_ = flags.add_argument, within(1, MAX_IMAGES), within(0, 1, float)
+    add("--model", type=Path, help="SavedModel folder; default: the newest in saved_models/")
+    add("--num", type=count, help="images at each scale; default: 8 of each class, or 64; of "
+        "several scales one of each class")  # fmt: skip
+    classes = flags.add_mutually_exclusive_group()
+    classes.add_argument("--class-name", nargs="+", metavar="NAME", help="only these classes")
+    classes.add_argument("--labels", nargs="+", type=int, help="the same by number")
+    classes.add_argument("--prompt", nargs="+", metavar="TEXT", help="for models with prompts")
+    add("--negative-prompt", metavar="TEXT", help="what guidance leads away from")
+    add("--guidance-scale", nargs="+", type=within(0, LARGEST_SCALE, float), metavar="S",
+        help="1: off; more: more typical of the class; several: a column for each")  # fmt: skip
+    add("--guidance-interval", nargs=2, type=time_, metavar=("LOW", "HIGH"),
+        help="times between which guidance is on, 0 (clean) to 1 (noise)")  # fmt: skip
+    add("--guidance-rescale", type=time_, metavar="SHARE",
+        help="0 to 1: how much of the contrast that guidance adds is removed")  # fmt: skip
+    add("--sampler", help="cold, ddim, ddpm, dpmpp_2m or heun")
+    add("--num-steps", type=within(1, export_folder.MAX_STEPS), help="sampler steps, 1 to 1000")
+    add("--seed", type=within(-(2**31), 2**31 - 1), default=0)
+    add("--batch-size", type=count, default=64, help="images at once; changes none of them")
+    add("--out", type=Path, help="PNG, or folder with --separate; default: under samples/")
+    add("--separate", action="store_true", help="one PNG for each image")
+    add("--gif", action="store_true", help="also an animation from noise to image")
+    return flags
+
+
+def main(arguments=None, prog="sample.py"):
+    """Runs the command; returns the exit code."""
+    flags = parser(prog)
+    options = flags.parse_args(arguments)
+    try:
+        return sample(options)
+    except (ValueError, OSError) as error:
+        flags.error(with_flag(error, FLAGS))
+    except MemoryError:
+        flags.error("out of memory: choose a smaller --num.")
+
+
+def sample(options):
+    """Generates and writes images; returns 0."""
+    try:
+        model = options.model or export_folder.newest()
+        config = export_folder.read(model)
+    except ValueError as error:
+        raise ValueError(f"--model: {error}") from error
+    sampler = options.sampler or config.sampler
+    if sampler not in config.samplers:
+        choices = ", ".join(config.samplers)
+        raise ValueError(f"--sampler: unknown {sampler!r}. Choose from: {choices}.")
+    names, conditions = choose_conditions(options, config)
+    guidances = choose_guidances(options, config)
+    requests = make_requests(options, config, conditions, guidances)
+    out = choose_out(options, model.resolve().name)
+
+    began = time.monotonic()
+    endpoint = f"{'trajectory' if options.gif else 'generate'}_{sampler}"
+    images = generate(model, endpoint, requests, options.batch_size, config.image_shape)
+    seconds = time.monotonic() - began
+    frames = images if options.gif else images[None]
+    write(frames, out, options.separate, grid_function(names, guidances, requests[0].num_images))
+    steps = f"{requests[0].num_steps} steps of {sampler}, seed {options.seed}"
+    print(f"wrote {out}: {len(frames[-1])} images of {model}, {steps}, in {seconds:.1f} s")
+    return 0
+
+
+def choose_conditions(options, config):
+    """Returns the classes or prompts to generate in turn, as flags choose them.
+
+    Returns:
+        (names, {argument of `Request`: list of values}); both empty for a model without labels.
+    """
+    count, names = config.num_classes, config.class_names
+    if options.prompt:
+        return options.prompt, {"prompts": options.prompt}
+    if not count:
+        if options.class_name:
+            raise ValueError("--class-name: this model was trained without labels.")
+        return [], {"labels": options.labels} if options.labels else {}
+    for label in options.labels or ():
+        if not 0 <= label < count:
+            raise ValueError(f"--labels: {label} is not in 0 .. {count - 1}.")
+    for name in options.class_name or ():
+        if not names:
+            raise ValueError(
+                f"--class-name: this model has no class names; --labels takes 0 .. {count - 1}."
+            )
+        if name not in names:
+            near = get_close_matches(name, names, n=5, cutoff=0.4) or names[:20]
+            raise ValueError(f"--class-name: unknown {name!r}. Choose from: {', '.join(near)}.")
+    labels = [names.index(name) for name in options.class_name or ()]
+    labels = labels or options.labels or list(range(count))
+    titles = config.prompts.plain if config.prompts else names or list(map(str, range(count)))
+    return [titles[label] for label in labels], {"labels": labels}
+
+
+def choose_guidances(options, config):
+    """Returns the list of `Guidance`, one for each scale."""
+    scales = options.guidance_scale or [None]
+    changed = {name: getattr(options, name) for name in Guidance.NAMES}
+    changed["guidance_scale"] = max(scales, key=lambda scale: scale != 1)  # 1 only if all are
+    guidance = config.guidance.changed(changed, config.num_classes)
+    if scales == [None]:
+        return [guidance]
+    return [dataclasses.replace(guidance, scale=scale) for scale in scales]
+
+
+def make_requests(options, config, conditions, guidances):
+    """Returns the list of `Request`, one for each `Guidance`."""
+    num, count = options.num, max([0, *map(len, conditions.values())])
+    if num is None and len(guidances) > 1:
+        num = count
+    elif num is None:
+        num = 8 * count if 0 < count <= MAX_COLUMNS else max(64, count)
+    requests = []
+    for guidance in guidances:
+        negative = options.negative_prompt
+        if guidance.scale == 1 and any(other.scale != 1 for other in guidances):
+            negative = None  # without effect
+        requests.append(
+            Request(
+                model=config,
+                num_images=num,
+                num_steps=options.num_steps or config.num_steps,
+                seed=options.seed,
+                guidance=guidance,
+                negative_prompts=negative,
+                **{name: [each[i % len(each)] for i in range(num)]
+                   for name, each in conditions.items()},
+            )
+        )  # fmt: skip
+    return requests
+
+
+def choose_out(options, name):
+    """Returns the path of the PNG or folder to write; checks that it can be written."""
+    out = options.out or Path("samples") / (name if options.separate else f"{name}.png")
+    if not options.separate and (out.suffix.lower() != ".png" or out.is_dir()):
+        raise ValueError(f"--out: {out} must be a .png file (or give --separate for a folder).")
+    try:
+        folder(str(out if options.separate else out.parent))
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(f"--out: {error}") from error
+    return out
+
+
+def generate(path, endpoint, requests, batch_size, image_shape):
+    """Returns uint8 images ([F,] N, H, W, C), those of the requests side by side.
+
+    Args:
+        path: SavedModel folder.
+        endpoint: its name.
+        requests: list of `Request` for the same number of images.
+        image_shape: (H, W, C).
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    try:
+        model = tf.saved_model.load(str(path))
+        function = getattr(model, endpoint)
+    except AttributeError as error:
+        raise ValueError(f"--model: {path} has no endpoint {endpoint}.") from error
+    except Exception as error:  # whatever TensorFlow makes of a damaged file
+        raise ValueError(f"--model: {path} cannot be loaded: {str(error)[:200]}") from error
+    total, done, columns = sum(request.num_images for request in requests), 0, []
+    try:
+        for request in requests:
+            parts = []
+            for rows in request.batches(batch_size):
+                tensors = {n: tf.constant(v) for n, v in {**rows, **request.shared}.items()}
+                parts.append(function(**tensors).numpy())
+                shape = (len(rows["indices"]), *image_shape)
+                if parts[-1].dtype != np.uint8 or parts[-1].shape[-4:] != shape:
+                    raise ValueError(f"its images are {parts[-1].dtype} {parts[-1].shape}")
+                done += len(rows["indices"])
+                print(f"\r{done}/{total}", end="", file=sys.stderr, flush=True)
+            columns.append(np.concatenate(parts, axis=-4))
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise ValueError("out of memory: choose a smaller --batch-size.") from error
+    except Exception as error:  # a graph of another program
+        raise ValueError(
+            f"--model: {path} cannot be sampled as its config.json says: {str(error)[:200]}"
+        ) from error
+    finally:
+        if done:
+            print(file=sys.stderr)
+    images = np.stack(columns, axis=-4)  # a row for each image, with a column for each request
+    return images.reshape(*images.shape[:-5], -1, *image_shape)
+
+
+def grid_function(names, guidances, num):
+    """Returns the function from images to a Pillow grid: a column for each class, or scale."""
+    if len(guidances) > 1:
+        rows = [names[row % len(names)] for row in range(num)]
+        columns = [f"{guidance.scale:g}" for guidance in guidances]
+        return lambda images: add_labels(
+            grid(images, len(columns)), rows, columns, "guidance scale"
+        )
+    columns = len(names) if 1 < len(names) <= MAX_COLUMNS else round(num**0.5)
+    return lambda images: grid(images, max(1, columns))
+
+
+def write(frames, out, separate, arrange):
+    """Writes the images of the last frame and, of several frames, an animation beside them."""
+    if separate:
+        for index, image in enumerate(frames[-1]):
+            save_png(out / f"{index:05d}.png", image)
+    else:
+        save_png(out, arrange(frames[-1]))
+    if len(frames) > 1:
+        path = out.parent / f"{out.absolute().name if separate else out.stem}.gif"
+        durations = [120] * (len(frames) - 1) + [2000]  # milliseconds
+        save_gif(path, [arrange(frame) for frame in frames], durations)
+        print(f"wrote {path}")
