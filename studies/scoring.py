@@ -20,7 +20,7 @@ def real_images(dataset, data_dir=None):
         dict of train_images, test_images (uint8 NHWC), train_labels, test_labels (int64).
     """
     source = sources.digits() if dataset == "digits" else sources.tfds(dataset, data_dir)
-    return real.of(source, source.image_shape, flip=False).arrays
+    return real.from_source(source, source.image_shape, flip=False).arrays
 
 
 class Judge:
@@ -30,7 +30,6 @@ class Judge:
         pictures: as from `real_images`.
         cache: folder of trained classifiers.
         tiny: bool, a toy classifier.
-        task: whose settings the classifier is made with, see `classifier.SETTINGS`.
         tell: takes lines of progress.
 
     Attributes:
@@ -38,9 +37,12 @@ class Judge:
         shares: (K,), what the classifier takes the real pictures for.
     """
 
-    def __init__(self, pictures, cache, tiny=False, task="mnist", tell=print):
-        self._eyes = classifier.prepared(task, pictures, cache, tiny, tell)
-        self.facts, self.shares = self._eyes.facts, self._eyes.shares
+    def __init__(self, pictures, cache, tiny=False, tell=print):
+        train = pictures["train_images"]
+        settings = classifier.settings_for(train.shape[1:], len(train))
+        settings = classifier.TINY if tiny else settings
+        self._classifier = classifier.load_or_train("mnist", pictures, cache, settings, tell)
+        self.facts, self.shares = self._classifier.facts, self._classifier.shares
 
     def score(self, images):
         """Returns how far pictures are from the real ones.
@@ -53,12 +55,12 @@ class Judge:
             deviation, if other pictures had been drawn: by the bootstrap), `sure` (share of
             pictures with a class above 90%), `images` (N).
         """
-        features, probabilities = classifier.look(self._eyes.model, images)
+        features, probabilities = classifier.predict(self._classifier.model, images)
         rng = np.random.default_rng(0)
         again = [rng.integers(0, len(images), len(images)) for _ in range(RESAMPLED)]
-        distances = [scores.frechet_distance(self._eyes.reference, features[i]) for i in again]
+        distances = [scores.frechet_distance(self._classifier.gaussian, features[i]) for i in again]
         return {
-            "distance": scores.frechet_distance(self._eyes.reference, features),
+            "distance": scores.frechet_distance(self._classifier.gaussian, features),
             "error": float(np.std(distances, ddof=1)),
             "sure": scores.confidence(probabilities)["sure"],
             "images": len(images),
@@ -66,11 +68,11 @@ class Judge:
 
     def classes(self, images):
         """Returns what the classifier takes pictures for, int (N,)."""
-        return classifier.look(self._eyes.model, images)[1].argmax(axis=-1)
+        return classifier.predict(self._classifier.model, images)[1].argmax(axis=-1)
 
     def floor(self, size):
-        """Returns the distance of as many held-out real pictures, see `scores.distance_floor`."""
-        return scores.distance_floor(self._eyes.held_out, self._eyes.reference, size)
+        """Returns the distance of held-out real images, see `scores.distance_baseline`."""
+        return scores.distance_baseline(self._classifier.held_out, self._classifier.gaussian, size)
 
 
 def frame_noise(images, width=2):

@@ -188,21 +188,26 @@ def score(task, tiny, cache, sizes, sets):
     """
     from keras_diffusion.evaluation import classifier, scores
 
-    eyes = classifier.prepared(task, _real(task, tiny, cache), cache, tiny, tell)
+    real = _real(task, tiny, cache)
+    images = real["train_images"]
+    settings = classifier.settings_for(images.shape[1:], len(images), flip=task == "flowers")
+    settings = classifier.TINY if tiny else settings
+    trained = classifier.load_or_train(task, real, cache, settings, tell)
     found = []
     for each in sets:
         labels = np.load(each["labels"]) if each["labels"] else None
-        found.append(scored(eyes, *classifier.look(eyes.model, np.load(each["images"])), labels))
-    floors = [scores.distance_floor(eyes.held_out, eyes.reference, size) for size in sizes]
-    return {"extractor": eyes.facts, "floors": floors, "scores": found}
+        predictions = classifier.predict(trained.model, np.load(each["images"]))
+        found.append(scored(trained, *predictions, labels))
+    floors = [scores.distance_baseline(trained.held_out, trained.gaussian, size) for size in sizes]
+    return {"extractor": trained.facts, "floors": floors, "scores": found}
 
 
-def scored(eyes, features, probabilities, labels=None):
+def scored(trained, features, probabilities, labels=None):
     """Returns the figures of one set of pictures, by a classifier.
 
     Args:
-        eyes: `classifier.TrainedClassifier`.
-        features, probabilities: (N, F) and (N, K), as from `classifier.look`.
+        trained: `classifier.TrainedClassifier`.
+        features, probabilities: (N, F) and (N, K), as from `classifier.predict`.
         labels: (N,) classes that were asked for, None where none were.
 
     Returns:
@@ -214,11 +219,11 @@ def scored(eyes, features, probabilities, labels=None):
     shares, sureness = scores.class_shares(probabilities), scores.confidence(probabilities)
     figures = {
         "num_images": len(features),
-        "distance": scores.frechet_distance(eyes.reference, features),
+        "distance": scores.frechet_distance(trained.gaussian, features),
         "sure": sureness["sure"],
         "confidence": sureness["mean"],
         "class_shares": [round(float(share), 4) for share in shares],
-        "class_distance": scores.share_distance(shares, eyes.shares),
+        "class_distance": scores.share_distance(shares, trained.shares),
     }
     if labels is not None:
         figures["accuracy"] = scores.accuracy(probabilities, labels)

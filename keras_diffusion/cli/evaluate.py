@@ -9,7 +9,14 @@ import os
 import sys
 from pathlib import Path
 
-from keras_diffusion.cli.parsing import OneLineParser, folder, one_of, split_commas, within
+from keras_diffusion.cli.parsing import (
+    OneLineParser,
+    folder,
+    one_of,
+    split_commas,
+    with_flag,
+    within,
+)
 from keras_diffusion.config.fields import LARGEST_INT, check, flag
 from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.config.options import OPTIONS
@@ -82,7 +89,7 @@ def main(arguments=None, prog="evaluate.py"):
         _check(args)
         _evaluate(args)
     except (ValueError, OSError) as error:
-        flags.error(error)
+        flags.error(with_flag(error, {name: flag(name) for name in Guidance.NAMES}))
     except KeyboardInterrupt as error:
         print(f"\ninterrupted; {str(error) or 'no scores are written'}", file=sys.stderr)
         return 130
@@ -118,23 +125,23 @@ def _evaluate(args):
 
     from keras_diffusion.evaluation import real_images
     from keras_diffusion.evaluation import run as evaluating
-    from keras_diffusion.saving import loading
+    from keras_diffusion.saving import export_folder
 
     try:
-        model = Path(args.model or loading.newest())
+        model = Path(args.model or export_folder.newest())
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
     print(f"model: {model}", flush=True)
     names = ("cache", "num", "samplers", "steps", "minutes", "extractor", "seed", "batch_size")
     try:
-        evaluating.run(
-            model,
+        settings = evaluating.Settings(
             out=args.out or Path("evaluations") / _name(model.resolve()),
             guidance={name: getattr(args, name) for name in Guidance.NAMES},
-            where={name: getattr(args, name) for name in real_images.WHERE},
+            data={name: getattr(args, name) for name in real_images.OPTIONS},
             extractor_size=args.extractor_size or INCEPTION_SIZE,
             **{name: getattr(args, name) for name in names},
         )
+        evaluating.run(model, settings)
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise ValueError("out of memory: choose a smaller --batch-size or --num.") from error
 

@@ -1,1 +1,1 @@
-"""How good pictures are: features of pictures, distances between features, and copies."""
+"""Quality of generated images: features, distances between features, and copies."""

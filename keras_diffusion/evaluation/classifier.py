@@ -1,13 +1,11 @@
-"""The classifier whose eyes the scores use: trained once on real pictures, kept in a cache.
+"""A classifier as feature extractor: trained once on the real images, kept in a cache.
 
-Pictures go in as uint8, all of them the same way: nothing is resized, and nothing but
-`value / 127.5 - 1` is done to them. Its features are what comes before the last layer: one
-number for each channel, averaged over the picture.
+Images go in as uint8 at their own size and are scaled to [-1, 1]. The features are the inputs of
+the last layer: one value for each channel, averaged over the image.
 """
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import math
 import time
@@ -17,29 +15,36 @@ import keras
 import numpy as np
 
 from keras_diffusion.evaluation.distances import Gaussian
-from keras_diffusion.evaluation.scores import class_shares
+from keras_diffusion.evaluation.scores import accuracy, class_shares
 from keras_diffusion.runtime import precision
-from keras_diffusion.runtime.files import whole_folder
+from keras_diffusion.runtime.files import content_hash, whole_folder
 from keras_diffusion.runtime.locks import exclusive
 
-BATCH = 500  # pictures at once, when nothing is learned
+BATCH = 500  # images at once, in prediction
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How an extractor is made; another setting makes another one.
+    """Architecture and training of a classifier.
 
-    `stem` is the stride of the first convolution, `widths` the channels of each level, two
-    convolutions on all but the last, which has one; the last of them is the feature width.
-    `version` stands for the code below: raise it with a change that changes the weights.
+    Attributes:
+        widths: channels of each level, two convolutions on all but the last level, which has one;
+            the last width is that of the features.
+        epochs: of training.
+        stem: stride of the first convolution.
+        flip: bool, augmentation by mirroring.
+        shift: augmentation by shifts of up to so many pixels.
+        light: augmentation of brightness and contrast by up to this share.
+        dropout, batch_size, learning_rate, weight_decay, seed: of training.
+        version: of this module; raise it with a change that changes the weights.
     """
 
     widths: tuple
     epochs: int
     stem: int = 1
     flip: bool = False
-    shift: int = 2  # pixels, up to, either way
-    light: float = 0.0  # of brightness and contrast, up to, either way
+    shift: int = 2
+    light: float = 0.0
     dropout: float = 0.0
     batch_size: int = 128
     learning_rate: float = 2e-3
@@ -48,32 +53,19 @@ class Settings:
     version: int = 1
 
 
-SETTINGS = {
-    "mnist": Settings(widths=(16, 32, 64), epochs=4),
-    "flowers": Settings(
-        widths=(32, 64, 96, 128),
-        epochs=40,
-        stem=2,
-        flip=True,
-        shift=6,
-        light=0.2,
-        dropout=0.2,
-        batch_size=64,
-    ),
-}
-TINY = {"widths": (8, 16), "epochs": 1, "stem": 2}  # to see that all of it runs
-IMAGES_TO_SEE = 260_000  # in training: a minute or two of two CPU cores at 28x28
-MOST_EPOCHS = 40
+TINY = Settings(widths=(8, 16), epochs=1, stem=2)  # for tests
+IMAGES_TO_TRAIN = 260_000  # a minute or two on two CPU cores at 28x28
+MAX_EPOCHS = 40
 FEW_IMAGES = 20_000
 
 
 def settings_for(image_shape, num_images, flip=False):
-    """Returns the `Settings` that suit a data set; for MNIST and Flowers those of `SETTINGS`.
+    """Returns the `Settings` for a data set.
 
     Args:
         image_shape: (H, W, C).
         num_images: int, of the training split.
-        flip: bool, whether mirrored pictures are of the same class.
+        flip: bool, whether mirrored images are of the same class.
     """
     side, channels = min(image_shape[:2]), image_shape[-1]
     stem = min(4, 2 ** max(0, int(math.log2(side / 32))))
@@ -81,7 +73,7 @@ def settings_for(image_shape, num_images, flip=False):
     few = num_images < FEW_IMAGES
     return Settings(
         widths=tuple(16 * 2**i if channels == 1 else 32 * (i + 1) for i in range(levels)),
-        epochs=max(1, min(MOST_EPOCHS, round(IMAGES_TO_SEE / num_images))),
+        epochs=max(1, min(MAX_EPOCHS, round(IMAGES_TO_TRAIN / num_images))),
         stem=stem,
         flip=flip,
         shift=side * 3 // 32,
@@ -92,7 +84,7 @@ def settings_for(image_shape, num_images, flip=False):
 
 
 def classifier(image_shape, num_classes, settings):
-    """Returns a Keras model: uint8 pictures -> (class probabilities, features)."""
+    """Returns a Keras model: uint8 images -> (class probabilities, features)."""
     images = keras.Input(image_shape, dtype="uint8")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(images)
     last = len(settings.widths) - 1
@@ -119,7 +111,7 @@ def classifier(image_shape, num_classes, settings):
 
 
 def augmented(images, rng, settings):
-    """Returns a batch moved, mirrored and made lighter or darker at random; uint8 as before."""
+    """Returns a batch shifted, mirrored and with other brightness and contrast, all random."""
     if settings.shift:
         images = _shifted(images, rng, settings.shift)
     if settings.flip:
@@ -135,7 +127,7 @@ def augmented(images, rng, settings):
 
 
 def _shifted(images, rng, most):
-    """Moves each picture by up to `most` pixels; what comes in repeats the edge."""
+    """Shifts each image by up to `most` pixels; the edge is repeated."""
     height, width = images.shape[1:3]
     padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
     tops, lefts = rng.integers(0, 2 * most + 1, (2, len(images)))
@@ -144,13 +136,13 @@ def _shifted(images, rng, most):
     return padded[np.arange(len(images))[:, None, None], rows, columns]
 
 
-def train(data, settings, tell=print):
+def train(data, settings, log=print):
     """Trains a classifier on the training split, in bfloat16 where that is fast.
 
     Args:
         data: dict of `train_images`, `train_labels` (uint8 NHWC, ints).
         settings: `Settings`.
-        tell: takes a line about each epoch.
+        log: function of a line about each epoch.
 
     Returns:
         The model, in float32.
@@ -174,16 +166,16 @@ def train(data, settings, tell=print):
     optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
     fitted.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
 
-    def told(epoch, logs):
-        tell(f"classifier, epoch {epoch + 1} of {settings.epochs}: {logs['accuracy']:.1%} right")
+    def log_epoch(epoch, logs):
+        log(f"classifier, epoch {epoch + 1} of {settings.epochs}: {logs['accuracy']:.1%} right")
 
     fitted.fit(
         _batches(images, labels, settings),
         steps_per_epoch=steps,
         epochs=settings.epochs,
-        shuffle=False,  # they are; Keras would warn
+        shuffle=False,  # the generator shuffles
         verbose=0,
-        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=told)],
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=log_epoch)],
     )
     model.set_weights(learner.get_weights())
     return model
@@ -191,7 +183,7 @@ def train(data, settings, tell=print):
 
 @contextlib.contextmanager
 def dtype_policy(name):
-    """Has layers that are made within take a dtype policy, whatever the program's own is."""
+    """Sets the dtype policy of layers that are created inside of the context."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
@@ -211,8 +203,8 @@ def _batches(images, labels, settings):
             yield augmented(images[chosen], rng, settings), labels[chosen]
 
 
-def look(model, images):
-    """Returns (features, class probabilities) of uint8 pictures, as numpy arrays."""
+def predict(model, images):
+    """Returns (features, class probabilities) of uint8 images, as numpy arrays."""
     parts = [
         model.predict_on_batch(images[first : first + BATCH])
         for first in range(0, len(images), BATCH)
@@ -223,75 +215,71 @@ def look(model, images):
 
 @dataclasses.dataclass(frozen=True)
 class TrainedClassifier:
-    """A classifier with what it saw in the real pictures.
+    """A classifier and its features of the real images.
 
     Attributes:
         model: as from `classifier`.
-        reference: `Gaussian` of the features of all training pictures.
-        shares: (K,), what the classifier takes the training pictures for.
+        gaussian: `Gaussian` of the features of all training images.
+        shares: (K,), shares of the predicted classes of the training images.
         facts: dict: accuracies, feature width, parameters, seconds of training, settings.
-        held_out: features of all test pictures.
+        held_out: features of all test images.
     """
 
     model: keras.Model
-    reference: Gaussian
+    gaussian: Gaussian
     shares: np.ndarray
     facts: dict
     held_out: np.ndarray
 
 
-def prepared(task, data, cache, tiny=False, tell=print, settings=None):
+def load_or_train(name, data, cache, settings, log=print):
     """Returns the `TrainedClassifier` of a data set, from the cache if it was trained before.
 
-    The cache knows it by its settings and by every pixel and label of `data`. Training seeds
-    Keras, numpy and Python anew.
+    The cache identifies it by its settings and by every pixel and label of `data`. Training sets
+    the seeds of Keras, numpy and Python.
 
     Args:
-        task: "mnist" or "flowers"; with `settings` any name for the folder in the cache.
+        name: of the data set, for the folder in the cache.
         data: dict of `train_images`, `train_labels`, `test_images`, `test_labels`: uint8
             (N, H, W, C) and ints (N,).
         cache: folder.
-        tiny: bool, a toy that learns next to nothing.
-        tell: takes lines of progress.
-        settings: None for those of the task, or `Settings`, as from `settings_for`.
+        settings: `Settings`, as from `settings_for`.
+        log: function of a line of progress.
     """
-    settings = settings or SETTINGS[task]
-    if tiny:
-        settings = dataclasses.replace(settings, **TINY)
-    folder = Path(cache) / f"extractor-{task}-{_key(settings, data)}"
+    folder = Path(cache) / f"extractor-{name}-{_key(settings, data)}"
     facts_file = folder / "facts.json"
     if not facts_file.exists():
-        with exclusive(folder, tell):
+        with exclusive(folder, log):
             if not facts_file.exists():
-                _make(folder, data, settings, tell)
+                _train_and_save(folder, data, settings, log)
     shape, num_classes = data["train_images"].shape[1:], int(data["train_labels"].max()) + 1
     with dtype_policy("float32"):
         model = classifier(shape, num_classes, settings)
     model.load_weights(folder / "model.weights.h5")
-    kept = np.load(folder / "seen.npz")
+    arrays = np.load(folder / "seen.npz")
     facts = json.loads(facts_file.read_text())
-    reference = Gaussian(kept["mean"], kept["covariance"], int(kept["num_images"]))
-    return TrainedClassifier(model, reference, kept["shares"], facts, kept["held_out"])
+    gaussian = Gaussian(arrays["mean"], arrays["covariance"], int(arrays["num_images"]))
+    return TrainedClassifier(model, gaussian, arrays["shares"], facts, arrays["held_out"])
 
 
-def _make(folder, data, settings, tell):
-    """Trains, looks at all real pictures, and writes the folder."""
+def _train_and_save(folder, data, settings, log):
+    """Trains, computes the features of all real images, and writes the folder."""
     began = time.monotonic()
-    model = train(data, settings, tell)
+    model = train(data, settings, log)
     seconds = time.monotonic() - began
-    seen = {name: look(model, data[f"{name}_images"]) for name in ("train", "test")}
-    right = {
-        name: float((probabilities.argmax(-1) == data[f"{name}_labels"]).mean())
-        for name, (_, probabilities) in seen.items()
+    outputs = {split: predict(model, data[f"{split}_images"]) for split in ("train", "test")}
+    accuracies = {
+        split: accuracy(probabilities, data[f"{split}_labels"])
+        for split, (_, probabilities) in outputs.items()
     }
-    reference = Gaussian.of(seen["train"][0])
+    gaussian = Gaussian.of(outputs["train"][0])
     facts = {
-        "test_accuracy": right["test"],
-        "train_accuracy": right["train"],
+        "test_accuracy": accuracies["test"],
+        "train_accuracy": accuracies["train"],
         "train_images": len(data["train_images"]),
         "test_images": len(data["test_images"]),
-        "feature_width": reference.mean.size,
-        "feature_variance": float(np.trace(reference.covariance)),
+        "feature_width": gaussian.mean.size,
+        "feature_variance": float(np.trace(gaussian.covariance)),
         "parameters": model.count_params(),
         "seconds": round(seconds, 1),
         "settings": dataclasses.asdict(settings),
@@ -301,18 +289,16 @@ def _make(folder, data, settings, tell):
         model.save_weights(part / "model.weights.h5")
         np.savez(
             part / "seen.npz",
-            mean=reference.mean,
-            covariance=reference.covariance,
-            num_images=reference.num_images,
-            shares=class_shares(seen["train"][1]),
-            held_out=seen["test"][0],
+            mean=gaussian.mean,
+            covariance=gaussian.covariance,
+            num_images=gaussian.num_images,
+            shares=class_shares(outputs["train"][1]),
+            held_out=outputs["test"][0],
         )
         (part / "facts.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def _key(settings, data):
-    """A name for what an extractor was made of: its settings and every pixel."""
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
-    for name in sorted(data):
-        digest.update(np.ascontiguousarray(data[name]).data)
-    return digest.hexdigest()[:12]
+    """Returns a hash of the settings, and of every pixel and label."""
+    settings = json.dumps(dataclasses.asdict(settings), sort_keys=True)
+    return content_hash(settings, *(data[name] for name in sorted(data)))

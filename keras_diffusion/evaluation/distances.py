@@ -1,4 +1,4 @@
-"""Distances between two sets of pictures, by their features: Frechet's, and a kernel's.
+"""Distances between two sets of images, by their features: Frechet and kernel distance.
 
 Pure functions of arrays (N, F); every sum is in float64.
 """
@@ -8,17 +8,18 @@ import functools
 
 import numpy as np
 
-BLOCK = 4096  # pictures at once in a sum: 64 MiB for 2048 features
+MIN_SUBSETS = 5  # for the standard error of a kernel distance
+BLOCK = 4096  # images at once in a sum: 64 MiB for 2048 features
 
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian:
-    """Mean and covariance of features: all that the Frechet distance sees of a set of pictures.
+    """Mean and covariance of the features of a set of images, for the Frechet distance.
 
     Attributes:
         mean: float64 (F,).
         covariance: float64 (F, F).
-        num_images: int, from how many pictures; few of them make every distance larger.
+        num_images: int, how many images; few of them make every distance larger.
     """
 
     mean: np.ndarray
@@ -53,17 +54,17 @@ class Gaussian:
 def frechet_distance(first, second):
     """Squared Frechet (2-Wasserstein) distance of two Gaussians, as in FID.
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). The usual matrix root of the product C1 C2 is
-    that of a matrix that is not symmetric: it may come out complex, and loses half of the
-    digits where features hardly vary. Its trace is the sum of the singular values of
-    C1^(1/2) C2^(1/2), so two symmetric roots and one SVD do, also for singular covariances
-    (fewer pictures than features, or a feature that is always 0).
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). The product C1 C2 is not symmetric: its matrix
+    root may come out complex, and loses half of the digits where features hardly vary. The trace
+    of the root is the sum of the singular values of C1^(1/2) C2^(1/2), so two symmetric roots
+    and one SVD are enough, also for singular covariances (fewer images than features, or a
+    feature that is always 0).
 
     Args:
         first, second: `Gaussian`s, or features (N, F) to fit them to.
 
     Returns:
-        float, not negative: the true value is not, and rounding is cut off.
+        float, at least 0.
 
     Raises:
         ValueError: the two differ in the number of features.
@@ -74,7 +75,7 @@ def frechet_distance(first, second):
         each if isinstance(each, Gaussian) else Gaussian.of(each) for each in (first, second)
     )
     if first.mean.shape != second.mean.shape:
-        raise ValueError(f"{len(first.mean)} features cannot be held against {len(second.mean)}")
+        raise ValueError(f"{len(first.mean)} features cannot be compared with {len(second.mean)}")
     overlap = np.linalg.svd(first.root @ second.root, compute_uv=False).sum()
     shift = np.square(first.mean - second.mean).sum()
     spread = np.trace(first.covariance) + np.trace(second.covariance) - 2 * overlap
@@ -90,15 +91,14 @@ def symmetric_root(matrix):
 def kernel_distance(first, second, size=1000, rounds=4, seed=0):
     """Squared maximum mean discrepancy with the kernel (x.y / F + 1)^3, as in KID.
 
-    Without bias, whatever the number of pictures; so it may come out below 0. In each round
-    both sets are shuffled and cut into subsets of `size`, of which no two share a picture: their
-    spread gives the standard error. The rounds differ in who meets whom and share the pictures;
-    they make the mean steadier, but count once for the standard error, which so is not too
-    small.
+    Unbiased for any number of images, so it may come out below 0. In each round both sets are
+    shuffled and cut into disjoint subsets of `size`; the standard error is computed from their
+    variance. Rounds share the images: they make the mean steadier, but count once for the
+    standard error.
 
     Args:
         first, second: features (N, F) and (M, F).
-        size: int, pictures in a subset, at most; fewer where a set is too small for 5 subsets.
+        size: int, most images in a subset; fewer where a set is too small for 5 subsets.
         rounds: int.
         seed: int, of the shuffles.
 
@@ -106,39 +106,36 @@ def kernel_distance(first, second, size=1000, rounds=4, seed=0):
         dict of `mean`, `standard_error`, `size` and `subsets` (of all rounds).
 
     Raises:
-        ValueError: a set has fewer than 4 pictures, or the two differ in the number of features.
+        ValueError: a set has fewer than 4 images, or the two differ in the number of features.
 
     Reference: Binkowski et al. 2018, arXiv:1801.01401, section 4; Gretton et al. 2012, lemma 6.
     """
     first, second = np.asarray(first), np.asarray(second)
     if first.shape[1:] != second.shape[1:]:
-        raise ValueError(f"{first.shape[1]} features cannot be held against {second.shape[1]}")
+        raise ValueError(f"{first.shape[1]} features cannot be compared with {second.shape[1]}")
     fewest = min(len(first), len(second))
     if fewest < 4:
-        raise ValueError(f"a kernel distance needs 4 pictures in each set, not {fewest}")
-    size = max(2, min(size, fewest // LEAST_SUBSETS))
+        raise ValueError(f"a kernel distance needs 4 images in each set, not {fewest}")
+    size = max(2, min(size, fewest // MIN_SUBSETS))
     subsets = fewest // size
     rng = np.random.default_rng(seed)
-    found = np.empty((rounds, subsets))
-    for row in found:
+    values = np.empty((rounds, subsets))
+    for row in values:
         chosen = [rng.permutation(len(each))[: subsets * size] for each in (first, second)]
         parts = (rows.reshape(subsets, size) for rows in chosen)
-        for index, (ours, theirs) in enumerate(zip(*parts, strict=True)):
-            row[index] = _discrepancy(first[ours], second[theirs])
-    error = np.sqrt(found.var(axis=1, ddof=1).mean() / subsets)
+        for index, (rows, others) in enumerate(zip(*parts, strict=True)):
+            row[index] = _discrepancy(first[rows], second[others])
+    error = np.sqrt(values.var(axis=1, ddof=1).mean() / subsets)
     return {
-        "mean": float(found.mean()),
+        "mean": float(values.mean()),
         "standard_error": float(error),
         "size": size,
-        "subsets": found.size,
+        "subsets": values.size,
     }
 
 
-LEAST_SUBSETS = 5  # fewer would tell little of their spread
-
-
 def _discrepancy(first, second):
-    """The unbiased estimate for two sets of one size N: pairs of a picture with itself are out."""
+    """The unbiased estimate for two sets of one size N: without pairs of an image with itself."""
     first, second = (np.asarray(each, np.float64) for each in (first, second))
     count, width = first.shape
     within = 0.0

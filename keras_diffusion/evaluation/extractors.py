@@ -1,47 +1,46 @@
-"""Extractors: what turns pictures into features, each with a name, its resizing and a hash.
+"""Feature extractors, each with a name, its resizing and a hash.
 
-All take uint8 pictures (N, H, W, C) as the diffusion model draws them. A score is worth
-something only beside its extractor: features of two networks cannot be compared.
+All take uint8 images (N, H, W, C), as the diffusion model generates them. Scores by different
+extractors cannot be compared.
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from keras_diffusion.evaluation import classifier
+from keras_diffusion.runtime.files import content_hash
 
 NAMES = ("classifier", "inception")
 INCEPTION_SIZES = (75, 299)  # pixels: the least that Keras' InceptionV3 takes, and its own
-BATCH = 64  # pictures at once, of networks that may be large
+BATCH = 64  # images at once, for networks that may be large
 
 
 @dataclasses.dataclass(frozen=True)
 class Extractor:
-    """A network that looks at pictures.
+    """A network with a name.
 
     Attributes:
         name: "classifier", "inception" or the name of a file.
-        look: uint8 (N, H, W, C) -> (features float32 (N, F), class probabilities float32 (N, K)
+        extract: uint8 (N, H, W, C) -> (features float32 (N, F), class probabilities float32 (N, K)
             or None).
-        resize: in words, what is done to the pictures' size.
+        resize: how images are resized, in words.
         digest: 12 hexadecimal digits that stand for its weights and sizes.
-        batch: int, how many pictures to give to `look` at once.
+        batch: int, how many images `extract` takes at once.
     """
 
     name: str
-    look: Callable
+    extract: Callable
     resize: str
     digest: str
     batch: int = BATCH
 
     @property
     def facts(self):
-        """dict of what is to stand beside its scores."""
+        """dict of what is written beside its scores."""
         return {"name": self.name, "resize": self.resize, "hash": self.digest}
 
     @property
@@ -51,30 +50,29 @@ class Extractor:
 
 
 def of_classifier(trained):
-    """Returns the `Extractor` of a `classifier.TrainedClassifier`; it looks at pictures as is."""
+    """Returns the `Extractor` of a `classifier.TrainedClassifier`, without resizing."""
     settings = trained.facts["settings"]
     return Extractor(
         "classifier",
-        lambda images: classifier.look(trained.model, images),
+        lambda images: classifier.predict(trained.model, images),
         "none",
-        digest(trained.model, settings),
+        weights_hash(trained.model, settings),
         classifier.BATCH,
     )
 
 
 def inception(image_shape, size=75, weights="imagenet"):
-    """Returns Keras' InceptionV3: 2048 features, averages over the last layer's pixels.
+    """Returns Keras' InceptionV3: 2048 features, the last layer averaged over pixels.
 
-    Its weights are those of Keras, trained on ImageNet, not those of the network behind
-    published FIDs.
+    Its weights are those of Keras, trained on ImageNet, not those behind published FIDs.
 
     Args:
-        image_shape: (H, W, C) of the pictures.
+        image_shape: (H, W, C) of the images.
         size: pixels of each side that they are resized to, 75 to 299.
         weights: "imagenet", downloaded by Keras once; a file; None: untrained, for tests.
 
     Raises:
-        ValueError: a size that it does not take.
+        ValueError: a size out of bounds.
         OSError: the weights cannot be downloaded.
 
     Reference: Szegedy et al. 2015, arXiv:1512.00567.
@@ -93,40 +91,40 @@ def inception(image_shape, size=75, weights="imagenet"):
                 f"({' '.join(str(error).split())[:120]}); --extractor classifier needs no download."
             ) from error
         preprocess = keras.applications.inception_v3.preprocess_input
-        model = looking(network, image_shape, preprocess)
-    return _extractor("inception", model, digest(network, [size]), (size, size), image_shape)
+        model = feature_model(network, image_shape, preprocess)
+    return _extractor("inception", model, weights_hash(network, [size]), (size, size), image_shape)
 
 
 def from_file(path, image_shape):
-    """Returns the extractor in a file: any Keras model of pictures with one output.
+    """Returns the extractor in a file: any Keras model from images to one output.
 
-    It gets pixel values 0 .. 255 as float32, resized to what it takes, and has to scale them
-    itself. Its output is (N, F), or (N, h, w, F), which is averaged.
+    It gets pixel values 0 .. 255 as float32, resized to its input, and has to scale them itself.
+    Its output is (N, F), or (N, h, w, F), which is averaged.
 
     Args:
         path: of a .keras or .h5 file; loading it runs no code from it.
-        image_shape: (H, W, C) of the pictures.
+        image_shape: (H, W, C) of the images.
 
     Raises:
-        ValueError: it cannot be read, or is not a model of pictures.
+        ValueError: it cannot be read, or is not a model of images.
     """
     path = Path(path)
     try:
         network = keras.models.load_model(path, compile=False)
         with classifier.dtype_policy("float32"):
-            model = looking(network, image_shape)
+            model = feature_model(network, image_shape)
     except Exception as error:  # whatever Keras makes of the file
         reason = " ".join(str(error).split())[:160]
         raise ValueError(f"{path} cannot be used as an extractor ({reason}).") from error
-    found = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return _extractor(path.name, model, found, network.input_shape[1:3], image_shape)
+    digest = content_hash(path.read_bytes())
+    return _extractor(path.name, model, digest, network.input_shape[1:3], image_shape)
 
 
-def looking(network, image_shape, preprocess=None):
+def feature_model(network, image_shape, preprocess=None):
     """Returns a Keras model uint8 (B, *image_shape) -> features (B, F) around a network.
 
     Args:
-        network: Keras model of pictures (B, h, w, c), c = 1, 3 or 4.
+        network: Keras model of images (B, h, w, c), c = 1, 3 or 4.
         image_shape: (H, W, C).
         preprocess: None, or function of float32 pixels 0 .. 255.
 
@@ -134,13 +132,13 @@ def looking(network, image_shape, preprocess=None):
         ValueError: the network's shapes are not those of an extractor.
     """
     if len(network.inputs) != 1 or len(network.outputs) != 1 or len(network.input_shape) != 4:
-        raise ValueError("a model from one batch of pictures to one output is needed")
+        raise ValueError("a model from one batch of images to one output is needed")
     height, width, channels = network.input_shape[1:]
     images = keras.Input(image_shape, dtype="uint8")
     x = keras.layers.Rescaling(1.0)(images)  # to float32
     x = _of_channels(x, channels)
     if (height, width) not in ((None, None), tuple(image_shape[:2])):
-        # Smooths only where pictures shrink; keras.io's example enlarges its own.
+        # Antialiasing has no effect where images are enlarged, as in keras.io's example.
         x = keras.layers.Resizing(height, width, interpolation="bilinear", antialias=True)(x)
     features = network(x if preprocess is None else preprocess(x))
     if len(features.shape) == 4:
@@ -151,34 +149,31 @@ def looking(network, image_shape, preprocess=None):
 
 
 def _of_channels(x, channels):
-    have = x.shape[-1]
-    if have == channels:
+    own = x.shape[-1]
+    if own == channels:
         return x
-    if have == 4:  # as in training, alpha is left out
+    if own == 4:  # alpha is left out
         x = x[..., :3]
     if channels == 1:
         return keras.ops.image.rgb_to_grayscale(x)
     if channels != 3:
-        raise ValueError(f"pictures of {have} channels do not become {channels}")
-    return keras.ops.repeat(x, 3, axis=-1) if have == 1 else x
+        raise ValueError(f"images of {own} channels cannot be converted to {channels}")
+    return keras.ops.repeat(x, 3, axis=-1) if own == 1 else x
 
 
-def _extractor(name, model, found, size, image_shape):
-    def look(images):
+def _extractor(name, model, digest, size, image_shape):
+    def extract(images):
         return model.predict_on_batch(images), None
 
     same = tuple(size) in ((None, None), tuple(image_shape[:2]))
-    return Extractor(name, look, "none" if same else _resize_in_words(*size), found)
+    return Extractor(name, extract, "none" if same else _resize_in_words(*size), digest)
 
 
 def _resize_in_words(height, width):
     return f"{height}x{width}, bilinear, antialiased"
 
 
-def digest(model, settings):
-    """Returns 12 hexadecimal digits for the weights of a model and what else decides."""
-    found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for weight in model.get_weights():
-        found.update(str(weight.shape).encode())
-        found.update(np.ascontiguousarray(weight).data)
-    return found.hexdigest()[:12]
+def weights_hash(model, settings):
+    """Returns 12 hexadecimal digits for the weights of a model and its settings."""
+    weights = [part for weight in model.get_weights() for part in (str(weight.shape), weight)]
+    return content_hash(json.dumps(settings, sort_keys=True), *weights)

@@ -1,4 +1,4 @@
-"""Precision and recall: how many pictures look real, and how much of what is real is covered."""
+"""Precision and recall: which share of images is realistic, which share of the data is covered."""
 
 import numpy as np
 
@@ -10,10 +10,10 @@ def precision_recall(real, generated, neighbours=3, working_memory=WORKING_MEMOR
 
     The manifold of a set is the union of balls around its features, each as large as the
     distance to the k-th nearest neighbour within the set. Precision is the share of generated
-    pictures inside of the manifold of the real ones, recall the share of real ones inside of
-    that of the generated ones. Both depend on the sizes of the sets: take equal ones.
+    images inside of the manifold of the real ones, recall the share of real ones inside of
+    that of the generated ones. Both depend on the sizes of the sets: use equal ones.
 
-    Memory: both sets in float64, and a block of distances: at 5000 pictures of 2048 features
+    Memory: both sets in float64, and a block of distances: at 5000 images of 2048 features
     2 x 80 MB and about 0.3 GB.
 
     Args:
@@ -26,14 +26,14 @@ def precision_recall(real, generated, neighbours=3, working_memory=WORKING_MEMOR
         dict of `precision` and `recall`, in [0, 1].
 
     Raises:
-        ValueError: a set has too few pictures.
+        ValueError: a set has too few images.
 
     Reference: Kynkaanniemi et al. 2019, arXiv:1904.06991, equations 1 and 2.
     """
     fewest = min(len(real), len(generated))
     if fewest <= neighbours:
-        raise ValueError(f"{neighbours} neighbours need more pictures than {fewest}")
-    middle = np.mean(real, axis=0, dtype=np.float64)  # an origin far away would cost digits
+        raise ValueError(f"{neighbours} neighbours need more images than {fewest}")
+    middle = np.mean(real, axis=0, dtype=np.float64)  # centred, for precision
     real, generated = (np.asarray(each, np.float64) - middle for each in (real, generated))
     inside = [
         _is_inside(points, others, radii(others, neighbours, working_memory), working_memory)
@@ -52,7 +52,7 @@ def radii(features, neighbours=3, working_memory=WORKING_MEMORY):
 
 
 def _is_inside(points, others, reach, working_memory):
-    """Which points lie in a ball around any of the others: bool (N,)."""
+    """Returns which points lie in a ball around any of the others: bool (N,)."""
 
     def is_reached(distances, _):
         return (distances <= reach).any(axis=1)
@@ -61,8 +61,8 @@ def _is_inside(points, others, reach, working_memory):
 
 
 def _by_blocks(function, points, others, working_memory):
-    """Calls a function of distances, some rows at a time; joins what it returns."""
-    from sklearn.metrics import pairwise_distances_chunked  # takes a second, which few need
+    """Applies a function to the distances, some rows at a time, and joins the results."""
+    from sklearn.metrics import pairwise_distances_chunked  # takes a second to import
 
     blocks = pairwise_distances_chunked(
         points, others, reduce_func=function, working_memory=working_memory

@@ -1,26 +1,25 @@
-"""Are pictures copies? The nearest training picture of each, beside that of held-out ones.
+"""Are generated images copies? Distances to the nearest training image, as of held-out images.
 
-A model that has learned what its pictures have in common draws new ones that are about as far
-from the training pictures as real, held-out ones are. One that copies draws closer ones.
+A model that generalises generates images about as far from the training images as held-out
+images are. A model that copies generates closer ones.
 """
 
 import dataclasses
 
 import numpy as np
 
-BLOCK = 2**26  # numbers of training pictures at once: 256 MiB in float32
-CLOSE = 0.01  # quantile of the held-out distances below which a picture is suspicious
+BLOCK = 2**26  # values of training images at once: 256 MiB in float32
+CLOSE = 0.01  # quantile of the held-out distances below which an image is suspicious
 
 
 @dataclasses.dataclass(frozen=True)
 class Nearest:
-    """The nearest training picture of each of N pictures.
+    """The nearest training image of each of N images.
 
     Attributes:
-        indices: int (N,), which one it is.
-        distances: float64 (N,), root of the mean squared difference of all numbers: for pixels
-            in their own units, 0 .. 255.
-        mirrored: bool (N,), whether it is nearest when mirrored.
+        indices: int (N,), its number.
+        distances: float64 (N,), root mean squared difference; of pixels in 0 .. 255.
+        mirrored: bool (N,), whether the mirrored image is nearest.
     """
 
     indices: np.ndarray
@@ -28,42 +27,42 @@ class Nearest:
     mirrored: np.ndarray
 
     def matches(self, training):
-        """Returns the nearest training pictures themselves, mirrored where they are so."""
-        found = training[self.indices]
-        return np.where(self.mirrored[:, None, None, None], found[:, :, ::-1], found)
+        """Returns the nearest training images themselves, mirrored where these are nearest."""
+        images = training[self.indices]
+        return np.where(self.mirrored[:, None, None, None], images[:, :, ::-1], images)
 
 
-def nearest(pictures, training):
-    """Finds the nearest training picture of each picture; memory is bounded by blocks.
+def nearest(images, training):
+    """Finds the nearest training image of each image; `BLOCK` bounds the memory.
 
     Args:
-        pictures: (N, ...) pixels or features.
+        images: (N, ...) pixels or features.
         training: (M, ...) likewise.
 
     Returns:
         `Nearest`.
     """
-    from sklearn.metrics import pairwise_distances_argmin_min  # takes a second, which few need
+    from sklearn.metrics import pairwise_distances_argmin_min  # takes a second to import
 
-    pictures = np.reshape(pictures, (len(pictures), -1)).astype(np.float32)
+    images = np.reshape(images, (len(images), -1)).astype(np.float32)
     training = np.reshape(training, (len(training), -1))
     size = max(1, BLOCK // training.shape[1])
-    indices, least = np.zeros(len(pictures), int), np.full(len(pictures), np.inf)
+    indices, least = np.zeros(len(images), int), np.full(len(images), np.inf)
     for first in range(0, len(training), size):
         block = training[first : first + size].astype(np.float32)
-        found, distances = pairwise_distances_argmin_min(pictures, block)
+        rows, distances = pairwise_distances_argmin_min(images, block)
         closer = distances < least
-        indices[closer], least[closer] = first + found[closer], distances[closer]
-    # Once more, pair by pair: the way by products that found them leaves no exact zeros.
+        indices[closer], least[closer] = first + rows[closer], distances[closer]
+    # Once more for the pairs: scikit-learn computes distances by products, which leaves no exact 0.
     squares = [
-        np.square(picture - training[index].astype(np.float32)).mean(dtype=np.float64)
-        for picture, index in zip(pictures, indices, strict=True)
+        np.square(image - training[index].astype(np.float32)).mean(dtype=np.float64)
+        for image, index in zip(images, indices, strict=True)
     ]
-    return Nearest(indices, np.sqrt(squares), np.zeros(len(pictures), bool))
+    return Nearest(indices, np.sqrt(squares), np.zeros(len(images), bool))
 
 
 def nearest_or_mirrored(images, training):
-    """As `nearest` of pictures (N, H, W, C), where training saw mirrored ones as well."""
+    """As `nearest` for images (N, H, W, C), of a model that was trained on mirrored ones too."""
     plain, other = nearest(images, training), nearest(images[:, :, ::-1], training)
     mirrored = other.distances < plain.distances
     return Nearest(
@@ -73,49 +72,49 @@ def nearest_or_mirrored(images, training):
     )
 
 
-def compare(drawn, held_out):
-    """Holds distances to the nearest training picture against those of held-out pictures.
+def compare(generated, held_out):
+    """Compares distances to the nearest training image with those of held-out images.
 
     Args:
-        drawn: (N,), of the pictures in question.
-        held_out: (M,), of real pictures that were not trained on.
+        generated: (N,), distances of generated images.
+        held_out: (M,), distances of real images that were not trained on.
 
     Returns:
         dict of
-        `closer`: chance that a drawn picture is closer to its nearest than a held-out one to
-            its own; 0.5 where nothing is copied, 1 where all is;
-        `closer_error`: the standard error of `closer` where nothing is copied;
-        `suspicious`: share of drawn pictures that are closer than 99% of the held-out ones;
-            0.01 where nothing is copied;
+        `closer`: probability that a generated image is closer to its nearest training image
+            than a held-out one to its own; 0.5 without copies, 1 if all are copies;
+        `closer_error`: the standard error of `closer` without copies;
+        `suspicious`: share of generated images that are closer than 99% of the held-out ones;
+            0.01 without copies;
         `median` and `median_held_out`: of the distances.
 
-    Reference: Meehan et al. 2020, arXiv:2004.05675, the same comparison over all of the space.
+    Reference: Meehan et al. 2020, arXiv:2004.05675, without its division into cells.
     """
     from sklearn.metrics import roc_auc_score
 
-    drawn, held_out = np.asarray(drawn), np.asarray(held_out)
-    is_held_out = np.repeat([0, 1], [len(drawn), len(held_out)])
-    pairs = len(drawn) * len(held_out)
+    generated, held_out = np.asarray(generated), np.asarray(held_out)
+    is_held_out = np.repeat([0, 1], [len(generated), len(held_out)])
+    pairs = len(generated) * len(held_out)
     return {
-        "closer": float(roc_auc_score(is_held_out, np.concatenate([drawn, held_out]))),
-        "closer_error": float(np.sqrt((len(drawn) + len(held_out) + 1) / (12 * pairs))),
-        "suspicious": float((drawn < np.quantile(held_out, CLOSE)).mean()),
-        "median": float(np.median(drawn)),
+        "closer": float(roc_auc_score(is_held_out, np.concatenate([generated, held_out]))),
+        "closer_error": float(np.sqrt((len(generated) + len(held_out) + 1) / (12 * pairs))),
+        "suspicious": float((generated < np.quantile(held_out, CLOSE)).mean()),
+        "median": float(np.median(generated)),
         "median_held_out": float(np.median(held_out)),
     }
 
 
-def in_words(space, found):
-    """Returns what `compare` has found as a sentence."""
-    margin = 2 * found["closer_error"]
-    if found["closer"] > 0.5 + margin:
-        verdict = "closer to training pictures than held-out ones are"
-    elif found["closer"] < 0.5 - margin:
-        verdict = "further from training pictures than held-out ones are"
+def in_words(space, comparison):
+    """Returns the result of `compare` as a sentence."""
+    closer, margin = comparison["closer"], 2 * comparison["closer_error"]
+    if closer > 0.5 + margin:
+        verdict = "closer to training images than held-out ones are"
+    elif closer < 0.5 - margin:
+        verdict = "further from training images than held-out ones are"
     else:
-        verdict = "as far from training pictures as held-out ones"
+        verdict = "as far from training images as held-out ones"
     return (
-        f"by {space}, drawn pictures are {verdict}: a chance of {found['closer']:.1%} "
-        f"± {found['closer_error']:.1%} to be the closer one (50% without copies), and "
-        f"{found['suspicious']:.1%} below what 1% of held-out ones are"
+        f"by {space}, generated images are {verdict}: a generated image is the closer one of a "
+        f"pair in {closer:.1%} ± {comparison['closer_error']:.1%} (50% without copies), and "
+        f"{comparison['suspicious']:.1%} are closer than 99% of the held-out ones"
     )

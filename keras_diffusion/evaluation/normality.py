@@ -1,24 +1,22 @@
-"""Whether the forward process has made Gaussian noise of images by a step: Kolmogorov-Smirnov."""
+"""Kolmogorov-Smirnov test of whether x_t is Gaussian noise."""
 
 import numpy as np
 from scipy import stats
 
 from keras_diffusion.diffusion.process import mix
 
-LEVEL = 0.05  # p-values above it do not tell the values from Gaussian noise
+LEVEL = 0.05  # of significance
 
 
 def p_values(pixels, level, *, size=None, repeats=1, seed=0):
-    """Returns p-values of x_t against a standard Gaussian, at each of some steps.
+    """Returns p-values of x_t against a standard Gaussian, at several steps.
 
-    A p-value says how likely values of N(0, 1) are to lie at least as far from its distribution
-    as these. It means nothing without `size`: the more values, the smaller a rest of the
-    images is found.
+    They depend on `size`: with more values, a smaller remainder of the images is detected.
 
     Args:
         pixels: values of x0, an array of any shape.
         level: (signal_rates, noise_rates), each (S,), of the steps.
-        size: how many pixels are drawn for each test, of all of them; None: all, in every test.
+        size: how many random pixels are used in each test; None: all.
         repeats: tests of each step, with other noise and other pixels.
         seed: int.
 
@@ -29,13 +27,13 @@ def p_values(pixels, level, *, size=None, repeats=1, seed=0):
     """
     rng = np.random.default_rng(seed)
     pixels = np.ravel(pixels)
-    found = np.empty((repeats, len(level[0])))
+    values = np.empty((repeats, len(level[0])))
     for step, rates in enumerate(zip(*map(np.asarray, level), strict=True)):
         for repeat in range(repeats):
             x0 = pixels if size is None else rng.choice(pixels, size)
             x_t = mix((x0, rng.standard_normal(x0.size)), rates)
-            found[repeat, step] = stats.kstest(x_t, "norm").pvalue
-    return found
+            values[repeat, step] = stats.kstest(x_t, "norm").pvalue
+    return values
 
 
 def first_gaussian(values, steps, level=LEVEL):

@@ -1,4 +1,4 @@
-"""The real pictures that scores are held against, read as training reads them."""
+"""The real images that scores compare with, prepared as for training."""
 
 import dataclasses
 import math
@@ -10,20 +10,20 @@ from keras_diffusion import build
 from keras_diffusion.config.options import Config
 from keras_diffusion.data import pipeline
 from keras_diffusion.data.sources import Source
-from keras_diffusion.evaluation import extractors, reference
+from keras_diffusion.evaluation import extractors, references
 
-CACHE = Path("evaluations/cache")  # of trained classifiers, and features of real pictures
-WHERE = ("dataset", "folder", "data_dir", "train_split", "val_split")  # what may be given anew
+CACHE = Path("evaluations/cache")  # of trained classifiers, and of features of real images
+OPTIONS = ("dataset", "folder", "data_dir", "train_split", "val_split")  # of `Config`, see `load`
 
 
 @dataclasses.dataclass(frozen=True)
-class Real:
+class RealImages:
     """Both splits of a data set, resized as for training, in their own order, not mirrored.
 
     Attributes:
         source: `data.sources.Source`.
         arrays: dict of `train_images`, `test_images` (the validation split), uint8 (N, H, W, C),
-            and, where the data has labels, `train_labels` and `test_labels`, int64 (N,).
+            and, if the data has labels, `train_labels` and `test_labels`, int64 (N,).
         flip: bool, whether training mirrors half of them.
     """
 
@@ -33,7 +33,7 @@ class Real:
 
     @property
     def facts(self):
-        """dict of what is to stand beside every score."""
+        """dict of what is written beside every score."""
         return {
             "name": self.source.name,
             "reference_split": self.source.train_split,
@@ -43,50 +43,49 @@ class Real:
         }
 
     def labels(self, num, seed):
-        """Returns int32 (num,) labels, drawn by their shares in the training split."""
-        return labels_by_shares(self.arrays["train_labels"], num, seed)
+        """Returns int32 (num,) random labels, distributed as in the training split."""
+        return sample_labels(self.arrays["train_labels"], num, seed)
 
 
-def labels_by_shares(known, num, seed):
-    """Returns int32 (num,) labels, drawn from known ones.
+def sample_labels(labels, num, seed):
+    """Returns int32 (num,) labels, drawn from `labels`.
 
-    Labels in equal shares would bring pictures nearer to the real ones than such a number of real
-    pictures is: their classes do not come in equal shares.
+    Labels in exactly equal shares would score better than real images do, as the classes of a
+    random sample of these are not balanced.
     """
-    return np.random.default_rng(seed).choice(known, num).astype("int32")
+    return np.random.default_rng(seed).choice(labels, num).astype("int32")
 
 
-def of(source, image_shape, flip):
-    """Returns the `Real` pictures of a source; of very many, the first that fit in memory."""
+def from_source(source, image_shape, flip):
+    """Returns the `RealImages` of a source; of very many, the first that fit into memory."""
     most = pipeline.MEMORY_LIMIT // 2 // math.prod(image_shape)  # of each split
     source = source if source.num_train <= most else source.limited(most)
     arrays = {}
-    for part, data, count in (
+    for split, data, count in (
         ("train", source.train, source.num_train),
         ("test", source.validation.take(most), min(source.num_val, most)),
     ):
-        found = pipeline.read(pipeline.prepared(data, *image_shape), count)
-        arrays.update({f"{part}_{name}s": values for name, values in found.items()})
-    return Real(source, arrays, flip)
+        columns = pipeline.read(pipeline.prepared(data, *image_shape), count)
+        arrays.update({f"{split}_{name}s": values for name, values in columns.items()})
+    return RealImages(source, arrays, flip)
 
 
-def read(model, given):
-    """Returns the `Real` pictures that a model was trained on, or others of that shape.
+def load(model, options):
+    """Returns the `RealImages` that a model was trained on, or others of that shape.
 
     Args:
-        model: `trained.Trained`.
-        given: dict of options in `WHERE`, instead of those of the training; None is not given.
-            Data of another name than the training's has its own splits.
+        model: `LoadedModel`.
+        options: dict of `OPTIONS` that replace those of the training; None values are skipped.
+            Another data set than the one of the training has its own splits.
 
     Raises:
-        ValueError, FileNotFoundError: as `build.load_data`; nothing says where they are; a model
-            of one picture; another number of classes than the model's.
+        ValueError, FileNotFoundError: as `build.load_data`; the data set is not known; a model
+            of one image; another number of classes than the model's.
     """
-    given = {name: value for name, value in given.items() if value is not None}
-    options = _options(model, given)
+    options = {name: value for name, value in options.items() if value is not None}
     height, width, channels = model.image_shape
-    shaped = {"image_size": (height, width), "channels": channels, "unconditional": False}
-    data = build.load_data(Config(**{**options, **shaped}))
+    shape = {"image_size": (height, width), "channels": channels, "unconditional": False}
+    data = build.load_data(Config(**{**data_options(model.options, options), **shape}))
     source, flip = data.source, data.horizontal_flip
     del data  # its own copy of the images
     if model.num_classes not in (0, source.num_classes):
@@ -94,40 +93,45 @@ def read(model, given):
             f"--dataset: {source.name} has {source.num_classes} classes, the model has "
             f"{model.num_classes}; give the data that it was trained on."
         )
-    return of(source, model.image_shape, flip)
+    return from_source(source, model.image_shape, flip)
 
 
-def _options(model, given):
-    """Options of `Config` that say which pictures: those of the training, changed by `given`."""
-    names = (*WHERE, "limit", "horizontal_flip")
-    saved = {name: model.config[name] for name in names if name in model.config}
-    if "dataset" in given or "folder" in given:
-        if _name(given) == _name(saved):
-            return {**saved, **given}
-        if saved:
-            print(f"{_name(given)} is not what the model was trained on: its splits are its own")
-        kept = {name: saved[name] for name in saved if name == "data_dir"}
-        return {"dataset": Config.dataset, **kept, **given}
-    if model.config.get("image"):
+def data_options(trained_with, options):
+    """Returns the options of `Config` for the data: those of the training, with others.
+
+    Args:
+        trained_with: dict of all options of the training; empty if unknown.
+        options: dict of `OPTIONS`.
+    """
+    names = (*OPTIONS, "limit", "horizontal_flip")
+    own = {name: trained_with[name] for name in names if name in trained_with}
+    if "dataset" in options or "folder" in options:
+        if _data_name(options) == _data_name(own):
+            return {**own, **options}
+        if own:
+            print(f"{_data_name(options)} is not the training data: its own splits are used")
+        kept = {name: own[name] for name in own if name == "data_dir"}
+        return {"dataset": Config.dataset, **kept, **options}
+    if trained_with.get("image"):
         raise ValueError(
-            "--dataset: the model was trained on one picture, which is no data set to score "
+            "--dataset: the model was trained on one image, which is no data set to score "
             "against; give --dataset or --folder."
         )
-    if not saved:
+    if not own:
         raise ValueError(
-            "--dataset: the model does not say what it was trained on; give --dataset or --folder."
+            "--dataset: the training data of the model is unknown; give --dataset or --folder."
         )
-    return {**saved, **given}
+    return {**own, **options}
 
 
-def _name(options):
-    """What tells data sets apart: a folder keeps its own name when it is moved."""
+def _data_name(options):
+    """Returns what identifies the data; a folder keeps its name when it is moved."""
     folder = options.get("folder")
     return f"folder {Path(folder).resolve().name}" if folder else options.get("dataset")
 
 
 def check_scores(config, source):
-    """Raises ValueError, if a run's pictures cannot be scored as its Config asks.
+    """Raises ValueError if the images of a run cannot be scored as its `Config` asks.
 
     Args:
         config: `Config`.
@@ -138,7 +142,7 @@ def check_scores(config, source):
         return
     if config.image:
         raise ValueError(
-            "--score-every: one picture is no data set to score against; every epoch of such a run "
+            "--score-every: one image is no data set to score against; every epoch of such a run "
             "has its psnr and ssim."
         )
     if name not in extractors.NAMES and not Path(name).is_file():
@@ -147,37 +151,31 @@ def check_scores(config, source):
             f"--score-extractor: unknown {name!r}. Choose from: {choices}, or a Keras model's path."
         )
     if name == "classifier" and source.num_classes < 2 and not config.unconditional:
-        found = "one class" if source.num_classes else "none"
+        number = "one class" if source.num_classes else "none"
         raise ValueError(
-            f"--score-every: the classifier learns from labels, and {source.name} has {found}; "
+            f"--score-every: the classifier learns from labels, and {source.name} has {number}; "
             "give --set score_extractor=inception, or a Keras model's path."
         )
 
 
-def judge_of_run(config, data):
-    """Returns (`Real`, `evaluation.reference.Reference`) for the scores of a run.
+def reference_of_run(config, data):
+    """Returns (`RealImages`, `Reference`) for the scores of a run.
 
     Args:
         config: `Config`.
         data: `data.TrainingData` of the run.
 
     Raises:
-        ValueError, OSError: as `reference.prepare`.
+        ValueError, OSError: as `references.prepare`.
     """
     source = data.source
     if config.unconditional:  # the classifier learns from labels all the same
         source = build.load_data(dataclasses.replace(config, unconditional=False)).source
-    pictures = of(source, data.image_shape, data.horizontal_flip)
+    real = from_source(source, data.image_shape, data.horizontal_flip)
     try:
-        judge = reference.prepare(
-            config.score_extractor,
-            pictures.arrays,
-            CACHE,
-            data_name=source.name,
-            flip=pictures.flip,
-            accuracy=not config.unconditional,
-        )
+        accuracy = not config.unconditional
+        reference = references.prepare(config.score_extractor, real, CACHE, accuracy=accuracy)
     except (ValueError, OSError) as error:
         kind = OSError if isinstance(error, OSError) else ValueError
         raise kind(f"--score-extractor: {error}") from error
-    return pictures, judge
+    return real, reference

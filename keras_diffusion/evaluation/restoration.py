@@ -1,19 +1,19 @@
-"""How near pictures have come to those that they should be: PSNR and SSIM."""
+"""Similarity of images to their references: PSNR and SSIM."""
 
 import numpy as np
 import tensorflow as tf
 
 
 def compare(images, references):
-    """Measures pictures against their references, one by one.
+    """Compares images with their references, one by one.
 
     Args:
         images: uint8 (N, H, W, C), H and W at least 11 pixels.
         references: uint8, the same shape; or (H, W, C), one for all.
 
     Returns:
-        dict of arrays (N,): "psnr", peak signal-to-noise ratio in dB, infinite for an equal
-        picture; "ssim", structural similarity, 1 for an equal picture (Wang et al. 2004,
+        dict of arrays (N,): "psnr", peak signal-to-noise ratio in dB, infinite if equal;
+        "ssim", structural similarity, 1 if equal (Wang et al. 2004,
         doi:10.1109/TIP.2003.819861).
 
     Raises:

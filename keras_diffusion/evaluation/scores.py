@@ -1,4 +1,4 @@
-"""How good a set of pictures is, by what a network sees in them. Numbers in, numbers out."""
+"""Scores of a set of images by their features and class probabilities, as pure functions."""
 
 import numpy as np
 
@@ -6,18 +6,19 @@ from keras_diffusion.evaluation.distances import Gaussian, frechet_distance, ker
 from keras_diffusion.evaluation.manifolds import precision_recall
 
 SURE = 0.9  # a probability above it counts as "the classifier is sure"
-SUBSETS = 10  # of held-out pictures, for the floor of the distance
-KERAS_IO_BATCH = 64  # pictures in a subset of the kernel distance of the keras.io DDIM example
+SUBSETS = 10  # of held-out images, for the baseline of the distance
+KERAS_IO_BATCH = 64  # images in a subset of the kernel distance of the keras.io DDIM example
 
 
 def compare(features, real, gaussian=None, seed=0):
-    """The scores that need no labels, of a set of pictures against real ones.
+    """Returns the scores of images that need no labels.
 
     Args:
-        features: (N, F) of the pictures, N from 5.
-        real: (M, F) of all real pictures, M from 5.
-        gaussian: None, or the `Gaussian` of `real`, which takes its time.
-        seed: int; which real pictures meet which, and which N of them the manifolds are of.
+        features: (N, F) of the images, N from 5.
+        real: (M, F) of all real images, M from 5.
+        gaussian: None, or the `Gaussian` of `real`, which is slow to compute.
+        seed: int, of the subsets of the kernel distance, and of the N real images that precision
+            and recall use.
 
     Returns:
         dict of `num_images`, `fid` (Frechet distance), `kid` and `kid_error` (kernel distance and
@@ -36,27 +37,27 @@ def compare(features, real, gaussian=None, seed=0):
 
 
 def keras_io_kid(features, held_out):
-    """The kernel distance as the keras.io DDIM example reports it, if the features are its own.
+    """Returns the kernel distance as the keras.io DDIM example reports it.
 
-    Those are of Keras' InceptionV3 at 75 pixels. The example holds batches of 64 new pictures
-    against batches of 64 of the validation split.
+    Features have to be those of Keras' InceptionV3 at 75 pixels. The example compares batches of
+    64 generated images with batches of 64 of the validation split.
     """
     return kernel_distance(held_out, features, size=KERAS_IO_BATCH)["mean"]
 
 
 def accuracy(probabilities, labels):
-    """Share of pictures that a classifier takes for what was asked for, float in [0, 1]."""
+    """Returns the share of images whose predicted class is their label, float in [0, 1]."""
     return float((np.asarray(probabilities).argmax(axis=-1) == np.asarray(labels)).mean())
 
 
 def confidence(probabilities):
-    """How sure a classifier is of pictures: of noise it is not, of typical ones it is.
+    """Returns how confident a classifier is: low for noise, high for typical images.
 
     Args:
-        probabilities: (N, K), a row for each picture.
+        probabilities: (N, K), a row for each image.
 
     Returns:
-        dict of `sure` (share of pictures with a class above `SURE`) and `mean` (of the
+        dict of `sure` (share of images with a probability above `SURE`) and `mean` (of the
         largest probabilities).
     """
     largest = np.asarray(probabilities, np.float64).max(axis=-1)
@@ -64,50 +65,50 @@ def confidence(probabilities):
 
 
 def class_shares(probabilities):
-    """Shares of the classes that a classifier takes pictures for, (K,): they sum to 1."""
+    """Returns the share of each predicted class, (K,); they sum to 1."""
     probabilities = np.asarray(probabilities)
     counts = np.bincount(probabilities.argmax(axis=-1), minlength=probabilities.shape[-1])
     return counts / len(probabilities)
 
 
 def share_distance(first, second):
-    """Total variation of two rows of shares: 0 for the same, 1 where no class is in both."""
+    """Returns the total variation of two rows of shares: 0 if equal, 1 if disjoint."""
     return float(np.abs(np.asarray(first) - np.asarray(second)).sum() / 2)
 
 
-def floor(held_out, size, subsets, score):
-    """What real, held-out pictures score: what new pictures of the same kind would.
+def baseline(held_out, size, subsets, score):
+    """Returns scores of real, held-out images: what new images of the same distribution get.
 
-    No distance is 0 there: `size` pictures never have exactly the mean and covariance of all, and
-    the classifier knows the training pictures, from which it learned. A generator that copies
-    those may come out below it.
+    Distances are above 0, as `size` images never have exactly the mean and covariance of all,
+    and the classifier was trained on the training images. A generator that copies those may come
+    out below the baseline.
 
     Args:
-        held_out: (N, F), features of the pictures.
-        size, subsets: see `draws`; as many pictures in a subset as will be scored of a generator.
+        held_out: (N, F), features of the images.
+        size, subsets: see `random_subsets`; `size` as of the generated images to compare.
         score: function of features (size, F).
 
     Returns:
         list of what `score` returns for each subset.
 
     Raises:
-        ValueError: there are fewer pictures than `size`.
+        ValueError: there are fewer images than `size`.
     """
-    return [score(held_out[rows]) for rows in draws(len(held_out), size, subsets)]
+    return [score(held_out[rows]) for rows in random_subsets(len(held_out), size, subsets)]
 
 
-def distance_floor(held_out, gaussian, size):
-    """The floor of the Frechet distance alone.
+def distance_baseline(held_out, gaussian, size):
+    """Returns the baseline of the Frechet distance alone.
 
     Args:
-        held_out, size: see `floor`; at most all held-out pictures are taken.
-        gaussian: `Gaussian` of the real pictures.
+        held_out, size: see `baseline`; at most all held-out images are used.
+        gaussian: `Gaussian` of the real images.
 
     Returns:
         dict of `mean`, `min`, `max`, `std` (over the subsets), `subsets`, `size`.
     """
     size = min(size, len(held_out))
-    distances = floor(held_out, size, SUBSETS, lambda each: frechet_distance(gaussian, each))
+    distances = baseline(held_out, size, SUBSETS, lambda each: frechet_distance(gaussian, each))
     return {
         "mean": float(np.mean(distances)),
         "min": min(distances),
@@ -118,29 +119,21 @@ def distance_floor(held_out, gaussian, size):
     }
 
 
-def draws(count, size, subsets, seed=0):
-    """Which held-out pictures a floor is of.
+def random_subsets(count, size, subsets, seed=0):
+    """Returns random subsets of `count` images, a list of int arrays (size,).
 
-    Args:
-        count: int, how many there are.
-        size: int, pictures in a subset.
-        subsets: int; they are disjoint as long as the pictures last, and then drawn anew.
-        seed: int.
-
-    Returns:
-        list of int arrays (size,).
+    They are disjoint as long as there are images left, and start anew from all images then.
 
     Raises:
-        ValueError: there are fewer pictures than `size`.
+        ValueError: there are fewer images than `size`.
     """
     if count < size:
-        raise ValueError(f"{count} held-out pictures are fewer than {size}")
+        raise ValueError(f"{count} held-out images are fewer than {size}")
     rng = np.random.default_rng(seed)
-    left = np.empty(0, int)
-    found = []
+    left, rows = np.empty(0, int), []
     for _ in range(subsets):
         if len(left) < size:
             left = rng.permutation(count)
-        found.append(left[:size])
+        rows.append(left[:size])
         left = left[size:]
-    return found
+    return rows

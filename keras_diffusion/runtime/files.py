@@ -1,9 +1,12 @@
 """Atomic writes: a file or folder is complete or absent, also after a power cut."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 from pathlib import Path
+
+import numpy as np
 
 PART = ".part-"  # prefix of files and folders that are being written
 
@@ -69,3 +72,16 @@ def flush(path):
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def content_hash(*parts):
+    """Returns 12 hexadecimal digits (of SHA-256) that stand for some data.
+
+    Args:
+        parts: texts, bytes, and arrays; of an array the values count, not the shape.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        part = part.encode() if isinstance(part, str) else part
+        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
+    return digest.hexdigest()[:12]

@@ -12,8 +12,7 @@ import tensorflow as tf
 
 from keras_diffusion import __version__
 from keras_diffusion.data import single_image
-from keras_diffusion.evaluation.reference import fingerprint
-from keras_diffusion.runtime.files import whole_file
+from keras_diffusion.runtime.files import content_hash, whole_file
 from keras_diffusion.runtime.git import git_revision
 
 
@@ -79,7 +78,8 @@ def _facts(config, source):
     }
     if config.image:  # before it is reduced: another machine may round otherwise
         picture = single_image.read(config.image)
-        found["picture"] = f"{picture.shape[0]}x{picture.shape[1]}, hash {fingerprint(picture)}"
+        digest = content_hash(str(picture.shape), picture)
+        found["picture"] = f"{picture.shape[0]}x{picture.shape[1]}, hash {digest}"
     return found
 
 

@@ -16,7 +16,7 @@ class Scores(keras.callbacks.Callback):
     are the same every time. The first time, and the last epoch, are always scored.
 
     Args:
-        reference: `evaluation.reference.Reference`, of the real pictures.
+        reference: `evaluation.references.Reference`, of the real images.
         num_images: how many to draw; scores of other numbers cannot be compared.
         labels: None, or (num_images,) ints.
         every: epochs between scores.
@@ -58,6 +58,6 @@ class Scores(keras.callbacks.Callback):
             self._traced = True
         with self._cost.spending():
             images = self.model.generate(self.num_images, labels=self.labels, **self.options)
-            found = self.reference.score(*self.reference.look(images), self.labels)
+            found = self.reference.score(*self.reference.extract(images), self.labels)
         del found["num_images"], found["kid_error"]
         return found

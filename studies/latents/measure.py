@@ -1,12 +1,17 @@
 """Two trainings of equal length, and what both draw at every guidance scale."""
 
+import dataclasses
 import json
 
 import numpy as np
 
 from keras_diffusion.config.resolve import resolve
-from keras_diffusion.evaluation import real_images, reference
-from keras_diffusion.evaluation.cells import Artist, Cell
+from keras_diffusion.evaluation import real_images, references
+from keras_diffusion.evaluation.sampler_settings import (
+    SamplerSetting,
+    TimedGenerator,
+    network_calls,
+)
 from keras_diffusion.saving import checkpoints, loading
 from keras_diffusion.training import autoencoder_stage
 from studies import runs
@@ -76,18 +81,12 @@ def score(run_dir, settings, cache, data_dir, folder):
         `classifier` (its accuracy on all of them), `class_names`, `sampler` and `num_steps`.
     """
     model = loading.load(run_dir)
-    pictures = real_images.read(model, {"data_dir": data_dir})
-    judge = reference.prepare(
-        "classifier",
-        pictures.arrays,
-        cache,
-        data_name=pictures.source.name,
-        flip=pictures.flip,
-    )
+    pictures = real_images.load(model, {"data_dir": data_dir})
+    judge = references.prepare("classifier", pictures, cache)
     labels = pictures.labels(settings.pictures, settings.seed)
     rows, shown = [], []
     for scale in settings.guidance:
-        guidance = {**_defaults(model, "guidance_interval"), "guidance_scale": scale}
+        guidance = dataclasses.replace(model.guidance, scale=scale)
         rows.append(_row(model, judge, labels, guidance, settings.seed))
         shown.append(_of_each_class(model, guidance, settings.seed))
         print(f"guidance {scale:g}: FID {rows[-1]['fid']:.4g}, "
@@ -95,28 +94,25 @@ def score(run_dir, settings, cache, data_dir, folder):
     np.save(folder / PICTURES, np.stack(shown))
     return {
         "scores": rows,
-        "floor": judge.floor(settings.pictures),
+        "floor": judge.baseline(settings.pictures),
         "classifier": judge.held_out_accuracy,
         "class_names": model.class_names,
-        **_defaults(model, "sampler", "num_steps"),
+        "sampler": model.sampler,
+        "num_steps": model.num_steps,
     }
-
-
-def _defaults(model, *names):
-    return {name: model.defaults[name] for name in names}
 
 
 def _row(model, judge, labels, guidance, seed):
     """The scores of one guidance scale, and how often each class was right (None: not asked)."""
-    how = _defaults(model, "sampler", "num_steps")
-    artist = Artist(model, labels, num=len(labels), guidance=guidance, seed=seed, batch_size=64)
-    cell = Cell(**how, calls=model.network_calls(**how, guidance=guidance))
-    drawn, seconds = artist.draw(cell, progress=lambda done: None)
-    features, probabilities = judge.look(drawn)
+    options = {"guidance": guidance, "seed": seed, "batch_size": 64}
+    generator = TimedGenerator(model, labels, num=len(labels), **options)
+    calls = network_calls(model.sampler, model.schedule, model.num_steps, guidance)
+    drawn, seconds = generator.generate(SamplerSetting(model.sampler, model.num_steps, calls))
+    features, probabilities = judge.extract(drawn)
     right = probabilities.argmax(axis=-1) == labels
     asked = [right[labels == label] for label in range(model.num_classes)]
     return {
-        "guidance_scale": guidance["guidance_scale"],
+        "guidance_scale": guidance.scale,
         "seconds_per_image": seconds / len(labels),
         **judge.score(features, probabilities, labels),
         "by_class": [float(each.mean()) if len(each) else None for each in asked],
@@ -126,12 +122,8 @@ def _row(model, judge, labels, guidance, seed):
 def _of_each_class(model, guidance, seed):
     """Pictures of the first classes, uint8 (classes, SHOWN, H, W, C)."""
     classes = min(model.num_classes, SHOWN_CLASSES)
-    images = model.draw(
-        model.defaults["sampler"],
-        np.tile(np.arange(SHOWN), classes),
-        seed=seed,
-        num_steps=model.defaults["num_steps"],
-        labels=np.repeat(np.arange(classes), SHOWN),
-        guidance=guidance,
-    )
-    return images.reshape(classes, SHOWN, *images.shape[1:])
+    images = [
+        model.generate(SHOWN, labels=[label] * SHOWN, guidance=guidance, seed=seed)
+        for label in range(classes)
+    ]
+    return np.stack(images)

@@ -9,7 +9,7 @@ import numpy as np
 from keras_diffusion import build
 from keras_diffusion.config.options import Config
 from keras_diffusion.config.resolve import preset
-from keras_diffusion.evaluation.real_images import labels_by_shares
+from keras_diffusion.evaluation.real_images import sample_labels
 from keras_diffusion.training import callbacks, fit
 from studies.mnist_benchmark import PUBLISHED, TOY
 
@@ -115,7 +115,7 @@ class Training:
         options = {"num_images": count, "seed": seed}
         if self.data.source.num_classes:
             known = self.data.source.train_labels
-            options["labels"] = labels_by_shares(known, count, seed)
+            options["labels"] = sample_labels(known, count, seed)
         return options
 
     def drawing(self):

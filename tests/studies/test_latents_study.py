@@ -1,7 +1,6 @@
 """The study of latents beside pixels, at toy size."""
 
 import copy
-import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -20,10 +19,9 @@ from studies.latents import draw, measure, report
 def ran(tmp_path_factory):
     """(folder of the page, `Kept`) of a toy run, whose trainings leave no pictures and exports."""
     folder = tmp_path_factory.mktemp("study")
-    tiny = dataclasses.replace(classifier.SETTINGS["mnist"], **classifier.TINY)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(classifier, "settings_for", lambda *_: tiny)
+        patch.setattr(classifier, "settings_for", lambda *_: classifier.TINY)
         patch.setattr(run, "_finish", lambda *_: None)
         assert command.main("latents", ["--tiny", "--seed", "3"]) == 0
     [settings] = (folder / "runs/studies/latents-tiny").glob("[0-9a-f]*")
