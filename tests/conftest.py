@@ -20,3 +20,11 @@ def same_dtype_policy():
     keras.config.set_dtype_policy("float32")
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="session")
+def export(tmp_path_factory):
+    """(model, path of its SavedModel), the only one of most tests; copy it to change its files."""
+    from fixtures_exports import write_export  # imported here, as Keras above
+
+    return write_export(tmp_path_factory.mktemp("export"))

@@ -10,13 +10,12 @@ import flag_tables
 import pytest
 from commands import ROOT
 
-import sample
-from keras_diffusion.cli import evaluate, train
+from keras_diffusion.cli import evaluate, sample, train
 
 PAGES = (ROOT / "README.md", ROOT / "docs/guide.md")
 PARSERS = {
     "train.py": train.parser().parse_args,
-    "sample.py": sample.parse,
+    "sample.py": sample.parser().parse_args,
     "evaluate.py": evaluate.parser().parse_args,
 }
 
