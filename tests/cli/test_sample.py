@@ -119,7 +119,8 @@ def test_defaults_are_those_of_the_model(calls, folder):
     [arguments] = calls
     assert arguments.pop("indices").tolist() == list(range(24))
     assert arguments.pop("labels").tolist() == [0, 1, 2] * 8
-    assert {name: np.round(value.astype(float), 6).tolist() for name, value in arguments.items()} == {
+    rounded = {name: np.round(value.astype(float), 6) for name, value in arguments.items()}
+    assert {name: value.tolist() for name, value in rounded.items()} == {
         "seed": 0, "num_steps": 2, "guidance_scale": 2.0, "guidance_interval": [0.2, 0.7],
         "guidance_rescale": 0.3,
     }  # fmt: skip
