@@ -12,6 +12,17 @@ for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREAD
 import pytest  # noqa: E402
 
 
+def pytest_sessionstart(session):
+    """Splits the CPU into two logical devices, for tests with two replicas."""
+    if session.config.getoption("dist", "no") == "no":  # a worker, or no pytest-xdist
+        import tensorflow as tf
+
+        [cpu] = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+
+
 @pytest.fixture(autouse=True)
 def same_dtype_policy():
     """Resets the global dtype policy, which `training.run` sets."""

@@ -1,4 +1,4 @@
-"""Files and folders are whole or not there: errors half-way, and a disk that is full."""
+"""Files and folders are complete or absent: after errors, on a full disk, and in a power cut."""
 
 import contextlib
 import os
@@ -6,13 +6,9 @@ import resource
 import threading
 import time
 
-import keras
 import numpy as np
 import pytest
-from fixtures_exports import one_sampler
 
-from keras_diffusion import DiffusionModel, export_saved_model
-from keras_diffusion.networks import unet
 from keras_diffusion.plotting import figures, images
 from keras_diffusion.runtime.files import whole_file, whole_folder
 from keras_diffusion.runtime.locks import exclusive
@@ -21,7 +17,7 @@ from keras_diffusion.training.checkpoint_callback import write_history
 
 @contextlib.contextmanager
 def largest_file(size):
-    """Lets no file grow beyond `size` bytes, as on a disk that is full."""
+    """Limits files to `size` bytes, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -31,125 +27,123 @@ def largest_file(size):
 
 
 def tree(folder):
-    """{path: bytes} of all that is in a folder."""
+    """{path: bytes, None for a folder} of everything in a folder."""
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in folder.rglob("*")
     }
 
 
-def test_a_file_is_replaced_when_it_is_whole(tmp_path):
-    path = tmp_path / "file.txt"
+def write(kind, path, text):
+    """Writes a file, or a folder with one file, with `whole_file` or `whole_folder`."""
+    if kind == "file":
+        with whole_file(path) as part, open(part, "w") as file:
+            file.write(text)
+    else:
+        with whole_folder(path) as part:
+            (part / "deep").mkdir(parents=True)
+            (part / "deep" / "file.txt").write_text(text)
+
+
+every_kind = pytest.mark.parametrize("kind", ["file", "folder"])
+
+
+@every_kind
+def test_it_is_replaced(tmp_path, monkeypatch, kind):
+    name = "model/deep/file.txt" if kind == "folder" else "model"
     for text in ("one", "two"):
-        with whole_file(path) as part:
-            assert part.endswith("file.txt")
-            with open(part, "w") as file:
-                file.write(text)
-            assert tree(tmp_path).get("file.txt") in (None, b"one")
-        assert tree(tmp_path) == {"file.txt": text.encode()}
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
-    (tmp_path / "file.txt").write_text("old")
-    with pytest.raises(error), whole_file(tmp_path / "file.txt") as part:
-        with open(part, "w") as file:
-            file.write("half of the n")
-        raise error
-    assert tree(tmp_path) == {"file.txt": b"old"}
-
-
-def test_a_relative_name_will_do(tmp_path, monkeypatch):
+        write(kind, tmp_path / "model", text)
+        assert tree(tmp_path)[name] == text.encode()
+        assert os.listdir(tmp_path) == ["model"]
     monkeypatch.chdir(tmp_path)
-    with whole_file("file.txt") as part, open(part, "w") as file:
-        file.write("new")
-    assert tree(tmp_path) == {"file.txt": b"new"}
+    write(kind, "model", "three")  # a relative path
+    assert tree(tmp_path)[name] == b"three"
 
 
-def fill(folder, text):
-    (folder / "deep").mkdir(parents=True)
-    (folder / "deep" / "file.txt").write_text(text)
+@every_kind
+def test_it_is_on_disk_before_it_is_renamed(tmp_path, monkeypatch, kind):
+    calls, fsync, replace = [], os.fsync, os.replace
+
+    def log_fsync(handle):
+        calls.append(os.path.basename(os.readlink(f"/proc/self/fd/{handle}")))
+        fsync(handle)
+
+    def log_replace(source, target):
+        calls.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", log_fsync)
+    monkeypatch.setattr(os, "replace", log_replace)
+    write(kind, tmp_path / "model", "text")
+    content = [".part-model"] if kind == "file" else ["deep", "file.txt", ".part-model"]
+    assert calls == [*content, "rename", tmp_path.name]  # at last the new name
 
 
-def test_a_folder_is_replaced_when_it_is_whole(tmp_path):
-    for text in ("one", "two"):
-        with whole_folder(tmp_path / "model") as part:
-            fill(part, text)
-        assert tree(tmp_path)["model/deep/file.txt"] == text.encode()
-        assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
-def test_an_error_leaves_the_old_folder_and_nothing_else(tmp_path):
-    fill(tmp_path / "model", "old")
+@every_kind
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_keeps_the_old_one_and_leaves_nothing_else(tmp_path, kind, error):
+    write(kind, tmp_path / "model", "old")
     before = tree(tmp_path)
-    with pytest.raises(ValueError), whole_folder(tmp_path / "model") as part:
-        fill(part, "new")
-        raise ValueError
+    if kind == "file":
+        with pytest.raises(error), whole_file(tmp_path / "model") as part:
+            with open(part, "w") as file:
+                file.write("half of the n")
+            raise error
+    else:
+        with pytest.raises(error), whole_folder(tmp_path / "model") as part:
+            part.mkdir()
+            (part / "half").touch()
+            raise error
     assert tree(tmp_path) == before
 
 
-def test_the_old_folder_comes_back_when_the_new_one_cannot_be_put_there(tmp_path, monkeypatch):
-    fill(tmp_path / "model", "old")
+def test_the_old_folder_returns_if_the_new_one_cannot_be_renamed(tmp_path, monkeypatch):
+    write("folder", tmp_path / "model", "old")
     before = tree(tmp_path)
     replace = os.replace
 
-    def refuses_parts(source, target):
+    def reject_parts(source, target):
         if "part-" in str(source):
             raise OSError("not now")
         replace(source, target)
 
-    monkeypatch.setattr(os, "replace", refuses_parts)
-    with pytest.raises(OSError, match="not now"), whole_folder(tmp_path / "model") as part:
-        fill(part, "new")
+    monkeypatch.setattr(os, "replace", reject_parts)
+    with pytest.raises(OSError, match="not now"):
+        write("folder", tmp_path / "model", "new")
     assert tree(tmp_path) == before
 
 
-# A full disk
-
-
-def test_no_space_for_a_picture_a_plot_or_the_history(tmp_path):
+def test_a_full_disk_keeps_the_old_image_plot_and_history(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     rows = [{"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, 200)]
     write_history(rows, tmp_path / "history.csv")
     figures.loss_curves(tmp_path / "history.csv", tmp_path / "loss.png")
-    images.save_png(tmp_path / "picture.png", noise)
+    images.save_png(tmp_path / "image.png", noise)
     before = tree(tmp_path)
-    for name, write in {
-        "picture.png": lambda path: images.save_png(path, 255 - noise),
+    for name, save in {
+        "image.png": lambda path: images.save_png(path, 255 - noise),
         "loss.png": lambda path: figures.loss_curves(tmp_path / "history.csv", path),
         "history.csv": lambda path: write_history(rows * 2, path),
     }.items():
         with largest_file(1000), pytest.raises(OSError, match=name):
-            write(tmp_path / name)
+            save(tmp_path / name)
         assert tree(tmp_path) == before
 
 
-def test_what_several_want_is_made_once(tmp_path):
-    path, made, told = tmp_path / "cache" / "features.npy", [], []
+def test_one_of_several_processes_creates_a_file(tmp_path):
+    path, created, messages = tmp_path / "cache" / "features.npy", [], []
 
-    def want():
-        with exclusive(path, tell=told.append):
+    def need():
+        with exclusive(path, tell=messages.append):
             if not path.exists():
-                made.append(path)
-                time.sleep(0.5)
+                created.append(path)
+                time.sleep(0.3)
                 path.write_text("whole")
 
-    threads = [threading.Thread(target=want) for _ in range(3)]
+    threads = [threading.Thread(target=need) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert made == [path]
-    assert told == [f"waiting for another process to create {path}"] * 2
-
-
-def test_no_space_for_an_export(tmp_path):
-    keras.utils.set_random_seed(0)
-    model = DiffusionModel(unet((4, 4, 1), widths=(8,), attention=(False,), embedding_width=64))
-    with one_sampler():
-        export_saved_model(model, tmp_path / "model")
-        before = tree(tmp_path)
-        for limit in (1000, 30_000):  # of the graph, of the weights
-            with largest_file(limit), pytest.raises(OSError, match="model.*cannot be written"):
-                export_saved_model(model, tmp_path / "model")
-            assert tree(tmp_path) == before
+    assert created == [path]
+    assert len(messages) == 2 and str(path) in messages[0]

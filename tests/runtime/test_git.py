@@ -1,4 +1,4 @@
-"""Which state of the code a run or a benchmark says it had."""
+"""The revision of the code that a run or a benchmark records."""
 
 import importlib.util
 import pathlib
@@ -12,13 +12,13 @@ from keras_diffusion.runtime import git
 
 @pytest.fixture
 def repository(tmp_path):
-    """A repository of one commit that holds revision.py; returns (folder, its module)."""
+    """A repository of one commit with a copy of git.py; returns (folder, the copy as a module)."""
     shutil.copy(git.__file__, tmp_path / "git.py")
     (tmp_path / "RESULTS.md").write_text("old")
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "all"]):
         subprocess.run(["git", "-C", tmp_path, *command], check=True)
-    spec = importlib.util.spec_from_file_location("copied_revision", tmp_path / "git.py")
+    spec = importlib.util.spec_from_file_location("copied_git", tmp_path / "git.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return tmp_path, module

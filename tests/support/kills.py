@@ -1,10 +1,10 @@
 """Kills a training at random moments, resumes it each time, and compares the end bit for bit.
 
-    python tests/kills.py --kills 20
+    python tests/support/kills.py --kills 20
 
-trains on the digits twice, once undisturbed and once with SIGKILL after random times (in
-start-up, in a step, in validation, while a checkpoint is written). Network, EMA, optimizer,
-random state and history must come out equal in every bit. About twenty minutes on two cores.
+Trains twice on the digits data set: once without interruption, and once with SIGKILL after random
+times (at start-up, in a step, in validation, while a checkpoint is written). Weights, EMA, optimizer,
+random states and history must be equal. 20 kills take about twenty minutes on two cores.
 """
 
 import argparse
@@ -25,8 +25,8 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = [sys.executable, str(ROOT / "train.py")]
-# All that could go wrong: labels and their dropout, dropout in the network, bfloat16 where it
-# is, a checkpoint within nearly every epoch.
+# Everything that has a state: label dropout, dropout in the network, flips, and a checkpoint in
+# nearly every epoch.
 OPTIONS = ["--dataset", "digits", "--horizontal-flip", "--deterministic", "--seed", "3"]
 OPTIONS += ["--set", "widths=(16,32)", "--set", "dropout=0.1", "--set", "num_steps=2"]
 OPTIONS += ["--checkpoint-minutes", "0.005"]
@@ -40,43 +40,49 @@ def train(folder, *options):
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
 
 
-def begin_or_resume(folder, options):
-    """What a user would do after a power cut."""
+def start_or_resume(folder, options):
+    """Resumes the run if it has a checkpoint; else starts it."""
     if list(folder.glob("run/checkpoints/step-*.keras")):
         return train(folder, "--resume", "run")
     return train(folder, *options, "--run-dir", "run")
 
 
+def wait(process, folder):
+    assert process.wait() == 0, (folder / "log.txt").read_text()[-2000:]
+
+
 def train_through(folder, options):
-    """Trains without a disturbance; returns the seconds that it took."""
+    """Trains without interruption; returns the seconds."""
     folder.mkdir(parents=True)
     began = time.monotonic()
-    assert begin_or_resume(folder, options).wait() == 0, (folder / "log.txt").read_text()[-2000:]
+    wait(start_or_resume(folder, options), folder)
     return time.monotonic() - began
 
 
-def train_with_kills(folder, options, kills, wait):
-    """Trains, killed `kills` times when `wait(process)` returns; returns where the kills fell."""
+def train_with_kills(folder, options, kills, until):
+    """Trains with up to `kills` kills, each when `until(process)` returns.
+
+    Returns:
+        List of (newest checkpoint, bool: a file was being written), one for each kill.
+    """
     folder.mkdir(parents=True)
-    fell = []
-    while len(fell) < kills:
-        process = begin_or_resume(folder, options)
-        wait(process)
-        if process.poll() is not None:
-            assert process.returncode == 0, (folder / "log.txt").read_text()[-2000:]
-            break  # it was finished before its time
+    killed_at = []
+    while len(killed_at) < kills:
+        process = start_or_resume(folder, options)
+        until(process)
+        if process.poll() is not None:  # the training ended before
+            wait(process, folder)
+            break
         process.send_signal(signal.SIGKILL)
         process.wait()
-        found = sorted(folder.glob("run/checkpoints/step-*.keras"))
-        part = "while writing" if list(folder.glob("run/**/.part-*")) else "else"
-        fell.append((found[-1].stem if found else "before the first checkpoint", part))
-    process = begin_or_resume(folder, options)
-    assert process.wait() == 0, (folder / "log.txt").read_text()[-2000:]
-    return fell
+        names = sorted(path.stem for path in folder.glob("run/checkpoints/step-*.keras"))
+        killed_at.append((names[-1] if names else None, bool(list(folder.glob("run/**/.part-*")))))
+    wait(start_or_resume(folder, options), folder)
+    return killed_at
 
 
 def last_checkpoint(folder):
-    """Returns ({name of a dataset: array}, progress) of the newest checkpoint of a run."""
+    """Returns ({name: array}, progress) of the newest checkpoint of a run."""
     path = sorted(folder.glob("run/checkpoints/step-*.keras"))[-1]
     arrays = {}
     with zipfile.ZipFile(path) as file:
@@ -88,54 +94,53 @@ def last_checkpoint(folder):
                     arrays[name] = item[()]
 
             weights.visititems(keep)
-    del progress["seconds"]  # the one thing that may differ
+    del progress["seconds"]  # the only value that may differ
     return arrays, progress
 
 
 def differences(one, other):
-    """Returns in words what differs between the ends of two runs; empty if they are equal."""
+    """Returns a list of texts, what differs between the ends of two runs."""
     (arrays, progress), (others, other_progress) = last_checkpoint(one), last_checkpoint(other)
-    found = [f"only in one: {name}" for name in set(arrays) ^ set(others)]
+    different = [f"only in one: {name}" for name in set(arrays) ^ set(others)]
     for name in set(arrays) & set(others):
         a, b = arrays[name], others[name]
         if a.dtype != b.dtype or a.tobytes() != b.tobytes():
-            found.append(f"{name}: differs by up to {np.abs(a - b).max()}")
+            different.append(f"{name}: by up to {np.abs(a - b).max()}")
     if progress != other_progress:
-        found.append("progress or history")
+        different.append("progress.json")
     if (one / "run/history.csv").read_bytes() != (other / "run/history.csv").read_bytes():
-        found.append("history.csv")
-    return found
+        different.append("history.csv")
+    return different
 
 
 def main():
-    flags = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    flags.add_argument("--kills", type=int, default=20)
-    flags.add_argument("--epochs", type=int, default=200)
-    flags.add_argument("--seed", type=int, default=0, help="of the moments")
-    flags.add_argument(
-        "--folder", type=Path, help="default: a new temporary one; an undisturbed run there is used"
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
+    parser.add_argument(
+        "--folder", type=Path, help="default: a new one; an uninterrupted run in it is used again"
     )
-    given = flags.parse_args()
-    folder = given.folder or Path(tempfile.mkdtemp(prefix="kills-"))
-    options = [*OPTIONS, "--epochs", str(given.epochs)]
-    if not (folder / "whole/export").exists():  # from an earlier call
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="kills-"))
+    options = [*OPTIONS, "--epochs", str(arguments.epochs)]
+    if not (folder / "whole/export").exists():
         seconds = train_through(folder / "whole", options)
-        print(f"undisturbed: {given.epochs} epochs in {seconds:.0f} s", flush=True)
-    moments = random.Random(given.seed)
-
-    def wait(process):
-        time.sleep(moments.uniform(5, 35))
-
-    fell = train_with_kills(folder / "killed", options, given.kills, wait)
-    for number, (checkpoint, part) in enumerate(fell, 1):
-        print(f"kill {number:2}: last checkpoint {checkpoint}, {part}")
-    found = differences(folder / "whole", folder / "killed")
-    arrays, progress = last_checkpoint(folder / "whole")
+        print(f"without interruption: {arguments.epochs} epochs in {seconds:.0f} s", flush=True)
+    generator = random.Random(arguments.seed)
+    killed_at = train_with_kills(
+        folder / "killed", options, arguments.kills, lambda _: time.sleep(generator.uniform(5, 35))
+    )
+    for number, (checkpoint, writing) in enumerate(killed_at, 1):
+        place = ", while writing a file" if writing else ""
+        print(f"kill {number:2}: after {checkpoint or 'no checkpoint'}{place}")
+    different = differences(folder / "whole", folder / "killed")
+    arrays, progress = last_checkpoint(folder / "killed")
     size = sum(array.nbytes for array in arrays.values())
-    print(f"{len(fell)} kills survived; {len(arrays)} arrays, {size / 2**20:.1f} MiB, and")
-    print(f"{len(progress['history'])} rows of history compared: ", end="")
-    print("all bits equal" if not found else f"{len(found)} differ, such as {found[:3]}")
-    sys.exit(bool(found))
+    print(f"{len(killed_at)} kills; compared {len(arrays)} arrays, {size / 2**20:.1f} MiB, and")
+    print(f"{len(progress['history'])} rows of history: ", end="")
+    print("all bits equal" if not different else f"{len(different)} differ: {different[:3]}")
+    sys.exit(bool(different))
 
 
 if __name__ == "__main__":
