@@ -14,13 +14,16 @@ import pytest  # noqa: E402
 
 def pytest_sessionstart(session):
     """Splits the CPU into two logical devices, for tests with two replicas."""
-    if session.config.getoption("dist", "no") == "no":  # a worker, or no pytest-xdist
-        import tensorflow as tf
+    if session.config.getoption("dist", "no") != "no":
+        return  # this process only distributes the tests to its workers
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    capture.resume_global_capture()  # of the lines that TensorFlow prints about CUDA
+    import tensorflow as tf
 
-        [cpu] = tf.config.list_physical_devices("CPU")
-        tf.config.set_logical_device_configuration(
-            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-        )
+    [cpu] = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    capture.suspend_global_capture()
+    capture.read_global_capture()
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""train.py, but for a line with the checksum of all weights after training: for several workers."""
+"""train.py that prints a checksum of all weights after training, for tests with several workers."""
 
 import hashlib
 import sys
@@ -13,12 +13,12 @@ from keras_diffusion.training import fit as fitting  # noqa: E402
 fit = fitting.fit
 
 
-def fit_and_tell(model, *arguments):
+def fit_and_print(model, *arguments):
     fit(model, *arguments)
     digest = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights()))
     print("weights", digest.hexdigest(), flush=True)
 
 
-fitting.fit = fit_and_tell
-saved_model.SAMPLERS = {"dpmpp_2m": saved_model.SAMPLERS["dpmpp_2m"]}  # the others take time
+fitting.fit = fit_and_print
+saved_model.SAMPLERS = {"dpmpp_2m": saved_model.SAMPLERS["dpmpp_2m"]}  # faster
 sys.exit(train.main(sys.argv[1:]))
