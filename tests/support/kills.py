@@ -3,7 +3,7 @@
     python tests/support/kills.py --kills 20
 
 Trains twice on the digits data set: once without interruption, and once with SIGKILL after random
-times (at start-up, in a step, in validation, while a checkpoint is written). Weights, EMA, optimizer,
+times (at start-up, in a step, in validation, while a checkpoint is written). Weights, optimizer,
 random states and history must be equal. 20 kills take about twenty minutes on two cores.
 """
 
