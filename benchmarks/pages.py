@@ -1,94 +1,86 @@
-"""The table of the README, between its marks, from the same figures as RESULTS.md."""
+"""The overview table of the README, from the same figures as RESULTS.md."""
 
 import re
 from pathlib import Path
 
-from benchmarks import runs, sampling, subjects, training
+from benchmarks import formats, subjects
 from keras_diffusion.runtime.files import whole_file
 
-COLUMNS = ("ours", "ddp", "diffusers_unet", "keras_ddim")
 
-
-def write(found, root):
-    """Puts the tables between `<!-- bench: NAME -->` and `<!-- end -->` of their pages.
+def write(results, page):
+    """Puts the overview between `<!-- bench: overview -->` and `<!-- end -->` of a page.
 
     Args:
-        found: {section: its result}; a table waits until the sections that it needs are there.
-        root: folder of the project.
+        results: {section: its result}.
+        page: path of a Markdown file.
+
+    Raises:
+        ValueError: the page does not have these two lines once.
     """
-    if "training" in found:
-        _put(Path(root) / "README.md", "overview", overview(found))
-
-
-def _put(page, name, table):
-    text = page.read_text(encoding="utf-8")
-    between = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-    new, count = between.subn(lambda marks: f"{marks[1]}{table}\n{marks[2]}", text)
+    text = Path(page).read_text(encoding="utf-8")
+    between = re.compile(r"(<!-- bench: overview -->\n).*?(<!-- end -->)", re.DOTALL)
+    new, count = between.subn(lambda mark: f"{mark[1]}{overview(results)}\n{mark[2]}", text)
     if count != 1:
-        raise ValueError(f"{page}: {count} places for {name!r}, not one")
+        raise ValueError(f"{page}: {count} places for the overview, not one")
     if new != text:
         with whole_file(page) as part:
             Path(part).write_text(new, encoding="utf-8")
 
 
-def overview(found):
-    """A row for each measurement, a column for each system.
-
-    A peer's cell is what its users get and, in brackets, the best of its variants; then how many
-    times better ours is.
-    """
-    lines = []
+def overview(results):
+    """Returns a table with a row per measurement and a column per library."""
+    rows = []
+    for section in ("training", "sampling"):
+        for task, title in subjects.DATASET_TITLES.items():
+            if section in results:
+                figures, notes = {}, {}
+                for row in results[section][task]:
+                    rate = formats.median_of(row, "images_per_second")
+                    figures.setdefault(row["subject"], []).append(rate)
+                    if section == "sampling":
+                        notes[row["subject"]] = f", {row['steps']} steps"
+                rows.append([f"{section}, {title}: images/s", *_cells(figures, notes)])
     for task, title in subjects.DATASET_TITLES.items():
-        rates = {
-            (row["subject"], row["variant"]): training.images_per_second(
-                found["training"], task, row["subject"], row["variant"]
-            )
-            for row in found["training"][task]
-        }
-        lines.append(_line(f"training, {title}: images/s", rates))
-    for task, title in subjects.DATASET_TITLES.items():
-        if "sampling" in found:
-            rows = found["sampling"][task]
-            rates = {(row["subject"], row["variant"]): sampling.rate(row) for row in rows}
-            steps = {row["subject"]: f", {row['steps']} steps" for row in rows}
-            lines.append(_line(f"sampling, {title}: images/s", rates, steps))
-    for task, title in subjects.DATASET_TITLES.items():
-        if quality := found.get(f"quality_{task}"):
-            what = (
+        if quality := results.get(f"quality_{task}"):
+            distances = {}
+            for row in quality["rows"]:
+                distances.setdefault(row["subject"], [row["score"]["distance"]])
+            name = (
                 f"distance after {quality['minutes']:g} minutes of training, {title} "
-                f"(real pictures: {runs.figure(quality['floor']['mean'])})"
+                f"(real images: {formats.number(quality['baseline']['mean'])})"
             )
-            titles = {title: name for name, title in subjects.TITLES.items()}
-            first = {titles[row["subject"]]: row for row in quality["rows"][::-1]}
-            distances = {(name, ""): row["score"]["distance"] for name, row in first.items()}
-            lines.append(_line(what, distances, less_is_better=True))
-    header = ["", *(subjects.TITLES[name] for name in COLUMNS)]
-    return runs.table(header, lines)
+            rows.append([name, *_cells(distances, {}, less_is_better=True)])
+    return formats.table(["", *subjects.TITLES.values()], rows)
 
 
-def _line(title, values, notes=None, less_is_better=False):
-    """Cells of a row of the overview; `values` is {(subject, variant): number or None}."""
-    cells = []
-    ours = next((v for (subject, _), v in values.items() if subject == "ours"), None)
+def _cells(figures, notes, less_is_better=False):
+    """Returns a cell per library.
 
-    def ratio(theirs):
-        return runs.times(ours and (theirs / ours if less_is_better else ours / theirs))
+    A cell has the figure of the first variant and, in brackets, of the fastest one; then the factor
+    by which ours is better.
 
-    for name in COLUMNS:
-        own = [v for (subject, _), v in values.items() if subject == name and v is not None]
-        note = (notes or {}).get(name, "")
-        if not own:
+    Args:
+        figures: {subject: list of a figure per variant, None for those that failed}.
+        notes: {subject: text after its figures}.
+        less_is_better: bool.
+    """
+    cells, [ours, *_] = [], figures["ours"]
+    for subject in subjects.TITLES:
+        measured = [figure for figure in figures.get(subject, ()) if figure is not None]
+        note = notes.get(subject, "")
+        if not measured:
             cells.append("")
-        elif name == "ours":
-            cells.append(f"**{runs.figure(own[0])}**{note}")
+        elif subject == "ours":
+            cells.append(f"**{formats.number(measured[0])}**{note}")
         else:
-            shown = [own[0], max(own)] if max(own) > own[0] else own[:1]
-            numbers, ratios = (_bracketed(map(tell, shown)) for tell in (runs.figure, ratio))
-            cells.append(f"{numbers}{note}: {ratios}")
-    return [title, *cells]
+            shown = list(dict.fromkeys([measured[0], max(measured)]))
+            pairs = [(figure, ours) if less_is_better else (ours, figure) for figure in shown]
+            ratios = _bracketed([formats.times(formats.ratio(*pair)) for pair in pairs])
+            cells.append(f"{_bracketed(map(formats.number, shown))}{note}: {ratios}")
+    return cells
 
 
 def _bracketed(texts):
-    """The first text and, in brackets, the other, if there is one."""
-    first, *best = texts
-    return first + "".join(f" ({text})" for text in best)
+    """Returns the first text and, in brackets, the second, if there is one."""
+    first, *second = texts
+    return first + "".join(f" ({text})" for text in second)

@@ -1,109 +1,87 @@
-"""Section roofline: how far the default training steps are from what this machine could do.
+"""Roofline: how far the default training steps are from the limits of this machine.
 
-The floor of a step is the time for its multiplications at the rate of a large matrix product, or
-for its memory traffic at the rate of a large copy, whichever is longer. What the time goes to is
-read from TensorFlow's profiler: every operation is put into a class by its type and its layer.
+The lower bound of a step is the time for its multiplications at the rate of a large matrix product,
+or for its memory traffic at the rate of a large copy, whichever is longer. TensorFlow's profiler
+shows where the time goes: each operation is assigned to a class by its type and its layer.
 """
 
 import collections
 import re
+import statistics
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import runs, subjects
-from benchmarks.subjects import DATASET_TITLES
+from benchmarks import formats, runs, subjects
 
-PRESETS = {"mnist": "mnist", "flowers": "oxford_flowers102"}
-GOAL = 3  # times the floor
-MATRIX = 4096  # side; of the largest layers' order, and far beyond all caches
-COPIED = 2**28  # bytes
+GOAL = 3  # times the lower bound, at most
+MATRIX = 4096  # side; of the order of the largest layers, and far larger than all caches
+COPY_BYTES = 2**28
 WARM_UP, STEPS, PROFILED = 4, 12, 4
-BATCHES = 8  # in an epoch of the made-up images
-# Class: (pattern of the operation's type, pattern of its name); the first that fits, in order.
-# Names hold those of the layers, see `unet`, and of a scope in `DiffusionModel`; XLA's loops are
-# the normalisation's backward pass, and so are products and sums of no layer, but for a few of the
-# size of one image.
+BATCHES = 8  # in an epoch of synthetic images
+TINY_OPTIONS = {"widths": (8, 16), "embedding_width": 16, "batch_size": 4}
+# Class: (pattern of the operation's type, pattern of its name); the first match counts. Names
+# contain those of the layers, see `unet`, and of a scope in `DiffusionModel`. XLA's loops are the
+# backward pass of the normalisation, and so are products and sums outside of any layer, but for a
+# few small ones.
 CLASSES = {
-    "convolutions: gradients by weights": ("Conv2DBackpropFilter", ""),
-    "convolutions: forward, gradients by inputs": ("Conv2D", ""),
+    "convolutions: gradients of the weights": ("Conv2DBackpropFilter", None),
+    "convolutions: forward, gradients of the inputs": ("Conv2D", None),
     "noise and data": ("Random|Iterator|Stateless|Dataset|PyFunc", "random_|iterator"),
     "optimizer": ("L2Loss", "adam|global_norm"),
-    "average of the weights": ("", "(^|/)average/"),
-    "sums of gradients": ("AddN", ""),
-    "attention": ("", r"attention(_\d+)?/"),
+    "average of the weights (EMA)": (None, "(^|/)average/"),
+    "sums of gradients": ("AddN", None),
+    "attention": (None, r"attention(_\d+)?/"),
     "normalisation and activation": (
         "^fusion$",
         r"_norm\d?(_\d+)?/|(^|Call/)(mul|Sum)(_\d+)?$",
     ),
-    "the rest": ("", ""),
 }
+OTHER = "other"
 
 
 def run(options):
-    """Measures the machine, then each preset's training step."""
-    rates = runs.in_fresh_process("roofline.rates", tiny=options.tiny)
-    found = {"tiny": options.tiny, "rates": rates}
-    for task in PRESETS:
-        measured = runs.in_turns(
-            lambda each: runs.in_fresh_process("roofline.step", task=each, tiny=options.tiny),
-            [task], options.rounds,
-        )[0]  # fmt: skip
-        if "failed" in measured:
-            raise runs.RunFailed(measured["failed"])
-        found[task] = {**measured, "shares": _mean_shares(measured["runs"])}
-    return found
+    """Measures the machine, then the training step of each preset in turns."""
+    rates = runs.in_fresh_process("roofline.measure_machine", tiny=options.tiny)
+    rows = [{"task": task} for task in subjects.TASKS]
+    steps = runs.in_fresh_turns("roofline.measure_step", rows, options)
+    return {"tiny": options.tiny, "rates": rates, "steps": steps}
 
 
-def rates(tiny):
+def measure_machine(tiny):
     """Returns FLOP/s of a matrix product in both precisions, and bytes/s of a copy."""
     import tensorflow as tf
 
-    side, size = (256, 2**20) if tiny else (MATRIX, COPIED)
-    found = {}
+    side, size = (256, 2**20) if tiny else (MATRIX, COPY_BYTES)
+    rates = {}
     for dtype in ("bfloat16", "float32"):
         matrix = tf.cast(tf.random.stateless_normal((side, side), (0, 0)), dtype)
-        found[dtype] = 2 * side**3 / _best(tf.function(lambda a=matrix: tf.matmul(a, a)))
+        product = tf.function(lambda a=matrix: tf.matmul(a, a))
+        rates[dtype] = 2 * side**3 / runs.fastest(product, 7)
     values = tf.zeros((size // 4,))
-    found["bytes"] = 2 * size / _best(tf.function(lambda: values + 1.0))  # read and written
-    return found
+    rates["bytes"] = 2 * size / runs.fastest(tf.function(lambda: values + 1.0), 7)  # read, written
+    return rates
 
 
-def _best(function, times=7):
-    """Seconds of the fastest of some calls: what the machine can do, undisturbed."""
-    function()
-    seconds = []
-    for _ in range(times):
-        began = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
-
-
-def step(task, tiny):
-    """Trains with a preset on made-up images; returns seconds per step, costs and shares."""
+def measure_step(task, tiny):
+    """Trains with a preset on synthetic images; returns seconds per step, costs and shares."""
     import keras
     import numpy as np
     import tensorflow as tf
 
+    from benchmarks.subjects import ours
     from keras_diffusion import build
-    from keras_diffusion.config.resolve import resolve
     from keras_diffusion.data import pipeline
     from keras_diffusion.networks.costs import estimate_costs
-    from keras_diffusion.runtime import precision
 
-    policy = precision.policy("auto")[0]
-    keras.config.set_dtype_policy(policy)
-    network = {"widths": (8, 16), "embedding_width": 16, "batch_size": 4} if tiny else {}
-    config = resolve(PRESETS[task], network)
+    config = ours.configure(ours.DATASETS[task], TINY_OPTIONS if tiny else {})
     shape = subjects.image_shape(task, tiny)
     model = build.model(config, shape, num_classes=10)
-    batch = config.batch_size
-    count = BATCHES * batch
+    count = BATCHES * config.batch_size
     images = np.random.default_rng(0).integers(0, 256, (count, *shape), dtype="uint8")
     epochs = pipeline.batches_in_memory(
         {"image": images, "label": np.arange(count) % 10},
-        batch,
+        config.batch_size,
         horizontal_flip=bool(config.horizontal_flip),
     )
     model.make_train_function()
@@ -124,23 +102,23 @@ def step(task, tiny):
         train(PROFILED)
         tf.profiler.experimental.stop()
         shares = _shares(folder)
-    costs = estimate_costs(model.network, batch)
+    costs = estimate_costs(model.network, config.batch_size)
     return {
-        "precision": policy,
+        "precision": keras.config.dtype_policy().name,
         "seconds": seconds,
-        "batch_size": batch,
-        "flops": 3 * batch * costs["flops"],  # the gradients by inputs and by weights cost as much
+        "batch_size": config.batch_size,
+        "flops": 3 * config.batch_size * costs["flops"],  # forward and both gradients
         "bytes": traffic(costs),
         "shares": shares,
     }
 
 
 def traffic(costs):
-    """Bytes that a step must move at the least: see `networks.costs`.
+    """Returns the least number of bytes that a step moves, of `networks.costs`.
 
-    Each activation is written once and read twice (by the next layer and by its gradient), and
-    its gradient is written and read once; of each weight the value, gradient, average and two
-    moments are read, and all but the gradient are written.
+    Each activation is written once and read twice (by the next layer and by its gradient), and its
+    gradient is written and read once. Of each weight, the value, gradient, average and two moments
+    are read, and all but the gradient are written.
     """
     weights = 4 * costs["parameters"]
     activations = costs["memory"] - 5 * weights
@@ -148,7 +126,7 @@ def traffic(costs):
 
 
 def _shares(folder):
-    """{class: share of the operations' time} from the profile in a folder."""
+    """Returns {class: share of the operations' time} of the profile in a folder."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     space = xplane_pb2.XSpace()
@@ -159,93 +137,69 @@ def _shares(folder):
         if plane.name != "/host:CPU":
             continue
         for event in (event for line in plane.lines for event in line.events):
-            operation = _operation(plane.event_metadata[event.metadata_id].name)
-            if operation:
-                total[_class_of(*operation)] += event.duration_ps
+            name = class_of(plane.event_metadata[event.metadata_id].name)
+            total[name] += event.duration_ps if name else 0
     everything = sum(total.values())
-    return {name: total[name] / everything for name in CLASSES}
+    return {name: total[name] / everything for name in (*CLASSES, OTHER)}
 
 
-def _operation(event):
-    """(name, type) of an operation of TensorFlow or a loop of XLA; None for what contains them."""
+def class_of(event):
+    """Returns the class of an event of the profiler; None if it is no single operation."""
     if event.endswith("_fusion"):
-        return event, "fusion"
-    name, _, kind = event.rpartition(":")
-    is_operation = name and kind.isidentifier() and not name.endswith(":")
-    return None if not is_operation or name.startswith("__") else (name, kind)
-
-
-def _class_of(name, kind):
+        name, kind = event, "fusion"
+    else:
+        name, _, kind = event.rpartition(":")
+        if not name or not kind.isidentifier() or name.endswith(":") or name.startswith("__"):
+            return None
     for title, (kinds, names) in CLASSES.items():
-        if kinds and re.search(kinds, kind) or names and re.search(names, name):
+        if (kinds and re.search(kinds, kind)) or (names and re.search(names, name)):
             return title
-    return "the rest"
+    return OTHER
 
 
-def _mean_shares(measured):
-    return {
-        name: sum(each["shares"][name] for each in measured) / len(measured) for name in CLASSES
-    }
+def report(result):
+    """Returns the tables: the lower bound, and where the time goes."""
+    rates = result["rates"]
+    header = ["preset", "multiplications", "memory", "step, ms", "spread", "of the bound", "goal"]
 
+    def names(row):
+        batch = f", batch {row['runs'][0]['batch_size']}" if "runs" in row else ""
+        return [subjects.DATASET_TITLES[row["task"]] + batch]
 
-def report(found):
-    """Returns the tables: the floor, and where the time goes."""
-    rates, rows = found["rates"], []
-    for task in PRESETS:
-        first, seconds = found[task]["runs"][0], _seconds(found, task)
-        products, moved = _floors(found, task)
-        ratio = seconds["median"] / max(products, moved)
-        rows.append([
-            f"{DATASET_TITLES[task]}, batch {first['batch_size']}",
+    def figures(row):
+        first, seconds = row["runs"][0], formats.summary_of(row, "seconds")
+        kind = "bfloat16" if "bfloat16" in first["precision"] else "float32"
+        products, moved = first["flops"] / rates[kind], first["bytes"] / rates["bytes"]
+        factor = seconds["median"] / max(products, moved)
+        return [
             f"{first['flops'] / 1e9:.0f} GFLOP: {1e3 * products:.0f} ms",
             f"{first['bytes'] / 2**30:.1f} GiB: {1e3 * moved:.0f} ms",
-            f"**{1e3 * seconds['median']:.0f} ms**",
-            f"{1e3 * seconds['low']:.0f} - {1e3 * seconds['high']:.0f}",
-            f"{runs.figure(ratio)}x",
-            f"{GOAL}x: {runs.verdict(ratio, GOAL, most=True)}",
-        ])  # fmt: skip
-    header = ["preset", "multiplications", "memory", "step", "spread", "of the floor", "goal"]
-    tasks = [DATASET_TITLES[task] for task in PRESETS]
-    shares = [[name, *(_share(found, task, [name]) for task in PRESETS)] for name in CLASSES]
+            *formats.median_and_spread(seconds, 1e3),
+            formats.times(factor),
+            formats.verdict(f"{GOAL}x", factor, GOAL, at_most=True),
+        ]
+
+    steps = [row for row in result["steps"] if "runs" in row]
+    groups = {name: [name] for name in (*CLASSES, OTHER)}
+    groups["**all convolutions**"] = [name for name in CLASSES if name.startswith("convolutions")]
+    groups["**everything else**"] = [name for name in (*CLASSES, OTHER) if "conv" not in name]
+    shares = [[name, *(_share(row, group) for row in steps)] for name, group in groups.items()]
     return "\n\n".join([
-        "## Distance to the limit",
+        "## Roofline",
         f"This machine multiplies matrices at {rates['bfloat16'] / 1e12:.2f} TFLOP/s in bfloat16 "
-        f"and {rates['float32'] / 1e12:.2f} in float32 (sides of {MATRIX}), and moves "
-        f"{rates['bytes'] / 1e9:.1f} GB/s. The floor of a training step is the longer of the two "
-        "times.",
-        runs.table(header, rows),
-        "Where the time goes, of the operations' own time (they run side by side), and what that "
-        "share of a step is:",
-        runs.table(["", *tasks], shares),
-        *(_limits(found, task) for task in PRESETS),
+        f"and {rates['float32'] / 1e12:.2f} in float32 (side {MATRIX}), and moves "
+        f"{rates['bytes'] / 1e9:.1f} GB/s. The table shows how long the multiplications of a step "
+        "take at this rate, and its memory traffic if each activation is written once and read "
+        "twice and its gradient written and read once. The lower bound of a training step is the "
+        "longer of the two.",
+        formats.measured_table(header, result["steps"], names, figures),
+        "Share of each class in the summed time of the operations, which run in parallel, and that "
+        "share of a step:",
+        formats.table(["", *(names(row)[0] for row in steps)], shares),
     ])  # fmt: skip
 
 
-def _seconds(found, task):
-    return runs.summary(each["seconds"] for each in found[task]["runs"])
-
-
-def _floors(found, task):
-    """Seconds of a step's multiplications, and of its memory traffic, at the machine's rates."""
-    first, rates = found[task]["runs"][0], found["rates"]
-    kind = "bfloat16" if "bfloat16" in first["precision"] else "float32"
-    return first["flops"] / rates[kind], first["bytes"] / rates["bytes"]
-
-
-def _share(found, task, classes):
-    """Share and time of some classes together, as "25%, 86 ms"."""
-    share = sum(found[task]["shares"][name] for name in classes)
-    return f"{share:.0%}, {1e3 * share * _seconds(found, task)['median']:.0f} ms"
-
-
-def _limits(found, task):
-    """A sentence: the two kinds of work, each beside its own floor."""
-    products, moved = (1e3 * seconds for seconds in _floors(found, task))
-    multiplied = [name for name in CLASSES if name.startswith("convolutions")]
-    passes = [name for name in CLASSES if name not in multiplied]
-    return (
-        f"{DATASET_TITLES[task]}: convolutions {_share(found, task, multiplied)}, where the "
-        f"multiplications of all layers would take {products:.0f} at the rate of a large matrix; "
-        f"all else {_share(found, task, passes)}, where {moved:.0f} would do if each activation "
-        "were written once and read twice, and its gradient written and read once."
-    )
+def _share(row, classes):
+    """Returns the share and time of some classes together, as "25%, 86 ms"."""
+    share = statistics.fmean(sum(run["shares"][name] for name in classes) for run in row["runs"])
+    return f"{share:.0%}, {1e3 * share * formats.median_of(row, 'seconds'):.0f} ms"

@@ -1,54 +1,56 @@
-"""Measurements in fresh processes, in turns, and what is made of them. Imports nothing heavy."""
+"""Options of a benchmark and measurements in fresh processes. Imports nothing heavy."""
 
 import dataclasses
 import json
 import os
-import statistics
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-WORKER = FOLDER / "worker.py"
-# Without a GPU: the peers are measured on the processor, and so is ours.
+ROOT = FOLDER.parent
+# No GPU: the other libraries are measured on the CPU, and so is this package.
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+PROGRESS = "  - "  # begins a line on a worker's stdout that is printed, see `progress`
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What every section is run with.
+    """Options of every section.
 
     Attributes:
-        rounds: how often each measurement is made.
-        tiny: toy sizes and made-up images, to see that all works; the figures mean nothing.
-        data_dir: where tfds keeps its data sets; None is tfds' own folder.
+        rounds: how often each measurement is repeated.
+        tiny: toy sizes and synthetic images, to test the code; the figures mean nothing.
+        minutes: of each training in the quality sections; None: their own.
+        data_dir: folder of TensorFlow Datasets; None: its default.
         results: folder of the sections' JSON files.
-        images: folder that figures go to.
-        cache: folder of the images that are trained on, see `data.ensure`.
+        images: folder of figures.
+        cache: folder of data sets and finished stages.
     """
 
     rounds: int = 5
     tiny: bool = False
+    minutes: float | None = None
     data_dir: str | None = None
     results: Path = FOLDER / "results"
-    images: Path = FOLDER.parent / "docs" / "images"
+    images: Path = ROOT / "docs" / "images"
     cache: Path = FOLDER / "cache"
 
     def earlier(self, section):
-        """Returns what an earlier run of a section found, or None."""
-        try:
-            text = (self.results / f"{section}.json").read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        return json.loads(text)["result"]
+        """Returns the result of an earlier run of a section, or None."""
+        path = self.results / f"{section}.json"
+        return json.loads(path.read_text(encoding="utf-8"))["result"] if path.exists() else None
 
-    def save(self, section, found, seconds):
-        """Writes what a section found, with where and when, whole or not at all.
+    def save(self, section, result, seconds):
+        """Writes the result of a section, with machine, date and revision.
 
         Args:
-            section: its name, and that of the file.
-            found: what its `run` returned.
-            seconds: how long that took.
+            section: str, its name.
+            result: what its `run` returned.
+            seconds: duration of the run.
         """
         from benchmarks import machine
         from keras_diffusion.runtime.files import whole_file
@@ -59,7 +61,7 @@ class Options:
             "rounds": self.rounds,
             "tiny": self.tiny,
             "seconds": round(seconds),
-            "result": found,
+            "result": result,
         }
         self.results.mkdir(parents=True, exist_ok=True)
         with whole_file(self.results / f"{section}.json") as part:
@@ -67,109 +69,104 @@ class Options:
 
 
 class RunFailed(Exception):
-    """A measurement ended without a result; the text is one line."""
+    """A measurement ended without a result; the message is one line."""
 
 
-def in_fresh_process(function, /, timeout=None, environment=None, **arguments):
-    """Calls a function of a file in this folder in a new Python process.
+def in_fresh_process(function, /, timeout=threading.TIMEOUT_MAX, **arguments):
+    """Calls a function of this folder in a new Python process, and prints its progress.
 
     Args:
-        function: "module.function", such as "training.rate"; it returns a dict that JSON
-            can hold. Its module must import nothing heavy at its top.
-        timeout: None, or seconds after which it is given up.
-        environment: None, or {variable: value} on top of ENVIRONMENT.
-        **arguments: of the function, as JSON can hold.
+        function: "module.function", such as "training.measure"; it returns a dict for JSON. Its
+            module must import nothing heavy at the top.
+        timeout: seconds.
+        **arguments: of the function, for JSON.
 
     Returns:
         The dict, with "peak_mib" added.
 
     Raises:
-        RunFailed: it raised, or took too long; says why.
+        RunFailed: the function raised, or took too long.
     """
-    command = [sys.executable, str(WORKER), function, json.dumps(arguments)]
-    variables = {**ENVIRONMENT, **(environment or {})}
-    try:
-        done = subprocess.run(
-            command, env=variables, capture_output=True, text=True, timeout=timeout
-        )
-    except subprocess.TimeoutExpired as error:
-        raise RunFailed(f"given up after {timeout:.0f} s") from error
-    if done.returncode:
-        raise RunFailed(reason(done.stderr) or f"exit code {done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, str(FOLDER / "worker.py"), function, json.dumps(arguments)]
+    pipes = {"stdout": subprocess.PIPE, "text": True, "errors": "replace"}
+    began, line = time.monotonic(), ""
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as stderr,
+        subprocess.Popen(command, env=ENVIRONMENT, stderr=stderr, **pipes) as process,
+    ):
+        timer = threading.Timer(timeout, process.kill)
+        timer.start()
+        try:
+            for line in process.stdout:
+                if line.startswith(PROGRESS):
+                    print(line, end="", flush=True)
+            process.wait()
+        finally:
+            timer.cancel()
+            process.kill()
+        if process.returncode == 0:
+            return json.loads(line)
+        if time.monotonic() - began >= timeout:
+            raise RunFailed(f"no result after {timeout:.0f} s")
+        stderr.seek(0)
+        raise RunFailed(reason(stderr.read()) or f"exit code {process.returncode}")
+
+
+def in_fresh_turns(function, rows, options, timeout=threading.TIMEOUT_MAX, **arguments):
+    """Calls `in_fresh_process` for each row `in_turns`, with the row as arguments, and others."""
+    arguments["tiny"] = options.tiny
+
+    def measure(row):
+        return in_fresh_process(function, timeout, **row, **arguments)
+
+    return in_turns(measure, rows, options.rounds)
+
+
+def fastest(call, repeats):
+    """Returns the seconds of the fastest of some calls, after one that traces."""
+    call()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def progress(text):
+    """Prints a line of progress, in the benchmark's process or in a worker."""
+    print(f"{PROGRESS}{text}", flush=True)
 
 
 def reason(stderr):
-    """The last line of a traceback that begins with the name of an error, shortened."""
+    """Returns the last line of a traceback that names an error, shortened."""
     lines = [line for line in stderr.splitlines() if line.strip()]
     named = [line for line in lines if line[0].isalpha() and "Error" in line.split(":")[0]]
     return " ".join((named or lines or [""])[-1].split())[:300]
 
 
-def in_turns(measure, contenders, rounds, title=str):
-    """Measures A B C, then A B C again, so that a busy minute of the machine hits all alike.
+def in_turns(measure, rows, rounds):
+    """Measures rows A B C, then A B C again, so that a busy minute of the machine affects all.
 
     Args:
-        measure: function of a contender -> dict; may raise `RunFailed`.
-        contenders: list of whatever `measure` takes.
+        measure: function of a row -> dict of figures; may raise `RunFailed`.
+        rows: list of dicts, what is to be measured.
         rounds: int.
-        title: function of a contender -> how it is called while it is measured.
 
     Returns:
-        For each contender {"runs": [dict, ...]} or {"failed": reason}; one that fails is not
-        measured again.
+        The rows, each with "runs", a list of dicts of figures, or "failed", the reason; a row
+        that failed is not measured again.
     """
-    results = [{"runs": []} for _ in contenders]
+    results = [{**row, "runs": []} for row in rows]
     for number in range(1, rounds + 1):
-        for contender, result in zip(contenders, results, strict=True):
+        for row, result in zip(rows, results, strict=True):
             if "failed" in result:
                 continue
-            print(f"  round {number}/{rounds}: {title(contender)}", flush=True)
+            progress(f"round {number}/{rounds}: {', '.join(map(str, row.values()))}")
             try:
-                result["runs"].append(measure(contender))
-            except RunFailed as error:
-                result.clear()
+                result["runs"].append(measure(row))
+            except (RunFailed, subprocess.TimeoutExpired) as error:
+                del result["runs"]
                 result["failed"] = str(error)
-                print(f"    failed: {error}", flush=True)
+                progress(f"  failed: {error}")
     return results
-
-
-def summary(values):
-    """Returns {"median", "low", "high"} of some numbers."""
-    values = list(values)
-    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
-
-
-def figure(number):
-    """Returns a number with three significant digits, as tables show it."""
-    if number is None:
-        return "-"
-    if number == 0 or abs(number) >= 100:
-        return f"{number:,.0f}"
-    if abs(number) < 1:
-        return f"{number:#.3g}"
-    return f"{number:.{2 if abs(number) < 10 else 1}f}"
-
-
-def times(ratio):
-    """Returns a ratio as "3.20x"."""
-    if ratio is None:
-        return "-"
-    return f"{ratio:.2f}x" if ratio < 1 else f"{figure(ratio)}x"
-
-
-def spread(numbers):
-    """Returns "low - high" of a `summary`."""
-    return f"{figure(numbers['low'])} - {figure(numbers['high'])}"
-
-
-def table(header, rows):
-    """Returns a markdown table; cells are turned into text."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, cells)) + " |" for cells in lines)
-
-
-def verdict(value, goal, most=False):
-    """Returns "met" or "missed" for a value that is to be at least (or `most`) the goal."""
-    met = value <= goal if most else value >= goal
-    return "met" if met else "missed"

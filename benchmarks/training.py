@@ -1,248 +1,176 @@
-"""Training: images per second and the most memory held, beside the peers.
+"""Training: images per second and peak memory, beside other libraries.
 
 MNIST with networks of equal size in batches of 128, and Flowers at 64x64 with the widths of the
-keras.io example in batches of 64. Everyone trains as its users do (see `subjects`), on the same
-images in memory.
+keras.io example in batches of 64. Every library trains as its users do (see `subjects`), on the
+same images in memory.
 """
 
 import statistics
 import time
 
-from benchmarks import data, machine, runs, subjects
+from benchmarks import data, formats, machine, runs, subjects
 
 VARIANTS = {
-    "mnist": (
-        ("ours", "default"),
-        ("ours", "float32"),
-        ("ddp", "float32"),
-        ("ddp", "bfloat16 autocast"),
-        ("ddp", "bfloat16 autocast, channels last"),
-        ("ddp", "bfloat16 autocast, compiled"),
-        ("diffusers_unet", "float32"),
-        ("diffusers_unet", "bfloat16 autocast"),
-        ("diffusers_unet", "bfloat16 autocast, channels last"),
-        ("diffusers_unet", "bfloat16 autocast, compiled"),
-    ),
-    "flowers": (
-        ("ours", "default"),
-        ("ours", "float32"),
-        ("ours", "deeper"),
-        ("keras_ddim", "float32"),
-        ("keras_ddim", "mixed_bfloat16"),
-    ),
-}
-# How many times faster ours is to be than (subject, variant); None: than its fastest variant.
-GOALS = {
     "mnist": {
-        ("ddp", "float32"): 5,
-        ("ddp", None): 3,
-        ("diffusers_unet", None): 3,
+        "ours": ("default", "float32"),
+        "ddp": subjects.TORCH_VARIANTS,
+        "diffusers_unet": subjects.TORCH_VARIANTS,
     },
+    "flowers": {
+        "ours": ("default", "float32", "deeper"),
+        "keras_ddim": ("float32", "mixed_bfloat16"),
+    },
+}
+# The least speed-up over (subject, variant); None: over its fastest variant.
+GOALS = {
+    "mnist": {("ddp", "float32"): 5, ("ddp", None): 3, ("diffusers_unet", None): 3},
     "flowers": {("keras_ddim", "float32"): 3},
 }
-HEADINGS = {
-    "mnist": "Training, MNIST 28x28, batch {}",
-    "flowers": "Training, Oxford Flowers 64x64, batch {}",
-}
-WARM_UP = 3  # steps: graphs are traced, memory is claimed
-LEAST_STEPS, LEAST_SECONDS = 5, 10.0
-GIVEN_UP = 15 * 60  # seconds; compiling may never end
-# The most memory held until the network is made, until the clock starts, and from then on.
-WHEN = {"made": "libraries, network", "first": "until step 3", "later": "later"}
+WARM_UP = 3  # steps: graphs are traced, memory is allocated
+MIN_STEPS, MIN_SECONDS = 5, 10.0
+TIMEOUT = 15 * 60  # seconds; compiling may never end
+# Peak memory until the network is built, until the end of the warm-up, and after it.
+PHASES = {"setup": "libraries, network", "first_steps": "until step 3", "later": "later"}
 
 
 class Clock:
-    """Stops a training when enough of it was timed.
+    """Times a training and tells when to stop it.
 
     Args:
-        warm_up: steps that are not timed.
-        least_steps, least_seconds: how much is timed; both.
+        warm_up: steps before the clock starts.
+        min_steps, min_seconds: at least this much is timed.
 
     Attributes:
-        warm_up: as given.
-        rate: steps per second, once it has stopped.
+        steps: int, all steps so far.
+        seconds: float, since the end of the warm-up.
     """
 
-    def __init__(self, warm_up, least_steps, least_seconds):
+    def __init__(self, warm_up, min_steps, min_seconds):
         self.warm_up = warm_up
-        self._least_steps, self._least_seconds = least_steps, least_seconds
+        self.steps, self.seconds = 0, 0.0
+        self._min_steps, self._min_seconds = min_steps, min_seconds
         self._began = None
-        self.rate = None
 
     def __call__(self, step):
+        """Called after each step, from 1; returns True to stop the training."""
         now = time.monotonic()
         if step == self.warm_up:
             self._began = now
-        timed = step - self.warm_up
-        if timed < self._least_steps or now - self._began < self._least_seconds:
+        if step < self.warm_up:
             return False
-        self.rate = timed / max(now - self._began, 1e-6)
-        return True
+        self.steps, self.seconds = step, now - self._began
+        return step - self.warm_up >= self._min_steps and self.seconds >= self._min_seconds
+
+    @property
+    def rate(self):
+        """float, timed steps per second."""
+        return (self.steps - self.warm_up) / max(self.seconds, 1e-6)
 
 
-def clock_of(tiny):
+def make_clock(tiny):
     """Returns the `Clock` of a measurement."""
-    return Clock(1, 1, 0.0) if tiny else Clock(WARM_UP, LEAST_STEPS, LEAST_SECONDS)
+    return Clock(1, 1, 0.0) if tiny else Clock(WARM_UP, MIN_STEPS, MIN_SECONDS)
 
 
-def rate(task, name, variant, cache, tiny=False):
-    """Trains a subject for a while; in a fresh process."""
-    subject = subjects.make(name, task, variant, tiny)
-    clock = clock_of(tiny)
-    batch_size = _batch_size(task, tiny)
-    memory = {"made": machine.peak_mib()}
+def measure(task, subject, variant, cache, tiny=False):
+    """Trains a subject for a while; runs in a fresh process."""
+    trained = subjects.make(subject, task, variant, tiny)
+    clock = make_clock(tiny)
+    batch_size = subjects.batch_size(task, tiny)
+    memory = {"setup": machine.peak_mib()}
     images, _ = data.load(task, "train", tiny, cache)
 
     def should_stop(step):
         if step == clock.warm_up:
-            memory["first"] = machine.peak_mib()
-            machine.forget_peak()
+            memory["first_steps"] = machine.peak_mib()
+            machine.reset_peak()
         return clock(step)
 
-    subject.train(images, batch_size, should_stop)
+    trained.train(images, batch_size, should_stop)
     memory["later"] = machine.peak_mib()
     return {
         "images_per_second": batch_size * clock.rate,
         "memory": memory,
         "peak_mib": max(memory.values()),
-        "parameters": subject.parameters,
-        "flops": subject.flops,
-        "precision": getattr(subject, "precision", None),
+        **trained.facts(),
     }
 
 
 def run(options):
-    """Measures all variants of both tasks in turns."""
-    found = {"tiny": options.tiny}
-    for task, variants in VARIANTS.items():
-        variants = _first_of_each(variants) if options.tiny else variants
-        data.ensure(task, options.data_dir, options.tiny, options.cache)
-
-        def measure(contender, task=task):
-            name, variant = contender
-            return runs.in_fresh_process(
-                "training.rate", GIVEN_UP, task=task, name=name, variant=variant,
-                cache=str(options.cache), tiny=options.tiny,
-            )  # fmt: skip
-
-        results = runs.in_turns(measure, list(variants), options.rounds, title=", ".join)
-        found[task] = [
-            {"subject": name, "variant": variant, **result}
-            for (name, variant), result in zip(variants, results, strict=True)
+    """Measures all variants of both tasks in turns, or the first of each library if tiny."""
+    result = {"tiny": options.tiny}
+    for task, libraries in VARIANTS.items():
+        data.ensure(task, options)
+        rows = [
+            {"subject": subject, "variant": variant}
+            for subject, variants in libraries.items()
+            for variant in variants[: 1 if options.tiny else None]
         ]
-    return found
+        shared = {"task": task, "cache": str(options.cache)}
+        result[task] = runs.in_fresh_turns("training.measure", rows, options, TIMEOUT, **shared)
+    return result
 
 
-def _first_of_each(variants):
-    """One variant of each subject, as its users run it: enough to see that all works."""
-    first = {}
-    for name, variant in variants:
-        first.setdefault(name, variant)
-    return list(first.items())
-
-
-def images_per_second(found, task, name="ours", variant="default"):
-    """Returns the median of a measured variant, or None; `found` is what `run` returned."""
-    for row in (found or {}).get(task, ()):
-        if (row["subject"], row["variant"]) == (name, variant) and "runs" in row:
-            return runs.summary(r["images_per_second"] for r in row["runs"])["median"]
+def median_of_ours(result, task, figure="images_per_second"):
+    """Returns the median of a figure of our default variant, or None if it was not measured."""
+    for row in (result or {}).get(task, ()):
+        if (row["subject"], row["variant"]) == ("ours", "default"):
+            return formats.median_of(row, figure)
     return None
 
 
-def report(found):
+def report(result):
     """Returns the tables of speed and of memory."""
     parts = []
-    for task, heading in HEADINGS.items():
-        heading = heading.format(_batch_size(task, found["tiny"]))
-        parts.append(f"## {heading}\n\n{_speed_table(found, task)}")
-    for task in HEADINGS:
-        heading = f"## Memory of these trainings, {subjects.DATASET_TITLES[task]}"
-        parts.append(f"{heading}\n\nMost resident memory of the whole process in MiB, all "
-                     f"libraries and images included.\n\n{_memory_table(found, task)}")  # fmt: skip
+    for task, title in subjects.DATASET_TITLES.items():
+        batch_size = subjects.batch_size(task, result["tiny"])
+        parts += [f"## Training, {title}, batch {batch_size}", _speed_table(result, task)]
+    for task, title in subjects.DATASET_TITLES.items():
+        parts += [
+            f"## Memory of these trainings, {title}",
+            "Peak resident memory of the whole process in MiB, with all libraries and images.",
+            _memory_table(result, task),
+        ]
     return "\n\n".join(parts)
 
 
-def _speed_table(found, task):
-    ours = images_per_second(found, task)
-    goals = _goals(found, task)
-    rows = []
-    for row in found[task]:
-        cells = name_cells(row)
-        if "failed" in row:
-            rows.append([*cells, "-", row["failed"], "-", ""])
-            continue
-        numbers = runs.summary(r["images_per_second"] for r in row["runs"])
-        ratio = ours / numbers["median"] if ours else None
-        goal = goals.get((row["subject"], row["variant"]))
-        said = f"{goal}x: {runs.verdict(ratio, goal)}" if goal and ratio else ""
-        rows.append([*cells, f"**{runs.figure(numbers['median'])}**", runs.spread(numbers),
-                     runs.times(ratio), said])  # fmt: skip
+def _speed_table(result, task):
     header = ["", "variant", "parameters", "GFLOP", "images/s", "spread", "ratio", "goal"]
-    return runs.table(header, rows)
-
-
-def _memory_table(found, task):
+    ours, goals = median_of_ours(result, task), GOALS[task]
     medians = {
-        (row["subject"], row["variant"]): runs.summary(r["peak_mib"] for r in row["runs"])
-        for row in found[task]
-        if "runs" in row
+        (row["subject"], row["variant"]): formats.median_of(row, "images_per_second") or 0
+        for row in result[task]
     }
-    ours = medians.get(("ours", "default"), {}).get("median")
-    rows = []
-    for row in found[task]:
-        numbers = medians.get((row["subject"], row["variant"]))
-        if numbers is None:
-            continue  # the table of speed says why
-        said = ""
-        if ours and row["subject"] != "ours":
-            said = f"no more than it: {runs.verdict(ours, numbers['median'], most=True)}"
-        ratio = numbers["median"] / ours if ours else None
-        cells = [*name_cells(row), *_memory_by_time(row)]
-        rows.append([*cells, f"**{runs.figure(numbers['median'])}**", runs.spread(numbers),
-                     runs.times(ratio), said])  # fmt: skip
-    header = ["", "variant", "parameters", "GFLOP", *WHEN.values(), "most", "spread", "ratio"]
-    header += ["goal"]
-    return runs.table(header, rows)
+
+    def figures(row):
+        subject, variant = row["subject"], row["variant"]
+        fastest = max(rate for (name, _), rate in medians.items() if name == subject)
+        goal = goals.get((subject, variant))
+        if medians[subject, variant] == fastest:
+            goal = max(goal or 0, goals.get((subject, None), 0)) or None
+        speed_up = formats.ratio(ours, medians[subject, variant])
+        cells = formats.median_and_spread(formats.summary_of(row, "images_per_second"))
+        return [*cells, formats.times(speed_up), formats.verdict(f"{goal}x", speed_up, goal)]
+
+    return formats.measured_table(header, result[task], subjects.cells, figures)
 
 
-def _memory_by_time(row):
-    """Cells: the medians of the times in WHEN; figures of earlier versions have none."""
-    memories = [run["memory"] for run in row["runs"] if "memory" in run]
-    if not memories:
-        return ["-"] * len(WHEN)
-    return [runs.figure(statistics.median(memory[when] for memory in memories)) for when in WHEN]
+def _memory_table(result, task):
+    header = ["", "variant", "parameters", "GFLOP", *PHASES.values(), "peak", "spread", "ratio",
+              "goal"]  # fmt: skip
+    ours = median_of_ours(result, task, "peak_mib")
 
+    def figures(row):
+        peaks = formats.summary_of(row, "peak_mib")
+        phases = [
+            statistics.median(run["memory"][phase] for run in row["runs"]) for phase in PHASES
+        ]
+        factor = formats.ratio(peaks["median"], ours)
+        verdict = (
+            "" if row["subject"] == "ours" else formats.verdict("ours at most this", factor, 1)
+        )
+        cells = [*map(formats.number, phases), *formats.median_and_spread(peaks)]
+        return [*cells, formats.times(factor), verdict]
 
-def _goals(found, task):
-    """{(subject, variant): factor}, None resolved to the fastest variant."""
-    goals = {}
-    for (name, variant), factor in GOALS[task].items():
-        rates = {
-            row["variant"]: images_per_second(found, task, name, row["variant"])
-            for row in found[task]
-            if row["subject"] == name and "runs" in row
-        }
-        if variant is None and rates:
-            variant = max(rates, key=rates.get)
-        goals[name, variant] = max(factor, goals.get((name, variant), 0))
-    return goals
-
-
-def name_cells(row):
-    """Subject, variant, parameters and GFLOP of one image forward, as the tables show them."""
-    first = row.get("runs", [{}])[0]
-    variant = row["variant"]
-    if variant in ("default", "deeper") and first.get("precision"):
-        note = "default" if variant == "default" else "two blocks a level"
-        variant = f"{first['precision']} ({note})"
-    parameters, flops = first.get("parameters"), first.get("flops")  # earlier versions had none
-    return [
-        subjects.TITLES[row["subject"]],
-        variant,
-        f"{parameters / 1e6:.2f} M" if parameters else "-",
-        f"{flops / 1e9:.2f}" if flops else "-",
-    ]
-
-
-def _batch_size(task, tiny):
-    return 16 if tiny else subjects.BATCH_SIZES[task]
+    measured = [row for row in result[task] if "runs" in row]  # the table of speed has the others
+    return formats.measured_table(header, measured, subjects.cells, figures)

@@ -1,9 +1,9 @@
-"""One measurement in a process of its own; `runs.in_fresh_process` calls it:
+"""One measurement in its own process, started by `runs.in_fresh_process`:
 
     python benchmarks/worker.py MODULE.FUNCTION '{"argument": value, ...}'
 
-calls a function of a file in this folder and prints what it returns, a dict, as one line of
-JSON, with "peak_mib", the most memory that the process has held, unless the function says it.
+Calls a function of this folder and prints the dict that it returns as one line of JSON, with
+"peak_mib", the peak memory of the process, unless the function returns it.
 """
 
 import importlib
@@ -12,7 +12,6 @@ import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 if __name__ == "__main__":
     # Instead of this folder, whose file names are common words.
@@ -21,15 +20,13 @@ if __name__ == "__main__":
 
 def main(name, arguments):
     """Calls the function and prints its result."""
-    module, _, function = name.rpartition(".")
-    result = getattr(importlib.import_module(f"benchmarks.{module}"), function)(
-        **json.loads(arguments)
-    )
     from benchmarks import machine
 
+    module, _, function = name.rpartition(".")
+    call = getattr(importlib.import_module(f"benchmarks.{module}"), function)
+    result = call(**json.loads(arguments))
     print("\n" + json.dumps({"peak_mib": machine.peak_mib(), **result}), flush=True)
-    # What libraries do at the end of a process is not measured, and may take its time.
-    os._exit(0)
+    os._exit(0)  # the exit handlers of the libraries take time and are not measured
 
 
 if __name__ == "__main__":

@@ -1,60 +1,52 @@
-"""What the section makes of its scores: the fewest steps that do, the goal, the tables."""
+"""Report of a quality section: the fewest sufficient steps, the goal, and the tables."""
 
 import statistics
 
-from benchmarks import runs, subjects
-from benchmarks.quality.plans import FEW, MANY
+from benchmarks import formats, subjects
+from benchmarks.quality.plan import FEW, MANY
 
-# MNIST: the peer's distance over ours, at least. Flowers: ours above the floor over the peer's
-# above it, at most; there the floor is a good part of every distance.
+# MNIST: the peer's distance over ours, at least. Flowers: our distance above the baseline over the
+# peer's, at most; there the baseline is a large part of every distance.
 GOALS = {"mnist": 30, "flowers": 0.5}
-SETTINGS = {
-    "mnist": " Settings are its defaults, but for AdamW and the learning rate of 4e-4 that a "
-    "published MNIST run took.",
+NOTES = {
+    "mnist": "Its settings are the defaults, except for AdamW and the learning rate 4e-4 of a "
+    "published MNIST run."
 }
-COMPARABLE = 2.0  # sets whose distance is within this factor of the most steps' vary alike
+# Of a row: what is kept in the results.
+FIELDS = ("subject", "variant", "averaged", "parameters", "images_seen", "sampler", "num_steps",
+          "score")  # fmt: skip
+COMPARABLE = 2.0  # sets within this factor of the distance of the most steps vary alike
 
 
-def goal(task, rows, floor):
-    """Holds the first row, ours, against the first of a peer.
-
-    Returns:
-        dict of `what`, `value`, `goal`, `most` (whether the goal is an upper end), `met`, and
-        both ratios, raw and above the floor.
-    """
-    ours, peer = (
-        row["score"]["distance"] for row in (rows[0], next(row for row in rows if _is_peer(row)))
-    )
-    above = [max(0.0, distance - floor["mean"]) for distance in (ours, peer)]
-    found = {
-        "peer_over_ours": peer / ours,
-        "ours_over_peer_above_floor": above[0] / above[1] if above[1] else None,
-    }
-    most = task == "flowers"
-    value = found["ours_over_peer_above_floor" if most else "peer_over_ours"]
-    what = (
-        "our distance above the floor, as a share of the peer's"
-        if most
-        else "the peer's distance as a multiple of ours"
-    )
-    if ours < floor["mean"]:
-        what += " (ours is below the floor, as copies of training pictures may be)"
-    met = value is not None and runs.verdict(value, GOALS[task], most) == "met"
-    return {"what": what, "value": value, "goal": GOALS[task], "most": most, "met": met, **found}
+def goal(result):
+    """Returns a sentence: our first row compared with the first row of the peer."""
+    task, baseline = result["task"], result["baseline"]["mean"]
+    ours, peer = (row["score"]["distance"] for row in (result["rows"][0], _peer(result)))
+    at_most = task == "flowers"
+    if at_most:
+        name = "our distance above the baseline, as a share of the peer's, at most"
+        value = max(0.0, ours - baseline) / (peer - baseline) if peer > baseline else None
+    else:
+        name, value = "the peer's distance as a multiple of ours, at least", peer / ours
+    if ours < baseline:
+        name += " (ours is below the baseline, as copies of training images may be)"
+    measured = f"measured {formats.number(value)}"
+    verdict = formats.verdict(measured, value, GOALS[task], at_most) or f"{measured}: missed"
+    return f"Goal: {name} {GOALS[task]:g}; {verdict}."
 
 
-def _is_peer(row):
-    return "accuracy" not in row["score"]  # it has no labels to be right about
+def _peer(result):
+    return next(row for row in result["rows"] if row["subject"] != "ours")
 
 
 def curve(sets):
-    """Scores against steps.
+    """Groups scored sets by sampler and steps.
 
     Args:
-        sets: list of dicts of sampler, num_steps, seed and score, in the order of the seeds.
+        sets: list of dicts of sampler, num_steps and score, in the order of the seeds.
 
     Returns:
-        list of dicts of sampler, num_steps, distances (one for each seed), sure, accuracy (means).
+        list of dicts of sampler, num_steps, distances (one per seed), confident, accuracy (means).
     """
     groups = {}
     for each in sets:
@@ -63,34 +55,36 @@ def curve(sets):
         {
             "sampler": sampler,
             "num_steps": num_steps,
-            "distances": [score["distance"] for score in found],
-            "sure": statistics.fmean(score["sure"] for score in found),
-            "accuracy": statistics.fmean(score["accuracy"] for score in found),
+            "distances": [score["distance"] for score in scores],
+            "confident": statistics.fmean(score["confident"] for score in scores),
+            "accuracy": statistics.fmean(score["accuracy"] for score in scores),
         }
-        for (sampler, num_steps), found in groups.items()
+        for (sampler, num_steps), scores in groups.items()
     ]
 
 
-def fewest_steps(figures):
-    """The fewest steps that are no worse than the most steps of DDIM.
+def fewest_steps(result):
+    """Finds the fewest steps that are no worse than the most steps of DDIM.
 
-    Sets of the same seed begin with the same noise, so they are held against each other seed by
-    seed. "No worse" is: the differences are on average not above zero by more than their average
-    varies by chance (their standard deviation, pooled over all sets of about that distance, over
-    the root of their number; with a single seed, that of the floor's subsets).
+    Sets of the same seed start from the same noise, so they are compared seed by seed. "No worse"
+    means that the mean difference is not above zero by more than its standard error: the standard
+    deviation, pooled over all sets of similar distance, over the root of the number of seeds; of a
+    single seed, the standard deviation of the baseline.
 
     Args:
-        figures: dict of `curve`, as of that function, and `curve_floor`, of
-            `scores.distance_floor`.
+        result: dict with `curve`, as of that function, and `curve_baseline`.
 
     Returns:
-        dict of `fewest` (int, or None: no number of steps is enough), its `distance`, `noise`
-        (what is allowed), `reference` (of the most steps: sampler, num_steps, distance), `floor`.
+        dict: `fewest` (int, or None: no number of steps is enough), its `distance`, `noise` (the
+        tolerance), `reference` (most steps: sampler, num_steps, distance), `baseline`.
     """
-    most = max(_points(figures, MANY), key=lambda point: point["num_steps"])
-    few = _points(figures, FEW)
-    noise = _noise(few, most, figures["curve_floor"])
-    good = [p for p in few if statistics.fmean(_differences(p, most)) <= noise]
+    few, many = (
+        [point for point in result["curve"] if point["sampler"] == sampler]
+        for sampler in (FEW, MANY)
+    )
+    most = max(many, key=lambda point: point["num_steps"])
+    noise = _noise(few, most, result["curve_baseline"])
+    good = [point for point in few if statistics.fmean(_differences(point, most)) <= noise]
     best = min(good, key=lambda point: point["num_steps"], default=None)
     return {
         "fewest": best and best["num_steps"],
@@ -101,12 +95,8 @@ def fewest_steps(figures):
             "num_steps": most["num_steps"],
             "distance": statistics.fmean(most["distances"]),
         },
-        "floor": figures["curve_floor"]["mean"],
+        "baseline": result["curve_baseline"]["mean"],
     }
-
-
-def _points(figures, sampler):
-    return [point for point in figures["curve"] if point["sampler"] == sampler]
 
 
 def _differences(point, other):
@@ -114,133 +104,118 @@ def _differences(point, other):
     return [distance - others for distance, others in pairs]
 
 
-def _noise(points, most, floor):
-    """How much the mean over the seeds of the difference of two such sets varies."""
+def _noise(points, most, baseline):
+    """Returns the standard error of the mean difference of two comparable sets."""
     seeds = len(most["distances"])
-    alike = COMPARABLE * statistics.fmean(most["distances"])
+    limit = COMPARABLE * statistics.fmean(most["distances"])
     variances = [
         statistics.variance(_differences(point, most))
         for point in points
-        if seeds > 1 and statistics.fmean(point["distances"]) <= alike
+        if seeds > 1 and statistics.fmean(point["distances"]) <= limit
     ]
-    return (statistics.fmean(variances) / seeds) ** 0.5 if variances else floor["std"]
+    return (statistics.fmean(variances) / seeds) ** 0.5 if variances else baseline["std"]
+
+
+def figure_name(task):
+    """Returns the file name of the figure of a task."""
+    return f"quality_{task}.png"
 
 
 def caption(row):
-    """A row of the table in two short lines, for the picture."""
+    """Returns a row of the table as two short lines, for the figure."""
     return (
-        f"{row['subject']} ({_variant(row)}), {row['num_steps']} steps of {row['sampler']}\n"
-        f"distance {runs.figure(row['score']['distance'])}, "
-        f"the classifier is sure of {row['score']['sure']:.0%}"
+        f"{subjects.TITLES[row['subject']]} ({_variant(row)}), {row['num_steps']} steps of "
+        f"{row['sampler']}\ndistance {formats.number(row['score']['distance'])}, "
+        f"classifier confident about {row['score']['confident']:.0%}"
     )
-
-
-def report(figures):
-    """Returns the section as markdown."""
-    task, floor, eyes = figures["task"], figures["floor"], figures["extractor"]
-    peer = next(row["subject"] for row in figures["rows"] if _is_peer(row))
-    title = subjects.DATASET_TITLES[task]
-    floor_row = [
-        f"{floor['size']} held-out real pictures (the floor)", "", "", "", "",
-        f"{runs.figure(floor['mean'])} ({runs.figure(floor['min'])} - "
-        f"{runs.figure(floor['max'])} in {floor['subsets']} draws)", "", "", "", "",
-    ]  # fmt: skip
-    header = ["subject", "variant", "parameters", "images seen", "drawn in", "distance",
-              "above the floor", "sure", "classes off", "right class"]  # fmt: skip
-    rows = [_cells(row, floor) for row in figures["rows"]]
-    return "\n\n".join(
-        [
-            f"## Quality after {figures['minutes']:g} minutes of training: {title}",
-            f"{figures['num']} pictures of each, if no other number stands with it: of fewer, a "
-            "distance is a little larger. The distance is Frechet's, between the features "
-            f"of a small classifier ({eyes['feature_width']} wide, trained on the training split; "
-            f"right about {eyes['test_accuracy']:.1%} of held-out pictures) of these pictures and "
-            f"of all {eyes['train_images']:,} training pictures. Sure: share of pictures with a "
-            "class above 90%, which it may be of nonsense too. Classes off: how many pictures "
-            "would have to be of another class for the shares to be those of the training "
-            "pictures. Right class: share that the classifier takes for the class that "
-            f"was asked for; {peer} draws without classes.",
-            f"Each was trained once, one after the other. The minutes of {peer} begin after its "
-            "first step; ours hold all that `train.py` does, with tracing, validation, previews "
-            f"and checkpoints. What is judged is the average of the weights, as users of {peer} "
-            "draw; last weights are those without it."
-            f"{SETTINGS.get(task, '')}",
-            runs.table(header, [*rows, floor_row]),
-            *_length(figures, peer),
-            _goal_line(figures["goal"]),
-            f"![Ours and {peer}](../docs/images/{figures['picture']})",
-            _steps_text(figures),
-        ]
-    )
-
-
-def _length(figures, peer):
-    """What is to be said if the peer was not trained by the clock."""
-    if not figures["peer_images"]:
-        return []
-    minutes = figures["minutes"]
-    return [
-        f"The machine was shared meanwhile: {peer} was trained for as many images as it sees in "
-        f"{minutes:g} minutes of an idle one, and ours for {minutes:g} minutes by the clock."
-    ]
 
 
 def _variant(row):
     return row["variant"] + ("" if row["averaged"] else ", last weights")
 
 
-def _cells(row, floor):
-    score = row["score"]
-    fewer = score["num_images"] != floor["size"]  # the floor of these is another
-    drawn = f"{row['num_steps']} steps of {row['sampler']}"
-    return [
-        row["subject"],
-        _variant(row),
-        f"{row['parameters'] / 1e6:.2f} M",
-        f"{row['images_seen']:,}",
-        f"{drawn}, {score['num_images']} pictures" if fewer else drawn,
-        runs.figure(score["distance"]),
-        "-" if fewer else runs.figure(score["distance"] - floor["mean"]),
-        f"{score['sure']:.1%}",
-        f"{score['class_distance']:.1%}",
-        f"{score['accuracy']:.1%}" if "accuracy" in score else "-",
-    ]
+def report(result):
+    """Returns the section as Markdown."""
+    task, extractor = result["task"], result["extractor"]
+    peer, title = subjects.TITLES[_peer(result)["subject"]], subjects.DATASET_TITLES[task]
+    return "\n\n".join(
+        [
+            f"## Quality after {result['minutes']:g} minutes of training: {title}",
+            f"{result['num']} samples per row, if no other number is given: with fewer samples, a "
+            "distance is slightly larger. The distance is the Frechet distance between the "
+            f"features of a small classifier ({extractor['feature_width']} wide, trained on the "
+            f"training split, accuracy {extractor['test_accuracy']:.1%} on held-out images) of "
+            f"the samples and of all {extractor['train_images']:,} training images. Confident: "
+            "share of samples with a class probability above 90%, which nonsense may have too. "
+            "Class distance: total variation between the class shares of samples and training "
+            "images. Accuracy: share of samples that the classifier assigns to the requested "
+            f"class; {peer} samples without classes.",
+            "Each was trained once, one after the other. The minutes of the peer start after its "
+            "first step; ours include everything that `train.py` does: tracing, validation, "
+            f"previews and checkpoints. Samples of {peer} come from its averaged weights, as its "
+            f"users sample, and from its last weights. {NOTES.get(task, '')}".strip(),
+            _table(result),
+            goal(result),
+            f"![Samples of keras_diffusion and {peer}](../docs/images/{figure_name(task)})",
+            *_steps(result),
+        ]
+    )
 
 
-def _goal_line(found):
-    value = "not known" if found["value"] is None else runs.figure(found["value"])
-    end = "at most" if found["most"] else "at least"
-    verdict = "met" if found["met"] else "missed"
-    return f"Goal: {found['what']}, {end} {found['goal']:g}. Measured: {value}; **{verdict}**."
+def _table(result):
+    baseline, rows = result["baseline"], []
+    for row in result["rows"]:
+        score, steps = row["score"], f"{row['num_steps']} steps of {row['sampler']}"
+        above = formats.number(score["distance"] - baseline["mean"])
+        if score["num_images"] != baseline["size"]:  # they have another baseline
+            steps, above = f"{steps}, {score['num_images']} images", "-"
+        rows.append([
+            subjects.TITLES[row["subject"]],
+            _variant(row),
+            f"{row['parameters'] / 1e6:.2f} M",
+            f"{row['images_seen']:,}",
+            steps,
+            formats.number(score["distance"]),
+            above,
+            f"{score['confident']:.1%}",
+            f"{score['class_distance']:.1%}",
+            f"{score['accuracy']:.1%}" if "accuracy" in score else "-",
+        ])  # fmt: skip
+    low, high = formats.number(baseline["min"]), formats.number(baseline["max"])
+    distance = (
+        f"{formats.number(baseline['mean'])} ({low} - {high} in {baseline['subsets']} subsets)"
+    )
+    name = f"{baseline['size']} held-out real images (the baseline)"
+    rows.append([name, *[""] * 4, distance, *[""] * 4])
+    header = ["", "variant", "parameters", "images seen", "sampling", "distance",
+              "above the baseline", "confident", "class distance", "accuracy"]  # fmt: skip
+    return formats.table(header, rows)
 
 
-def _steps_text(figures):
-    """The curve over steps, and what comes of it."""
-    found = fewest_steps(figures)
-    reference, fewest = found["reference"], found["fewest"]
+def _steps(result):
+    """Returns the curve over steps, as a paragraph and a table."""
+    fewest, number = fewest_steps(result), formats.number
+    reference = fewest["reference"]
+    most = f"{reference['num_steps']} steps of {reference['sampler']}"
+    seeds = result["seeds"]
+    answer = f"No number of steps that was tried is as good as {most}"
+    if count := fewest["fewest"]:
+        answer = f"**{count} steps of {FEW}** are the fewest that are no worse than {most}"
+    text = (
+        f"Our preset, {result['curve_num']} images sampled with more and fewer steps without "
+        f"guidance, {f'for {seeds} seeds' if seeds > 1 else 'for one seed'}. {answer}: seed by "
+        f"seed and on average not above its {number(reference['distance'])} by more than "
+        f"{number(fewest['noise'])}, the noise of such a difference. As many real images "
+        f"have a distance of {number(fewest['baseline'])}."
+    )
     rows = [
         [
             f"{point['num_steps']} of {point['sampler']}",
-            runs.figure(statistics.fmean(point["distances"])),
-            f"{runs.figure(min(point['distances']))} - {runs.figure(max(point['distances']))}",
-            f"{point['sure']:.1%}",
+            number(statistics.fmean(point["distances"])),
+            f"{number(min(point['distances']))} - {number(max(point['distances']))}",
+            f"{point['confident']:.1%}",
             f"{point['accuracy']:.1%}",
         ]
-        for point in figures["curve"]
+        for point in result["curve"]
     ]
-    which = f"{reference['num_steps']} steps of {reference['sampler']}"
-    answer = (
-        f"**{fewest} steps of {FEW}** are the fewest that are no worse than {which}"
-        if fewest
-        else f"No number of steps that was tried is as good as {which}"
-    )
-    seeds = figures["seeds"]
-    times = f"{seeds} times each, with other noise" if seeds > 1 else "once each"
-    return (
-        f"Our preset, {figures['curve_num']} pictures drawn in more and fewer steps without "
-        f"guidance, {times}. {answer}: seed by seed and on average not above "
-        f"its {runs.figure(reference['distance'])} by more than {runs.figure(found['noise'])}, by "
-        "which such a difference varies by chance. As many real pictures score "
-        f"{runs.figure(found['floor'])}.\n\n"
-        + runs.table(["steps", "distance", "spread", "sure", "right class"], rows)
-    )
+    return text, formats.table(["steps", "distance", "spread", "confident", "accuracy"], rows)

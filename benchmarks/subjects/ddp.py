@@ -1,9 +1,9 @@
-"""denoising-diffusion-pytorch, by the parts and settings of its own `Trainer`.
+"""denoising-diffusion-pytorch, with the parts and settings of its own `Trainer`.
 
-The Trainer itself wants a folder of picture files and a multi-process loader; its loop is written
-out here around its own Unet, GaussianDiffusion and EMA, on images in memory. It clips gradients
-to norm 1 and updates the average every 10 steps. What follows is its default, but for AdamW and
-the learning rate.
+The Trainer needs a folder of image files and a multi-process loader; its loop is repeated here
+around its own Unet, GaussianDiffusion and EMA, on images in memory. It clips gradients to norm 1
+and updates the average every 10 steps. The settings are its defaults, except for AdamW and the
+learning rate.
 """
 
 import torch
@@ -11,11 +11,11 @@ import torch
 from benchmarks import subjects
 from benchmarks.subjects import torch_parts
 
-VARIANTS = torch_parts.VARIANTS
+VARIANTS = subjects.TORCH_VARIANTS
 NETWORKS = {
     "mnist": {"dim": 32, "dim_mults": (1, 2, 5)},
-    # Four levels, as the others have, and as many parameters; with its README's multipliers
-    # (1, 2, 4, 8) there would be 9.2 M of them.
+    # Four levels and as many parameters as the others; the multipliers of its README (1, 2, 4, 8)
+    # would give 9.2 M.
     "flowers": {"dim": 32, "dim_mults": (1, 2, 2, 2)},
 }
 TINY_NETWORK = {"dim": 8, "dim_mults": (1, 2)}
@@ -40,7 +40,7 @@ class Subject:
         self.variant = variant
         unet = Unet(channels=channels, **(TINY_NETWORK if tiny else NETWORKS[task]))
         self.diffusion = GaussianDiffusion(
-            torch_parts.laid_out(unet, variant),
+            torch_parts.with_layout(unet, variant),
             image_size=height,
             timesteps=NUM_TIMESTEPS,
             sampling_timesteps=SAMPLING_TIMESTEPS,
@@ -52,14 +52,9 @@ class Subject:
         self._loss = torch_parts.compiled(self.diffusion, variant)
         self._network = torch_parts.compiled(self.ema.ema_model.model, variant)
 
-    @property
-    def parameters(self):
-        return torch_parts.parameters(self.diffusion)
-
-    @property
-    def flops(self):
-        one = torch_parts.blank(1, self.image_shape)
-        return torch_parts.flops(self.diffusion.model, one, torch.zeros(1, dtype=torch.long))
+    def facts(self):
+        inputs = torch_parts.zeros(1, self.image_shape), torch.zeros(1, dtype=torch.long)
+        return torch_parts.facts(self.diffusion.model, *inputs)
 
     def train(self, images, batch_size, should_stop):
         def loss_of(batch):
@@ -77,23 +72,23 @@ class Subject:
         averaged.sampling_timesteps = num_steps
         averaged.is_ddim_sampling = num_steps < NUM_TIMESTEPS
 
-        def draw(first, count):
+        def sample(first, count):
             with torch_parts.autocast(self.variant):
                 return averaged.sample(batch_size=count)
 
-        plain, averaged.model = averaged.model, self._network  # the compiled one, if it is
+        original, averaged.model = averaged.model, self._network  # compiled in that variant
         try:
-            return torch_parts.to_images(torch.cat(list(subjects.in_batches(num, draw))))
+            return torch_parts.to_images(torch.cat(list(subjects.in_batches(num, sample))))
         finally:
-            averaged.model = plain
+            averaged.model = original
 
     def call(self, num):
         with torch.inference_mode(), torch_parts.autocast(self.variant):
             return self._network(
-                torch_parts.blank(num, self.image_shape), torch.zeros(num, dtype=torch.long)
+                torch_parts.zeros(num, self.image_shape), torch.zeros(num, dtype=torch.long)
             )
 
-    def forget_average(self):
+    def use_last_weights(self):
         self.ema.ema_model.load_state_dict(self.diffusion.state_dict())
 
     def save(self, path):

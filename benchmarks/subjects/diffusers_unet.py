@@ -1,19 +1,20 @@
 """diffusers' UNet2DModel, trained as its train_unconditional.py does with --use_ema.
 
 That script predicts eps with a linear schedule of 1000 steps, AdamW, gradients clipped to norm 1
-and an average of the weights updated in every step. Its learning rate warms up over 500 steps
-and then follows a cosine; here it stays at its peak, which takes the same time.
+and an average of the weights, updated in every step. Its learning rate warms up over 500 steps
+and then follows a cosine; here it is constant, which takes the same time.
 """
+
+import contextlib
 
 import torch
 
 from benchmarks import subjects
 from benchmarks.subjects import torch_parts
 
-VARIANTS = torch_parts.VARIANTS
-# Attention at the lowest resolution alone, as in ours, and two blocks on each level as in its
-# defaults; the widths are those that give the number of parameters, and multiples of 16, which
-# oneDNN is fast with.
+VARIANTS = subjects.TORCH_VARIANTS
+# Attention at the lowest resolution only, as in ours, and two blocks per level, its default. The
+# widths give the same number of parameters, and are multiples of 16, which oneDNN is fast with.
 NETWORKS = {"mnist": (32, 32, 128), "flowers": (32, 48, 64, 64)}
 TINY_WIDTHS = (8, 8, 16)
 NUM_TIMESTEPS = 1000
@@ -33,18 +34,18 @@ class Subject:
         height, _, channels = self.image_shape = subjects.image_shape(task, tiny)
         self.variant = variant
         widths = TINY_WIDTHS if tiny else NETWORKS[task]
-        plain = len(widths) - 1  # levels without attention
+        without = len(widths) - 1  # levels without attention
         network = UNet2DModel(
             sample_size=height,
             in_channels=channels,
             out_channels=channels,
             block_out_channels=widths,
-            down_block_types=("DownBlock2D",) * plain + ("AttnDownBlock2D",),
-            up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * plain,
+            down_block_types=("DownBlock2D",) * without + ("AttnDownBlock2D",),
+            up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * without,
             layers_per_block=1 if tiny else 2,
             norm_num_groups=8,
         )
-        self.network = torch_parts.laid_out(network, variant)
+        self.network = torch_parts.with_layout(network, variant)
         self.scheduler = DDPMScheduler(NUM_TIMESTEPS)
         self.ema = EMAModel(self.network.parameters(), **EMA)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=LEARNING_RATE, **ADAM)
@@ -52,13 +53,8 @@ class Subject:
         self._pipeline = DDPMPipeline(self._compiled, self.scheduler)
         self._pipeline.set_progress_bar_config(disable=True)
 
-    @property
-    def parameters(self):
-        return torch_parts.parameters(self.network)
-
-    @property
-    def flops(self):
-        return torch_parts.flops(self.network, torch_parts.blank(1, self.image_shape), 0)
+    def facts(self):
+        return torch_parts.facts(self.network, torch_parts.zeros(1, self.image_shape), 0)
 
     def train(self, images, batch_size, should_stop):
         def loss_of(batch):
@@ -82,39 +78,27 @@ class Subject:
     def sample(self, num, num_steps, seed):
         generator = torch.Generator().manual_seed(seed)
 
-        def draw(first, count):
+        def sample(first, count):
             with torch_parts.autocast(self.variant):
-                drawn = self._pipeline(
+                images = self._pipeline(
                     count, generator, num_inference_steps=num_steps, output_type="np"
                 ).images
-            return torch.from_numpy(drawn).permute(0, 3, 1, 2)
+            return torch.from_numpy(images).permute(0, 3, 1, 2)
 
-        with self._averaged():
-            return torch_parts.to_images(torch.cat(list(subjects.in_batches(num, draw))))
+        with self._averaged_weights():
+            return torch_parts.to_images(torch.cat(list(subjects.in_batches(num, sample))))
 
     def call(self, num):
         with torch.inference_mode(), torch_parts.autocast(self.variant):
-            return self._compiled(torch_parts.blank(num, self.image_shape), 0).sample
+            return self._compiled(torch_parts.zeros(num, self.image_shape), 0).sample
 
-    def save(self, path):
-        torch_parts.save(path, network=self.network, ema=self.ema)
-
-    def load(self, path):
-        torch_parts.load(path, network=self.network, ema=self.ema)
-
-    def _averaged(self):
-        """A context in which the network has the averaged weights."""
-        return _Averaged(self.ema, self.network)
-
-
-class _Averaged:
-    def __init__(self, ema, network):
-        self._ema, self._network = ema, network
-
-    def __enter__(self):
-        self._ema.store(self._network.parameters())
-        self._ema.copy_to(self._network.parameters())
-        self._network.eval()
-
-    def __exit__(self, *error):
-        self._ema.restore(self._network.parameters())
+    @contextlib.contextmanager
+    def _averaged_weights(self):
+        """The network has the averaged weights within."""
+        self.ema.store(self.network.parameters())
+        self.ema.copy_to(self.network.parameters())
+        self.network.eval()
+        try:
+            yield
+        finally:
+            self.ema.restore(self.network.parameters())

@@ -1,9 +1,9 @@
-"""The network and training of keras.io's DDIM example, in stock Keras 3 layers and our words.
+"""The network and training of the keras.io DDIM example, written anew in stock Keras 3 layers.
 
-Published: Oxford Flowers at 64x64, widths 32-64-96-128, two blocks on each level, batch
+As published: Oxford Flowers at 64x64, widths 32-64-96-128, two blocks per level, batch
 normalisation without scale and centre, average pooling and bilinear upsampling, a skip from every
 block; eps with an absolute error, AdamW, an average with decay 0.999, no clipping; sampled by
-DDIM. It normalises images by their mean and variance.
+DDIM. Images are normalised by their mean and variance.
 Reference: https://keras.io/examples/generative/ddim/ (Béres 2022).
 """
 
@@ -16,14 +16,13 @@ from keras import layers
 
 from benchmarks import subjects
 from benchmarks.subjects import keras_parts
-from benchmarks.subjects.keras_parts import WITHOUT_END, Stop
 
 VARIANTS = ("float32", "mixed_bfloat16")
 WIDTHS, BLOCK_DEPTH = (32, 64, 96, 128), 2
 TINY_WIDTHS, TINY_DEPTH = (8, 16), 1
-ADAPTED = 4096  # images, at most, that mean and variance are taken of
-EMBEDDING_WIDTH, MOST_FREQUENCY = 32, 1000.0
-MOST_SIGNAL, LEAST_SIGNAL = 0.95, 0.02  # signal rates at the ends of the schedule
+ADAPT_IMAGES = 4096  # at most, for mean and variance
+EMBEDDING_WIDTH, MAX_FREQUENCY = 32, 1000.0
+MAX_SIGNAL, MIN_SIGNAL = 0.95, 0.02  # signal rates at the ends of the schedule
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1e-4
 EMA_DECAY = 0.999
 
@@ -39,58 +38,42 @@ class Subject:
         self.model = ImplicitModel(self.image_shape, *depths)
         self.model.compile(keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY))
 
-    @property
-    def parameters(self):
-        return keras_parts.parameters(self.model.network)
-
-    @property
-    def flops(self):
-        return keras_parts.flops(self.model.network)
+    def facts(self):
+        return keras_parts.facts(self.model.network)
 
     def train(self, images, batch_size, should_stop):
         if not self.model.optimizer.built:
-            self.model.normalizer.adapt(_scaled(images[:: -(-len(images) // ADAPTED)]))
+            self.model.normalizer.adapt(_scaled(images[:: -(-len(images) // ADAPT_IMAGES)]))
         size = min(batch_size, len(images))
         batches = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).repeat()
-        self.model.fit(
-            batches.batch(size, drop_remainder=True).map(_scaled).prefetch(2),
-            steps_per_epoch=WITHOUT_END,
-            callbacks=[Stop(should_stop)],
-            shuffle=False,
-            verbose=0,
-        )
+        batches = batches.batch(size, drop_remainder=True).map(_scaled).prefetch(2)
+        keras_parts.fit(self.model, batches, should_stop)
 
     def sample(self, num, num_steps, seed):
-        def draw(first, count):
+        def sample(first, count):
             noise = tf.random.stateless_normal((count, *self.image_shape), (seed, first))
-            return self.model.draw(noise, num_steps)
+            return self.model.sample(noise, num_steps)
 
-        x = np.concatenate(list(subjects.in_batches(num, draw)))
+        x = np.concatenate(list(subjects.in_batches(num, sample)))
         return np.round(np.clip(x, 0, 1) * 255).astype("uint8")
 
     def call(self, num):
         x = tf.zeros((num, *self.image_shape))
         return self.model.predict_eps(x, tf.zeros((num, 1, 1, 1))).numpy()
 
-    def forget_average(self):
+    def use_last_weights(self):
         self.model.ema_network.set_weights(self.model.network.get_weights())
 
     def save(self, path):
-        np.savez(f"{path}.npz", *[variable.numpy() for variable in self._variables()])
+        self.model.save_weights(f"{path}.weights.h5")
 
     def load(self, path):
-        with np.load(f"{path}.npz") as saved:
-            for variable, name in zip(self._variables(), saved.files, strict=True):
-                variable.assign(saved[name])
-        self.model.normalizer.finalize_state()
-
-    def _variables(self):
-        parts = self.model.normalizer, self.model.network, self.model.ema_network
-        return [variable for part in parts for variable in part.variables]
+        self.model.optimizer.build(self.model.network.trainable_variables)
+        self.model.load_weights(f"{path}.weights.h5")
 
 
 class ImplicitModel(keras.Model):
-    """The example's model: a network, its average, and a cosine schedule in angles."""
+    """The model of the example: a network, its average, and a cosine schedule of angles."""
 
     def __init__(self, image_shape, widths, block_depth):
         super().__init__()
@@ -100,17 +83,17 @@ class ImplicitModel(keras.Model):
         self.ema_network = keras.models.clone_model(self.network)
         self.ema_network.set_weights(self.network.get_weights())
         self.ema_network.trainable = False
-        self.error = keras.metrics.Mean(name="noise_loss")
+        self.noise_loss = keras.metrics.Mean(name="noise_loss")
         self.built = True
 
     @property
     def metrics(self):
-        return [self.error]
+        return [self.noise_loss]
 
     @staticmethod
     def rates(t):
-        """(signal_rate, noise_rate): an angle that grows evenly with time."""
-        first, last = math.acos(MOST_SIGNAL), math.acos(LEAST_SIGNAL)
+        """Returns (signal_rate, noise_rate): cosine and sine of an angle linear in t."""
+        first, last = math.acos(MAX_SIGNAL), math.acos(MIN_SIGNAL)
         angle = first + t * (last - first)
         return tf.cos(angle), tf.sin(angle)
 
@@ -127,16 +110,16 @@ class ImplicitModel(keras.Model):
         self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         for average, weight in zip(self.ema_network.weights, self.network.weights, strict=True):
             average.assign(EMA_DECAY * average + (1 - EMA_DECAY) * weight)
-        self.error.update_state(loss)
-        return {"noise_loss": self.error.result()}
+        self.noise_loss.update_state(loss)
+        return {"noise_loss": self.noise_loss.result()}
 
     @tf.function(reduce_retracing=True)
     def predict_eps(self, x_t, noise_rate):
-        """One call of the averaged network, as a graph: the example calls it eagerly."""
+        """Calls the averaged network as a graph; the example calls it eagerly."""
         return self.ema_network([x_t, noise_rate**2], training=False)
 
-    def draw(self, noise, num_steps):
-        """DDIM from noise to images in [0, 1], steps of equal time."""
+    def sample(self, noise, num_steps):
+        """Returns images in [0, 1], by DDIM in steps of equal time."""
         x_t, ones = noise, tf.ones((noise.shape[0], 1, 1, 1))
         for step in range(num_steps):
             signal_rate, noise_rate = self.rates(ones * (1 - step / num_steps))
@@ -148,12 +131,12 @@ class ImplicitModel(keras.Model):
 
 
 def build_network(image_shape, widths, block_depth):
-    """Returns the U-Net: [x_t, noise variance (B, 1, 1, 1)] -> eps, zero at the start."""
+    """Returns the U-Net: [x_t, noise variance (B, 1, 1, 1)] -> eps; its last layer is zero."""
     height, width, channels = image_shape
     x_t, variance = keras.Input(image_shape), keras.Input((1, 1, 1))
-    waves = Waves(dtype="float32")(variance)
-    waves = layers.UpSampling2D((height, width), interpolation="nearest")(waves)
-    h = layers.Concatenate()([layers.Conv2D(widths[0], 1)(x_t), waves])
+    embedding = SinusoidalEmbedding(dtype="float32")(variance)
+    embedding = layers.UpSampling2D((height, width), interpolation="nearest")(embedding)
+    h = layers.Concatenate()([layers.Conv2D(widths[0], 1)(x_t), embedding])
     skips = []
     for level in widths[:-1]:
         for _ in range(block_depth):
@@ -172,7 +155,7 @@ def build_network(image_shape, widths, block_depth):
 
 
 def _block(x, width):
-    """Batch normalisation and two convolutions, plus the input (by a 1x1 if widths differ)."""
+    """Residual block: batch normalisation, two convolutions, and a 1x1 where widths differ."""
     shortcut = x if x.shape[-1] == width else layers.Conv2D(width, 1)(x)
     h = layers.BatchNormalization(center=False, scale=False)(x)
     h = layers.Conv2D(width, 3, padding="same", activation="swish")(h)
@@ -180,11 +163,11 @@ def _block(x, width):
     return layers.Add()([h, shortcut])
 
 
-class Waves(layers.Layer):
-    """Sines and cosines of a noise variance, at frequencies from 1 to 1000."""
+class SinusoidalEmbedding(layers.Layer):
+    """Sines and cosines of the noise variance, at frequencies from 1 to 1000."""
 
     def call(self, variance):
-        steps = np.linspace(0, math.log(MOST_FREQUENCY), EMBEDDING_WIDTH // 2)
+        steps = np.linspace(0, math.log(MAX_FREQUENCY), EMBEDDING_WIDTH // 2)
         angles = (2 * math.pi * np.exp(steps)).astype("float32") * variance
         return keras.ops.concatenate([keras.ops.sin(angles), keras.ops.cos(angles)], axis=-1)
 

@@ -1,7 +1,4 @@
-"""What both torch subjects share: threads, batches, bfloat16, the loop, files of weights.
-
-And a torchvision that loads.
-"""
+"""Code that both torch subjects share: threads, batches, bfloat16, training loop, weights."""
 
 import numpy as np
 import torch
@@ -9,18 +6,12 @@ import torch
 from benchmarks import machine
 
 CLIP_NORM = 1.0  # in the trainers of both
-VARIANTS = (
-    "float32",
-    "bfloat16 autocast",
-    "bfloat16 autocast, channels last",
-    "bfloat16 autocast, compiled",
-)
 
 
 def prepare(tiny=False):
-    """Gives torch all cores and the same weights every time; returns a numpy generator.
+    """Sets threads and seeds; returns a numpy generator.
 
-    Toy networks get one core: threads that wait for each other would take most of the time.
+    Toy networks get one thread: waiting for each other would take most of the time.
     """
     torch.set_num_threads(1 if tiny else machine.cores())
     torch.manual_seed(0)
@@ -29,11 +20,11 @@ def prepare(tiny=False):
 
 
 def load_torchvision():
-    """Imports torchvision, also where its kernels are built for another torch.
+    """Imports torchvision, even if its kernels are built for another torch.
 
-    Both peers import it for resizing and image grids, which they do not use here. PyPI's wheel
-    has kernels for CUDA alone, and beside a CPU build of torch its import ends at two
-    operators that it expects to be there; declared, and never called, they do no harm.
+    Both libraries import it for functions that are not used here. The wheel on PyPI has kernels for
+    CUDA only, and with a CPU build of torch its import fails at two missing operators. Declaring
+    them is enough, as they are never called.
     """
     names = [f"torchvision::{name}" for name in ("nms", "qnms")]
     try:
@@ -49,24 +40,24 @@ def load_torchvision():
 
 
 def autocast(variant):
-    """Returns the context that a variant computes in."""
+    """Returns the context manager that a variant computes in."""
     return torch.autocast("cpu", torch.bfloat16, enabled=variant != "float32")
 
 
-def laid_out(module, variant):
-    """Returns the module, its weights channels last if the variant says so, as images then are."""
+def with_layout(module, variant):
+    """Returns the module, with channels-last weights if the variant says so."""
     if variant.endswith("channels last"):
         module.to(memory_format=torch.channels_last)
     return module
 
 
 def compiled(module, variant):
-    """Returns the module, compiled if the variant says so; it shares its weights."""
+    """Returns the module, compiled if the variant says so; both share their weights."""
     return torch.compile(module) if variant.endswith("compiled") else module
 
 
 def batches(images, batch_size, generator):
-    """Yields float32 tensors (B, C, H, W) in [0, 1] without end, each epoch in another order."""
+    """Yields float32 tensors (B, C, H, W) in [0, 1] without end, shuffled in each epoch."""
     size = min(batch_size, len(images))
     while True:
         order = generator.permutation(len(images))
@@ -76,17 +67,17 @@ def batches(images, batch_size, generator):
 
 
 def to_images(x):
-    """float (N, C, H, W) in [0, 1] -> numpy uint8 (N, H, W, C)."""
+    """Converts float (N, C, H, W) in [0, 1] to numpy uint8 (N, H, W, C)."""
     pixels = x.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).numpy()
 
 
 def train(network, optimizer, batches, loss_of, average, should_stop):
-    """Takes steps until `should_stop(step)`, gradients clipped to norm 1.
+    """Trains until `should_stop(step)`, with gradients clipped to norm 1.
 
     Args:
         loss_of: batch -> scalar tensor.
-        average: called without arguments after each step.
+        average: function without arguments, called after each step.
     """
     network.train()
     for step, batch in enumerate(batches, 1):
@@ -99,33 +90,29 @@ def train(network, optimizer, batches, loss_of, average, should_stop):
             return
 
 
-def parameters(network):
-    """Returns how many parameters are trained."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
-
-
-def flops(network, *inputs):
-    """Returns the floating-point operations of a call, 2 for each multiply-add."""
+def facts(network, *inputs):
+    """Returns dict of `parameters`, trainable ones, and `flops` of a call with the inputs."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(*inputs)
-    return counter.get_total_flops()
+    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return {"parameters": parameters, "flops": counter.get_total_flops()}
 
 
-def blank(num, image_shape):
+def zeros(num, image_shape):
     """Returns float32 zeros (num, C, H, W) for images (H, W, C)."""
     height, width, channels = image_shape
     return torch.zeros(num, channels, height, width)
 
 
 def save(path, **modules):
-    """Writes the state of modules, or of averages of them, to PATH.pt."""
+    """Writes the state of modules to PATH.pt."""
     torch.save({name: module.state_dict() for name, module in modules.items()}, f"{path}.pt")
 
 
 def load(path, **modules):
-    """Reads what `save` wrote of the same names."""
+    """Loads the state of modules of the same names from PATH.pt."""
     state = torch.load(f"{path}.pt", weights_only=True)
     for name, module in modules.items():
         module.load_state_dict(state[name])

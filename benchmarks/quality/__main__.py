@@ -1,5 +1,0 @@
-import sys
-
-from benchmarks.quality import main
-
-sys.exit(main())
