@@ -17,7 +17,7 @@ from keras_diffusion.cli.parsing import (
     with_flag,
     within,
 )
-from keras_diffusion.config.fields import LARGEST_INT, check, flag
+from keras_diffusion.config.fields import LARGEST_INT, flag
 from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.config.options import OPTIONS
 
@@ -35,7 +35,7 @@ def parser(prog="evaluate.py"):
         allow_abbrev=False,
     )
     # fmt: off
-    add, count = flags.add_argument, within(1, LARGEST_INT)
+    add = flags.add_argument
     add("--model", metavar="PATH",
         help="an export, a run directory or a .keras file; default: the newest in saved_models/")
     add("--num", type=within(20, LARGEST_INT), metavar="N",
@@ -62,7 +62,8 @@ def parser(prog="evaluate.py"):
         help="share of the contrast added by guidance that is removed again; default: that of the "
         "model")
     add("--seed", type=within(0, LARGEST_INT), default=0, metavar="N", help="seed of the samples")
-    add("--batch-size", type=count, default=64, metavar="N", help="images in a batch")
+    add("--batch-size", type=within(1, LARGEST_INT), default=64, metavar="N",
+        help="images in a batch")
     data = flags.add_mutually_exclusive_group()
     data.add_argument("--dataset", metavar="NAME",
                       help="data set of the real images; default: that of the training")
@@ -111,12 +112,7 @@ def _check(args):
         )
     if args.extractor_size is not None and args.extractor != "inception":
         raise ValueError("--extractor-size: has no effect without --extractor inception.")
-    for name in Guidance.NAMES:
-        value = getattr(args, name)
-        if value is not None:
-            check(OPTIONS[name], tuple(value) if isinstance(value, list) else value)
-            if name != "guidance_scale" and args.guidance_scale == 1:
-                raise ValueError(f"{flag(name)}: has no effect at --guidance-scale 1.")
+    Guidance(scale=2).changed(vars(args), num_classes=1)  # the scale of the model is not known yet
 
 
 def _evaluate(args):

@@ -27,7 +27,7 @@ def within(low, high, kind=int):
         except ValueError:
             value = float("nan")
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}.")
         return value
 
     return parse
@@ -61,7 +61,7 @@ def folder(text):
     except (OSError, ValueError) as error:  # a name that no file system takes
         reason = str(error)
     reason = reason if text else "it is empty"
-    raise argparse.ArgumentTypeError(f"{text!r} is not a folder to write to: {reason}")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a folder to write to: {reason}.")
 
 
 def help_of(field):

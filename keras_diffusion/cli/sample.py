@@ -34,28 +34,44 @@ FLAGS = {
 def parser(prog="sample.py"):
     """Returns the parser."""
     flags = OneLineParser(prog=prog, description=__doc__.split("\n")[0])
+    # fmt: off
     add, count, time_ = flags.add_argument, within(1, MAX_IMAGES), within(0, 1, float)
-    add("--model", type=Path, help="SavedModel folder; default: the newest in saved_models/")
-    add("--num", type=count, help="images at each scale; default: 8 of each class, or 64; of "
-        "several scales one of each class")  # fmt: skip
+    add("--model", type=Path, metavar="DIR",
+        help="folder of an export; default: the newest in saved_models/")
+    add("--num", type=count, metavar="N",
+        help="images, at each guidance scale; default: 8 of each class if there are at most 12, "
+        "else 64, or one of each class if that is more; with several scales one of each class")
     classes = flags.add_mutually_exclusive_group()
-    classes.add_argument("--class-name", nargs="+", metavar="NAME", help="only these classes")
-    classes.add_argument("--labels", nargs="+", type=int, help="the same by number")
-    classes.add_argument("--prompt", nargs="+", metavar="TEXT", help="for models with prompts")
-    add("--negative-prompt", metavar="TEXT", help="what guidance leads away from")
+    classes.add_argument("--class-name", nargs="+", metavar="NAME",
+        help="only these classes; default: all, in equal shares")
+    classes.add_argument("--labels", nargs="+", type=int, metavar="N",
+        help="only these classes, by number")
+    classes.add_argument("--prompt", nargs="+", metavar="TEXT",
+        help="prompts, for models trained with --text")
+    add("--negative-prompt", metavar="TEXT", help="prompt that guidance leads away from")
     add("--guidance-scale", nargs="+", type=within(0, LARGEST_SCALE, float), metavar="S",
-        help="1: off; more: more typical of the class; several: a column for each")  # fmt: skip
+        help="1: off; above 1: more typical of the class or prompt, less diverse; several: a grid "
+        "with a column for each; default: that of the model")
     add("--guidance-interval", nargs=2, type=time_, metavar=("LOW", "HIGH"),
-        help="times between which guidance is on, 0 (clean) to 1 (noise)")  # fmt: skip
+        help="times between which guidance is on, 0 (clean) to 1 (noise); steps outside take half "
+        "the time; default: those of the model")
     add("--guidance-rescale", type=time_, metavar="SHARE",
-        help="0 to 1: how much of the contrast that guidance adds is removed")  # fmt: skip
-    add("--sampler", help="cold, ddim, ddpm, dpmpp_2m or heun")
-    add("--num-steps", type=within(1, export_folder.MAX_STEPS), help="sampler steps, 1 to 1000")
-    add("--seed", type=within(-(2**31), 2**31 - 1), default=0)
-    add("--batch-size", type=count, default=64, help="images at once; changes none of them")
-    add("--out", type=Path, help="PNG, or folder with --separate; default: under samples/")
+        help="share of the contrast added by guidance that is removed again, 0 to 1; default: "
+        "that of the model")
+    add("--sampler", metavar="NAME",
+        help="cold, ddim, ddpm, dpmpp_2m or heun; default: that of the model")
+    add("--num-steps", type=within(1, export_folder.MAX_STEPS), metavar="N",
+        help="sampler steps, 1 to 1000; default: that of the model")
+    add("--seed", type=within(-(2**31), 2**31 - 1), default=0, metavar="N",
+        help="seed; image i depends only on the seed and on i, but for rounding")
+    add("--batch-size", type=count, default=64, metavar="N",
+        help="images in a batch; has no effect on the images")
+    add("--out", type=Path, metavar="PATH",
+        help="PNG of the grid, or folder with --separate; default: samples/NAME.png, NAME that of "
+        "the model")
     add("--separate", action="store_true", help="one PNG for each image")
-    add("--gif", action="store_true", help="also an animation from noise to image")
+    add("--gif", action="store_true", help="also an animation, from noise to image")
+    # fmt: on
     return flags
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from keras_diffusion.cli import evaluate, train  # noqa: E402
+from keras_diffusion.cli import evaluate, sample, train  # noqa: E402
 from keras_diffusion.cli.parsing import help_of  # noqa: E402
 from keras_diffusion.config.fields import KINDS, LARGEST_INT, bounds, flag, kind_of  # noqa: E402
 from keras_diffusion.config.options import OPTIONS  # noqa: E402
@@ -75,6 +75,7 @@ def filled(page):
     tables = {
         "train": flag_table(train.parser()),
         "set": option_table(),
+        "sample": flag_table(sample.parser()),
         "movable": ", ".join(
             f"`{flag(name) if field.metadata['flag'] else name}`"
             for name, field in OPTIONS.items()
