@@ -1,4 +1,4 @@
-"""From a Config to objects: the only file that knows both."""
+"""From a Config to objects: the only module that knows both."""
 
 import dataclasses
 
@@ -7,6 +7,7 @@ import keras
 from keras_diffusion import data
 from keras_diffusion.conditioning.prompts import Prompts
 from keras_diffusion.conditioning.word_vectors import word_vectors
+from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.models.autoencoder import Autoencoder
 from keras_diffusion.models.diffusion_model import DiffusionModel
 from keras_diffusion.networks import NETWORKS, TextEncoder, decoder, encoder
@@ -15,17 +16,20 @@ from keras_diffusion.runtime.registry import lookup
 
 
 def check_size(config, factor=None):
-    """Raises ValueError for an image size that the networks cannot take.
+    """Checks that the networks can process the image size, if it is known.
 
     Args:
-        config: `Config`; without an image size, or with a codec that is not loaded yet, nothing
-            is known.
-        factor: between the sides of images and of x; None: as the Config has it.
+        config: `Config`.
+        factor: side of an image divided by the side of x; None: that of the Config, which is
+            unknown with a `codec` that is not loaded yet.
+
+    Raises:
+        ValueError: they cannot.
     """
-    if config.image and config.network == "cnn":  # it learns a crop and draws the whole picture
+    if config.image and config.network == "cnn":  # trained on crops, applied to the whole image
         raise ValueError(
-            "--network: 'cnn' has weights for each pixel, and one picture needs a network of any "
-            "size: unet or convnext_unet."
+            "--network: 'cnn' has weights for each pixel, and a single image needs a network of "
+            "any size: unet or convnext_unet."
         )
     size = config.crop_size if config.image else config.image_size
     if size and (factor or not config.codec):
@@ -43,43 +47,51 @@ def _size_flag(config):
 
 def load_data(config):
     """Returns the `TrainingData` of a Config."""
-    [kind] = [name for name in ("folder", "image", "dataset") if getattr(config, name)][:1]
-    where = f"--{kind} {getattr(config, kind)}"
+    kind = next(name for name in ("folder", "image", "dataset") if getattr(config, name))
     names = ("image_size", "crop_size", "batch_size", "data_dir", "train_split", "val_split")
     names += ("horizontal_flip", "channels", "limit", "seed", "folder", "image")
-    options = {name: getattr(config, name) for name in names}
     try:
         return data.load_source(
             config.dataset if kind == "dataset" else None,
             balance=None if config.balance == "none" else config.balance,
             labels=not config.unconditional,
-            **options,
+            **{name: getattr(config, name) for name in names},
         )
     except (ValueError, OSError) as error:
         error_type = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-        raise error_type(f"{where}: {error}") from error
+        raise error_type(f"--{kind} {getattr(config, kind)}: {error}") from error
+
+
+def sampling_options(config, num_classes):
+    """Returns the arguments that `generate` and `export_saved_model` take from a Config, a dict.
+
+    Guidance is only for models with classes.
+    """
+    names = ("sampler", "num_steps", *(Guidance.NAMES if num_classes else ()))
+    return {name: getattr(config, name) for name in names}
 
 
 def prompts(config, source):
     """Returns the `Prompts` of the classes of a `data.Source`, or None without --text.
 
     Raises:
-        ValueError: it has no classes, or they have no names that can be told apart.
+        ValueError: it has no classes, their names cannot be distinguished, or there are no word
+            vectors for them.
     """
     if not config.text:
         return None
     if not source.num_classes:
         raise ValueError(f"--text: prompts are made of class names, and {source.name} has none.")
     try:
-        found = Prompts(source.class_names)
+        result = Prompts(source.class_names)
     except ValueError as error:
         raise ValueError(f"--text: {error}") from error
-    _vectors(config, found)  # what may fail is to fail before anything is written
-    return found
+    _word_vectors(config, result)  # raises now, before anything is written
+    return result
 
 
-def _vectors(config, prompts):
-    """What the words of prompts begin as, or None."""
+def _word_vectors(config, prompts):
+    """Initial vectors of the words of prompts, or None."""
     if config.word_vectors is None:
         return None
     try:
@@ -89,10 +101,15 @@ def _vectors(config, prompts):
 
 
 def _text_encoder(config, prompts):
-    """The `TextEncoder` of prompts, which may know their words already."""
-    size = {"width": config.text_width, "depth": config.text_depth}
-    text = TextEncoder(prompts.num_tokens, prompts.length, **size, name="text")
-    vectors = _vectors(config, prompts)
+    """The `TextEncoder` of prompts, with pretrained word vectors if the Config names some."""
+    text = TextEncoder(
+        prompts.num_tokens,
+        prompts.length,
+        width=config.text_width,
+        depth=config.text_depth,
+        name="text",
+    )
+    vectors = _word_vectors(config, prompts)
     if vectors is not None:
         text.build((None, prompts.length))
         text.set_word_vectors(vectors)
@@ -100,9 +117,9 @@ def _text_encoder(config, prompts):
 
 
 def autoencoder(config, image_shape):
-    """Returns a compiled `Autoencoder`; its layers take the global dtype policy."""
+    """Returns a compiled `Autoencoder`; its layers use the global dtype policy."""
     options = {"latent_channels": config.latent_channels, "widths": config.codec_widths}
-    built = Autoencoder(
+    result = Autoencoder(
         encoder(image_shape, **options),
         decoder(image_shape, **options),
         edge_weight=config.edge_weight,
@@ -110,8 +127,8 @@ def autoencoder(config, image_shape):
         accumulate=config.accumulate,
         seed=config.seed,
     )
-    built.compile(optimizer=_optimizer(config))
-    return built
+    result.compile(optimizer=_optimizer(config))
+    return result
 
 
 def network(config, x_shape, num_classes, prompts=None):
@@ -127,7 +144,7 @@ def network(config, x_shape, num_classes, prompts=None):
 
 
 def model(config, image_shape, num_classes, codec=None, prompts=None):
-    """Returns a compiled `DiffusionModel`; its layers take the global dtype policy.
+    """Returns a compiled `DiffusionModel`; its layers use the global dtype policy.
 
     Args:
         config: `Config`.
@@ -137,7 +154,7 @@ def model(config, image_shape, num_classes, codec=None, prompts=None):
         prompts: None for labels, or `Prompts`.
     """
     x_shape = codec.x_shape if codec else image_shape
-    built = DiffusionModel(
+    result = DiffusionModel(
         network(config, x_shape, num_classes, prompts),
         codec=codec,
         prompts=prompts,
@@ -149,27 +166,27 @@ def model(config, image_shape, num_classes, codec=None, prompts=None):
         accumulate=config.accumulate,
         seed=config.seed,
     )
-    built.compile(optimizer=_optimizer(config))
-    return built
+    result.compile(optimizer=_optimizer(config))
+    return result
 
 
 def resized(trained, config, image_shape):
-    """Returns a model of the same weights for images of another size.
+    """Returns a model with the same weights for images of another size.
 
     Args:
-        trained: a `DiffusionModel` as from `model`, of a network without attention, or so trained
-            that its attention does well with more or fewer pixels.
+        trained: a `DiffusionModel` as from `model`, of a network without attention or one whose
+            attention generalises to another number of pixels.
         config: its `Config`.
         image_shape: (height, width, channels).
 
     Raises:
-        ValueError: a size that the network cannot take.
+        ValueError: a size that the network cannot process.
     """
-    config = dataclasses.replace(config, crop_size=None)  # it is not what is wrong with a size
-    other = model(config, image_shape, trained.num_classes)
-    other.network.set_weights(trained.network.get_weights())
-    other.ema_network.set_weights(trained.ema_network.get_weights())
-    return other
+    config = dataclasses.replace(config, crop_size=None)  # errors name --image-size
+    result = model(config, image_shape, trained.num_classes)
+    result.network.set_weights(trained.network.get_weights())
+    result.ema_network.set_weights(trained.ema_network.get_weights())
+    return result
 
 
 def _optimizer(config):
