@@ -1,4 +1,4 @@
-"""Reading a folder of pictures with Pillow: which files, which classes, which pixels."""
+"""Reading a folder of images with Pillow: files, classes, pixels."""
 
 import concurrent.futures
 import contextlib
@@ -16,15 +16,15 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
-    """The readable pictures of a folder.
+class ImageFolder:
+    """The readable images of a folder.
 
     Attributes:
         paths: tuple of N file names, sorted.
-        labels: int64 array (N,), or None when the folder has no class sub-folders.
-        class_names: tuple of the sub-folders' names, empty when unlabelled.
+        labels: int64 array (N,), or None if the folder has no class sub-folders.
+        class_names: tuple of the sub-folders' names, empty without labels.
         image_shape: (height, width, channels); height and width are None where they vary.
-        skipped: tuple of "file: reason" for what could not be used.
+        skipped: tuple of "file: reason" for files that cannot be used.
     """
 
     paths: tuple
@@ -35,22 +35,22 @@ class Pictures:
 
 
 def scan(root):
-    """Finds the pictures under a folder and decodes each once, to be sure that it can be read.
+    """Lists the images in a folder, and decodes each once to be sure that it can be read.
 
-    Sub-folders are the classes (searched at any depth). Without sub-folders the pictures lie
-    directly inside and are unlabelled. Hidden files are ignored. A picture of more pixels than
-    Pillow takes for honest (89 million) is skipped before it is decoded.
+    Sub-folders are the classes and are searched at any depth. Images of a folder without
+    sub-folders are unlabelled. Hidden files are ignored. An image of more than 89 million pixels,
+    Pillow's limit, is skipped before it is decoded.
 
     Args:
         root: path of the folder.
 
     Returns:
-        `Pictures`. The channels are those that all files need: 1 if all are gray, 4 if any is
+        `ImageFolder`. Its channels suffice for all files: 1 if all are gray, 4 if any is
         transparent somewhere, else 3.
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if no file in it can be read as a picture.
+        ValueError: if it has no readable image.
     """
     root = pathlib.Path(root)
     if not root.is_dir():
@@ -58,43 +58,43 @@ def scan(root):
             raise NotADirectoryError(f"{str(root)!r} is a file, not a folder")
         raise FileNotFoundError(f"there is no folder {str(root)!r}")
     groups, skipped = _groups(root)
-    files = [(path, _typed(name)) for name, paths in groups.items() for path in paths]
-    with _warned_of_bombs_alone(), concurrent.futures.ThreadPoolExecutor() as pool:
-        probes = list(pool.map(_probe_named, (path for path, _ in files)))  # without the GIL
-    good = []
+    files = [(path, _normalised(name)) for name, paths in groups.items() for path in paths]
+    with _only_bomb_warnings(), concurrent.futures.ThreadPoolExecutor() as pool:
+        probes = list(pool.map(_probe_by_name, (path for path, _ in files)))  # without the GIL
+    readable = []
     for (path, name), probe in zip(files, probes, strict=True):
         if isinstance(probe, str):
             skipped.append(f"{path.relative_to(root)}: {probe}")
         else:
-            good.append((str(path), name, probe))
-    if not good:
+            readable.append((str(path), name, probe))
+    if not readable:
         detail = f" (skipped {skipped[0]})" if skipped else ""
         raise ValueError(
-            f"no readable picture in the folder {str(root)!r}{detail}; it takes "
-            f"{', '.join(EXTENSIONS)} files, directly inside or in a sub-folder for each class"
+            f"no readable image in the folder {str(root)!r}{detail}; put {', '.join(EXTENSIONS)} "
+            "files directly inside, or into one sub-folder per class"
         )
-    paths, names, probes = zip(*good, strict=True)
+    paths, names, probes = zip(*readable, strict=True)
     class_names = tuple(sorted(set(names) - {None}))
     labels = np.array([class_names.index(n) for n in names], np.int64) if class_names else None
-    return Pictures(paths, labels, class_names, _common_shape(probes), tuple(skipped))
+    return ImageFolder(paths, labels, class_names, _common_shape(probes), tuple(skipped))
 
 
 def read(path):
-    """Reads one picture, of any format that Pillow knows.
+    """Reads one image of any format that Pillow supports.
 
     Args:
         path: file name.
 
     Returns:
-        uint8 array (height, width, channels); channels as `scan` has them.
+        uint8 array (height, width, channels); channels as in `scan`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read as a picture.
+        ValueError: if it cannot be read as an image.
     """
     if not os.path.lexists(path):
-        raise FileNotFoundError(f"there is no picture {str(path)!r}")
-    with _warned_of_bombs_alone():
+        raise FileNotFoundError(f"there is no image {str(path)!r}")
+    with _only_bomb_warnings():
         probe = _probe(pathlib.Path(path))
         if isinstance(probe, str):
             raise ValueError(f"{str(path)!r} cannot be read: {probe}")
@@ -102,21 +102,21 @@ def read(path):
 
 
 def decode(path, channels):
-    """Decodes one picture, turned upright as its EXIF orientation says.
+    """Decodes one image, upright by its EXIF orientation.
 
     Args:
-        path: file name (str or bytes). Of an animation, the first frame is taken.
+        path: file name (str or bytes). Of an animation, the first frame is read.
         channels: 1 (gray by luma), 3, or 4 (with alpha, 255 where the file has none).
 
     Returns:
         uint8 array (height, width, channels).
     """
     image = _open(path)
-    if image.mode.startswith("I"):  # 16 bit gray: Pillow would clip it at 255, not scale it
+    if image.mode.startswith("I"):  # 16 bit gray: Pillow would clip it at 255 instead of scaling
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         image = image.convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:  # only RGBA has room for all of it
+    if image.mode == "P" and "transparency" in image.info:  # only RGBA keeps all of it
         image = image.convert("RGBA")
     pixels = np.array(image.convert(_MODES[channels]))
     return pixels.reshape(*pixels.shape[:2], channels)
@@ -129,21 +129,22 @@ def _open(path):
 
 
 @contextlib.contextmanager
-def _warned_of_bombs_alone():
+def _only_bomb_warnings():
+    """Turns Pillow's warning about huge images into an error, and hides its other warnings."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Pillow makes do with is no concern of the user
+        warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
 
-def _probe_named(path):
-    return _probe(path) if path.suffix.lower() in EXTENSIONS else "not a picture by its name"
+def _probe_by_name(path):
+    return _probe(path) if path.suffix.lower() in EXTENSIONS else "not an image by its name"
 
 
 def _probe(path):
-    """(height, width, channels) that a file decodes to, or in words why it does not."""
-    if not path.is_file():  # a pipe would be waited for, for ever
-        return "not a file" if path.exists() else "a link to nothing"
+    """Returns (height, width, channels) of the decoded file, or str: why it cannot be decoded."""
+    if not path.is_file():  # reading a pipe would block
+        return "not a file" if path.exists() else "a broken link"
     try:
         if not path.stat().st_size:
             return "an empty file"
@@ -152,8 +153,8 @@ def _probe(path):
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
     except UnidentifiedImageError:
-        return "not a picture by its content"
-    except Exception as error:  # noqa: BLE001  decoders raise anything on bytes not their own
+        return "not an image by its content"
+    except Exception as error:  # noqa: BLE001  decoders raise anything on damaged bytes
         brief = str(error).partition("\n")[0].replace(repr(str(path)), "file")
         return brief or type(error).__name__
     if transparent:
@@ -165,7 +166,7 @@ def _probe(path):
 
 
 def _is_transparent(image):
-    """Whether any pixel is: many programs write an alpha of 255 everywhere."""
+    """Whether any pixel is transparent: many programs write an alpha of 255 everywhere."""
     if image.mode not in ("LA", "PA", "RGBA", "La", "RGBa") and "transparency" not in image.info:
         return False
     return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
@@ -179,13 +180,13 @@ def _common_shape(shapes):
     return height, width, 1 if channels == {1} else 3
 
 
-def _typed(name):
-    """Returns the name of a class as keyboards type it: macOS takes accents apart from letters."""
+def _normalised(name):
+    """Returns a class name in Unicode NFC, as keyboards type it; macOS stores names in NFD."""
     return name and unicodedata.normalize("NFC", name)
 
 
 def _groups(root):
-    """{class name: sorted files}, with the class None when there are no sub-folders."""
+    """Returns ({class name: sorted files}, notes); the class is None without sub-folders."""
     entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
     folders = {path.name: _files_below(path) for path in entries if path.is_dir()}
     notes = [f"{name}: a folder without files" for name, files in folders.items() if not files]
@@ -197,8 +198,8 @@ def _groups(root):
 
 
 def _files_below(folder):
-    found = []
-    for parent, folders, files in os.walk(folder):
+    files = []
+    for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [pathlib.Path(parent, name) for name in files if not name.startswith(".")]
-    return sorted(found)
+        files += [pathlib.Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(files)

@@ -1,4 +1,4 @@
-"""Latents in the place of images: encoded once, held in memory, and batched as images are."""
+"""Latents in place of images: encoded once, held in memory, and batched like images."""
 
 import dataclasses
 
@@ -11,21 +11,20 @@ BATCH = 256  # images encoded at once
 
 
 def encoded(data, encode, x_shape, *, batch_size, seed=0, balance=None):
-    """The same training data with latents in the place of images, encoded now.
+    """Encodes training data: returns the same data with latents in place of images.
 
-    Where half of the training images are mirrored, their mirror images are encoded as well. The
-    order of epoch e and what is mirrored in it are the functions of (seed, e) that they are for
-    images.
+    If half of the training images are mirrored, their mirror images are encoded as well. The
+    order and the flips of epoch e are the same functions of (seed, e) as for images.
 
     Args:
         data: `TrainingData` of images.
         encode: function, uint8 images (B, H, W, C) -> x, float32 (B, *x_shape).
         x_shape: (height, width, channels) of x.
-        batch_size, seed, balance: as `load_source` has them.
+        batch_size, seed, balance: as in `load_source`.
 
     Returns:
-        `TrainingData` whose batches are dicts of "latent" float16 (B, *x_shape), "label" where
-        there are classes and, for validation, "index"; or None if the latents are too many for
+        `TrainingData` whose batches are dicts of "latent" float16 (B, *x_shape), "label" if
+        there are classes and, for validation, "index"; None if the latents do not fit into
         memory.
     """
     source, copies = data.source, 1 + data.horizontal_flip
@@ -44,11 +43,9 @@ def encoded(data, encode, x_shape, *, batch_size, seed=0, balance=None):
         return order + source.num_train * pipeline.epoch_flips(source.num_train, seed, epoch)
 
     def epoch_batches(epoch):
-        order = pipeline.drawn(rows, epoch, [source.num_train])
-        batches = tf.data.Dataset.from_tensor_slices(order).batch(
-            batch_size, drop_remainder=source.num_train >= batch_size
-        )
-        return batches.map(lambda chosen: pipeline.gather(arrays, chosen), tf.data.AUTOTUNE)
+        order = pipeline.per_epoch(rows, epoch, [source.num_train])
+        batches = pipeline.batch_rows(order, source.num_train, batch_size)
+        return batches.map(lambda indices: pipeline.gather(arrays, indices), tf.data.AUTOTUNE)
 
     return dataclasses.replace(
         data,
@@ -58,7 +55,7 @@ def encoded(data, encode, x_shape, *, batch_size, seed=0, balance=None):
 
 
 def _read(dataset, num_images, copies, image_shape, encode, x_shape):
-    """Encodes a whole data set; of two copies the second one is that of the mirrored images."""
+    """Encodes a whole data set; the second of two copies holds the mirrored images."""
     latents = np.empty((copies, num_images, *x_shape), np.float16)
     labels = np.empty((copies, num_images), np.int64)
     start = 0

@@ -1,9 +1,8 @@
 """From decoded images to batches: crop, resize, shuffle, flip.
 
-The order of epoch e is a function of (seed, e) and of nothing else. Everything below hangs on
-one kind of function, `epoch_batches(epoch) -> tf.data.Dataset`: `endless` chains its epochs
-from any first one (that is how a run resumes), `one_epoch_per_iteration` gives a finite data
-set for plain `model.fit`.
+The order of epoch e is a function of (seed, e) only. Training batches are a function
+`epoch_batches(epoch) -> tf.data.Dataset`: `endless` chains its epochs from any step on, which is
+how a run resumes; `one_epoch_per_iteration` makes a finite data set for plain `model.fit`.
 """
 
 import math
@@ -11,8 +10,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-# Resized images up to this size are held in memory and shuffled completely: 60000 images of
-# 32x32x3 take 0.17 GiB. Bigger data sets are read again in every epoch.
+# Bytes. Resized images up to this size are held in memory and shuffled completely (60000 images
+# of 32x32x3 take 0.17 GiB); larger data sets are read again in every epoch.
 MEMORY_LIMIT = 4 * 2**30
 
 
@@ -47,20 +46,20 @@ def centre_crop(image, height, width):
 
     Args:
         image: tensor (H, W, C).
-        height, width: ints, of which only the ratio counts.
+        height, width: ints; only their ratio matters.
 
     Returns:
         Tensor (h, w, C) with h == H or w == W.
     """
     shape = tf.shape(image)
-    high = tf.clip_by_value(shape[1] * height // width, 1, shape[0])
-    wide = tf.clip_by_value(shape[0] * width // height, 1, shape[1])
-    top, left = (shape[0] - high) // 2, (shape[1] - wide) // 2
-    return image[top : top + high, left : left + wide]
+    crop_height = tf.clip_by_value(shape[1] * height // width, 1, shape[0])
+    crop_width = tf.clip_by_value(shape[0] * width // height, 1, shape[1])
+    top, left = (shape[0] - crop_height) // 2, (shape[1] - crop_width) // 2
+    return image[top : top + crop_height, left : left + crop_width]
 
 
 def resize(image, height, width):
-    """Centre crop and antialiased resize; an image of that size already stays as it is.
+    """Centre crop and antialiased resize; an image of that size is unchanged.
 
     Args:
         image: uint8 tensor (H, W, C) with a static C.
@@ -71,7 +70,7 @@ def resize(image, height, width):
     """
 
     def resized():
-        # A triangle filter as wide as the shrinking asks for; bilinear when growing.
+        # A triangle filter, as wide as the reduction requires; bilinear when enlarging.
         pixels = tf.image.resize(centre_crop(image, height, width), (height, width), antialias=True)
         return tf.saturate_cast(tf.round(pixels), tf.uint8)
 
@@ -84,7 +83,7 @@ def flip(images, mask):
 
     Args:
         images: tensor (B, H, W, C).
-        mask: bool tensor (B,), which ones.
+        mask: bool tensor (B,), which images.
 
     Returns:
         Tensor (B, H, W, C).
@@ -93,10 +92,10 @@ def flip(images, mask):
 
 
 def epoch_order(num_images, seed, epoch, labels=None):
-    """The order of one epoch: every image once or, given labels, every class equally often.
+    """The order of one epoch: every image once or, with labels, every class equally often.
 
-    When classes are balanced, small classes repeat all their images evenly and of large ones
-    each epoch sees other images; the epoch keeps its length.
+    With labels, the images of small classes are repeated evenly, and those of large ones change
+    from epoch to epoch; the length of an epoch is the same.
 
     Args:
         num_images: int, N.
@@ -105,30 +104,30 @@ def epoch_order(num_images, seed, epoch, labels=None):
         labels: int array (N,) to balance by, or None.
 
     Returns:
-        int64 array (N,) of positions.
+        int64 array (N,) of indices.
     """
     rng = np.random.default_rng((seed, epoch, 0))
     if labels is None:
         return rng.permutation(num_images)
     classes = rng.permutation(np.unique(labels))
     quotas = np.full(len(classes), num_images // len(classes))
-    quotas[: num_images % len(classes)] += 1  # random classes get what is left over
-    picks = [
+    quotas[: num_images % len(classes)] += 1  # the remainder goes to random classes
+    indices = [
         np.resize(rng.permutation(np.flatnonzero(labels == label)), quota)
         for label, quota in zip(classes, quotas, strict=True)
     ]
-    return rng.permutation(np.concatenate(picks))
+    return rng.permutation(np.concatenate(indices))
 
 
 def epoch_flips(num_images, seed, epoch):
-    """Which images of an epoch are mirrored: bool array (N,) in the epoch's order."""
+    """Mask of the mirrored images of an epoch: bool array (N,) in the epoch's order."""
     return np.random.default_rng((seed, epoch, 1)).random(num_images) < 0.5
 
 
 def prepared(dataset, height, width, channels):
-    """A source's data set with every image resized and of the channels asked for."""
+    """A source's data set with every image resized to (height, width, channels)."""
     if dataset.element_spec["image"].shape == (height, width, channels):
-        return dataset  # to ask each image takes twice as long as to decode it
+        return dataset  # checking each image takes twice as long as decoding it
 
     def prepare(example):
         image = convert_channels(resize(example["image"], height, width), channels)
@@ -142,13 +141,13 @@ def read(dataset, num_images):
 
     Args:
         dataset: of {"image": uint8 (H, W, C), "label": int64 if any}, as from `prepared`.
-        num_images: int, how many there are.
+        num_images: int, the number of its images.
 
     Returns:
-        The same dict, of arrays with a leading axis of num_images.
+        A dict of arrays with a leading axis of num_images.
 
     Raises:
-        ValueError: there are fewer.
+        ValueError: the data set has fewer images.
     """
     arrays = {
         key: np.empty((num_images, *spec.shape), spec.dtype.as_numpy_dtype)
@@ -166,12 +165,18 @@ def read(dataset, num_images):
 
 
 def steps_per_epoch(num_images, batch_size):
-    """Training batches in an epoch: full ones only, or one small one if there is no full one."""
+    """Training batches per epoch: full ones only, or one smaller batch if there is no full one."""
     return max(1, num_images // batch_size)
 
 
+def batch_rows(rows, num_images, batch_size):
+    """tf.data.Dataset of the training batches of a tensor with one row per image."""
+    dataset = tf.data.Dataset.from_tensor_slices(rows)
+    return dataset.batch(batch_size, drop_remainder=num_images >= batch_size)
+
+
 def batches_in_memory(arrays, batch_size, *, seed=0, balance=None, horizontal_flip=False):
-    """Training batches of images held in memory, completely shuffled.
+    """Training batches of images in memory, completely shuffled.
 
     Args:
         arrays: dict of arrays as from `read`.
@@ -187,10 +192,8 @@ def batches_in_memory(arrays, batch_size, *, seed=0, balance=None, horizontal_fl
     labels = arrays["label"] if balance else None
 
     def epoch_batches(epoch):
-        order = drawn(lambda e: epoch_order(num_images, seed, e, labels), epoch, [num_images])
-        batches = tf.data.Dataset.from_tensor_slices(order).batch(
-            batch_size, drop_remainder=num_images >= batch_size
-        )
+        order = per_epoch(lambda e: epoch_order(num_images, seed, e, labels), epoch, [num_images])
+        batches = batch_rows(order, num_images, batch_size)
         batches = batches.map(lambda rows: gather(arrays, rows), tf.data.AUTOTUNE)
         return flipped(batches, num_images, seed, epoch) if horizontal_flip else batches
 
@@ -198,15 +201,15 @@ def batches_in_memory(arrays, batch_size, *, seed=0, balance=None, horizontal_fl
 
 
 def batches_from_stream(dataset, num_images, batch_size, *, seed=0, horizontal_flip=False):
-    """Training batches of images too many for memory, decoded again in every epoch.
+    """Training batches of images that do not fit into memory, decoded again in every epoch.
 
-    They are shuffled in blocks of a quarter of `MEMORY_LIMIT` (a block and its shuffled copy
-    exist at once). `Dataset.shuffle` is not used: its order would depend on TensorFlow's
-    global seed as well.
+    They are shuffled in blocks of a quarter of `MEMORY_LIMIT` (a block and its shuffled copy are
+    in memory at the same time). `Dataset.shuffle` is not used because its order also depends on
+    TensorFlow's global seed.
 
     Args:
         dataset: as from `prepared`.
-        num_images: int, how many images it has.
+        num_images: int, the number of its images.
         batch_size, seed, horizontal_flip: as in `batches_in_memory`.
 
     Returns:
@@ -218,12 +221,12 @@ def batches_from_stream(dataset, num_images, batch_size, *, seed=0, horizontal_f
     def epoch_batches(epoch):
         key = tf.stack([tf.constant(seed, tf.int32), tf.cast(epoch, tf.int32)])
 
-        def mixed(number, block):
+        def shuffle(number, block):
             block_key = tf.random.fold_in(key, tf.cast(number, tf.int32))
             rows = tf.argsort(tf.random.stateless_uniform(tf.shape(block["image"])[:1], block_key))
             return {name: tf.gather(values, rows) for name, values in block.items()}
 
-        shuffled = dataset.batch(block_size).enumerate().map(mixed).unbatch()
+        shuffled = dataset.batch(block_size).enumerate().map(shuffle).unbatch()
         batches = shuffled.batch(batch_size, drop_remainder=num_images >= batch_size)
         return flipped(batches, num_images, seed, epoch) if horizontal_flip else batches
 
@@ -231,10 +234,14 @@ def batches_from_stream(dataset, num_images, batch_size, *, seed=0, horizontal_f
 
 
 def validation_batches(data, batch_size):
-    """Batches in the source's order, with the remainder: `data` is arrays or a data set.
+    """Batches in the order of the source, with the remainder.
 
-    Each image comes with its "index", its number in the source, which fixes the noise that it
-    is evaluated with: the loss does not depend on the batch size.
+    Each image has its "index" in the source, which determines the noise that it is evaluated
+    with: the loss does not depend on the batch size.
+
+    Args:
+        data: a dict of arrays, or a tf.data.Dataset.
+        batch_size: int.
     """
     if isinstance(data, tf.data.Dataset):
         batches = data.enumerate().map(lambda index, row: {**row, "index": index}).batch(batch_size)
@@ -245,15 +252,15 @@ def validation_batches(data, batch_size):
 
 
 def endless(epoch_batches, first_epoch=0, first_step=0):
-    """All epochs from `first_epoch` on, one after the other: `fit` needs steps_per_epoch.
+    """All epochs from `first_epoch` on, one after the other; `fit` needs steps_per_epoch.
 
     Args:
         epoch_batches: as from `batches_in_memory`.
-        first_epoch: int, the epoch to start (or to resume) with.
-        first_step: int, how many batches of that epoch to leave out.
+        first_epoch: int, the epoch to start or to resume with.
+        first_step: int, the number of batches of that epoch to skip.
 
     Returns:
-        tf.data.Dataset without an end.
+        Infinite tf.data.Dataset.
     """
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
     return _untuned(epochs.flat_map(epoch_batches).skip(first_step).prefetch(2))
@@ -262,12 +269,12 @@ def endless(epoch_batches, first_epoch=0, first_step=0):
 def one_epoch_per_iteration(epoch_batches, steps):
     """A finite data set whose k-th complete iteration is epoch k.
 
-    An epoch counts when its last batch is handed out. To count iterators would be simpler
-    and wrong: Keras makes two for each epoch, and one more to build the model.
+    An epoch counts when its last batch is returned. Counting iterators would be wrong: Keras
+    makes two per epoch, and one more to build the model.
 
     Args:
         epoch_batches: as from `batches_in_memory`.
-        steps: int, batches in an epoch.
+        steps: int, batches per epoch.
 
     Returns:
         tf.data.Dataset of `steps` batches.
@@ -285,35 +292,35 @@ def one_epoch_per_iteration(epoch_batches, steps):
     epoch = tf.data.Dataset.range(1).map(lambda _: tf.numpy_function(done.copy, [], tf.int64))
     batches = epoch.flat_map(lambda e: epoch_batches(tf.ensure_shape(e, ()))).prefetch(2)
     options = tf.data.Options()
-    options.experimental_optimization.inject_prefetch = False  # it would hand out unasked
+    options.experimental_optimization.inject_prefetch = False  # it would count too early
     counting = _untuned(batches.enumerate().map(counted).with_options(options))
     return counting.apply(tf.data.experimental.assert_cardinality(steps))
 
 
 def _untuned(dataset):
-    """Without tf.data's tuner, which looks after 10, 20, 40 ... ms: iterators wait to end."""
+    """Turns off tf.data's autotuning: destroying an iterator waits for its tuning thread."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
 
 
-def drawn(draw, epoch, shape, dtype=tf.int64):
-    """`draw(epoch)`, a numpy function of the epoch, inside tf.data."""
-    return tf.ensure_shape(tf.numpy_function(lambda e: draw(int(e)), [epoch], dtype), shape)
+def per_epoch(function, epoch, shape, dtype=tf.int64):
+    """Calls a numpy function of the epoch (int -> array) inside tf.data."""
+    return tf.ensure_shape(tf.numpy_function(lambda e: function(int(e)), [epoch], dtype), shape)
 
 
 def gather(arrays, rows):
-    """Rows of the arrays, by numpy: captured tensors would be copied for every iterator."""
+    """Rows of the arrays, in numpy: captured tensors would be copied for every iterator."""
     batch = {}
     for key, values in arrays.items():
-        picked = tf.numpy_function(values.__getitem__, [rows], values.dtype)
-        batch[key] = tf.ensure_shape(picked, (rows.shape[0], *values.shape[1:]))
+        selected = tf.numpy_function(values.__getitem__, [rows], values.dtype)
+        batch[key] = tf.ensure_shape(selected, (rows.shape[0], *values.shape[1:]))
     return batch
 
 
 def flipped(batches, num_images, seed, epoch):
-    """The batches of an epoch, each with its share of the epoch's flips."""
-    mask = drawn(lambda e: epoch_flips(num_images, seed, e), epoch, [num_images], tf.bool)
+    """The batches of an epoch with the images of `epoch_flips` mirrored."""
+    mask = per_epoch(lambda e: epoch_flips(num_images, seed, e), epoch, [num_images], tf.bool)
     size = batches.element_spec["image"].shape[0] or num_images
     masks = tf.data.Dataset.from_tensor_slices(mask).batch(size)
     zipped = tf.data.Dataset.zip(batches, masks)

@@ -1,4 +1,4 @@
-"""Where images come from: scikit-learn's digits, TensorFlow Datasets, or a folder."""
+"""Sources of images: scikit-learn's digits, TensorFlow Datasets, or a folder."""
 
 import dataclasses
 import difflib
@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion.data import folder as folder_files
 from keras_diffusion.data import splits
+from keras_diffusion.data.folder import decode, scan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,18 +22,18 @@ class Source:
     Attributes:
         name: str.
         train: tf.data.Dataset of {"image": uint8 (H, W, C), "label": int64}; the label only
-            when there are classes.
+            if there are classes.
         validation: likewise.
-        image_shape: (height, width, channels); height and width are None when they vary or
-            are not known before decoding.
+        image_shape: (height, width, channels); height and width are None if they vary or are
+            unknown before decoding.
         num_train: int, training images.
         num_val: int, validation images.
         class_names: tuple of num_classes names.
-        labels: function of nothing -> (training labels, validation labels), int64 arrays
-            (num_train,) and (num_val,); None when unlabelled.
-        train_split: str, how the training images were chosen.
+        labels: function without arguments -> (training labels, validation labels), int64 arrays
+            (num_train,) and (num_val,); None without classes.
+        train_split: str, which images are for training.
         val_split: str, likewise.
-        skipped: tuple of "file: reason", files that could not be used.
+        skipped: tuple of "file: reason", files that cannot be used.
     """
 
     name: str
@@ -50,12 +50,12 @@ class Source:
 
     @property
     def num_classes(self):
-        """int: the number of classes, 0 when unlabelled."""
+        """int: the number of classes, 0 without labels."""
         return len(self.class_names)
 
     @functools.cached_property
     def known_labels(self):
-        """The labels of both splits, as `labels` gives them, read once.
+        """The labels of both splits, read once.
 
         Raises:
             ValueError: a split withholds its labels.
@@ -68,12 +68,12 @@ class Source:
 
     @property
     def train_labels(self):
-        """int64 array (num_train,), or None when unlabelled."""
+        """int64 array (num_train,), or None without labels."""
         return self.labels and self.known_labels[0]
 
     @property
     def val_labels(self):
-        """int64 array (num_val,), or None when unlabelled."""
+        """int64 array (num_val,), or None without labels."""
         return self.labels and self.known_labels[1]
 
     @property
@@ -81,7 +81,7 @@ class Source:
         """`splits.SplitTable` of the two splits."""
         if self.labels is None:
             return splits.SplitTable(self.num_train, self.num_val)
-        return splits.describe(*self.known_labels, self.num_classes, self.class_names)
+        return splits.SplitTable.count(*self.known_labels, self.class_names)
 
     def limited(self, num_images):
         """The same source with at most the first `num_images` training images."""
@@ -109,7 +109,7 @@ class Source:
 
 
 def digits(val_percent=20):
-    """The 1797 handwritten digits, 8x8 gray, that come with scikit-learn: nothing to download.
+    """The 1797 handwritten digits, 8x8 gray, of scikit-learn: no download.
 
     Args:
         val_percent: percent of every class for validation.
@@ -126,10 +126,10 @@ def digits(val_percent=20):
 
 
 def folder(path, val_percent=20):
-    """Your own pictures; see `keras_diffusion.data.folder.scan` for which files are taken.
+    """A folder of images; see `keras_diffusion.data.folder.scan` for which files are read.
 
     Args:
-        path: the folder; its sub-folders are the classes, if it has any.
+        path: the folder; its sub-folders, if any, are the classes.
         val_percent: percent of every class for validation.
 
     Returns:
@@ -137,42 +137,38 @@ def folder(path, val_percent=20):
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if it has no two readable pictures, of one class, to split.
+        ValueError: if it has no two readable images of one class to split.
     """
-    pictures = folder_files.scan(path)
-    channels = pictures.image_shape[-1]
+    files = scan(path)
+    channels = files.image_shape[-1]
 
     def read(example):
-        image = tf.numpy_function(
-            lambda name: folder_files.decode(name, channels), [example["image"]], tf.uint8
-        )
-        image.set_shape(pictures.image_shape)
+        image = tf.numpy_function(lambda name: decode(name, channels), [example["image"]], tf.uint8)
+        image.set_shape(files.image_shape)
         return {**example, "image": image}
 
     name = pathlib.Path(path).resolve().name
     source = _from_slices(
-        name, np.array(pictures.paths), pictures.labels, pictures.class_names,
-        pictures.image_shape, val_percent,
-    )  # fmt: skip
+        name, np.array(files.paths), files.labels, files.class_names, files.image_shape, val_percent
+    )
     train, validation = (
         data.map(read, num_parallel_calls=tf.data.AUTOTUNE)
         for data in (source.train, source.validation)
     )
-    return dataclasses.replace(source, train=train, validation=validation, skipped=pictures.skipped)
+    return dataclasses.replace(source, train=train, validation=validation, skipped=files.skipped)
 
 
 def tfds(name, data_dir=None, train_split=None, val_split=None):
-    """An image data set of TensorFlow Datasets, downloaded unless it is prepared already.
+    """An image data set of TensorFlow Datasets, downloaded unless it is prepared.
 
-    Splits that are not given: Flowers is re-split 80/20 over all its official splits; other
-    sets keep their official training split and validation (else test) split, and are cut
-    80/20 when there are no two. Validation goes before test because the labels of a test
-    split are often withheld.
+    Default splits: Flowers is re-split 80/20 over all its official splits; other sets keep their
+    official training split and validation (else test) split, and are split 80/20 if they have
+    no two. Validation is preferred to test because the labels of test splits are often withheld.
 
     Args:
         name: a name that tfds knows, such as "mnist" or "oxford_flowers102:2.1.1".
-        data_dir: where prepared data sets lie; None is tfds' own, ~/tensorflow_datasets.
-        train_split: a tfds slicing string, such as "train[:10%]+test"; needs val_split too.
+        data_dir: folder of the prepared data sets; None is tfds' own, ~/tensorflow_datasets.
+        train_split: a tfds slicing string, such as "train[:10%]+test"; requires val_split.
         val_split: likewise.
 
     Returns:
@@ -184,10 +180,10 @@ def tfds(name, data_dir=None, train_split=None, val_split=None):
     """
     if data_dir is not None and os.path.isfile(data_dir):
         raise ValueError(f"data_dir {str(data_dir)!r} is a file; give the folder of prepared data")
-    import tensorflow_datasets as tfds_library
+    import tensorflow_datasets
 
-    builder = _prepared_builder(tfds_library, name, data_dir)
-    image_key, label_key = _feature_keys(tfds_library, builder.info)
+    builder = _prepared_builder(tensorflow_datasets, name, data_dir)
+    image_key, label_key = _feature_keys(tensorflow_datasets, builder.info)
     if (train_split is None) != (val_split is None):
         raise ValueError("give both --train-split and --val-split, or neither")
     if train_split is None:
@@ -200,7 +196,7 @@ def tfds(name, data_dir=None, train_split=None, val_split=None):
         return data.map(lambda example: {key: example[theirs] for key, theirs in keys.items()})
 
     def read_labels(split):
-        undecoded = {image_key: tfds_library.decode.SkipDecoding()}
+        undecoded = {image_key: tensorflow_datasets.decode.SkipDecoding()}
         data = builder.as_dataset(split=split, decoders=undecoded)
         batches = data.map(lambda example: example[label_key]).batch(4096).as_numpy_iterator()
         return np.concatenate(list(batches))
@@ -226,18 +222,18 @@ def _from_slices(name, images, labels, class_names, image_shape, val_percent):
     chosen = splits.stratified(strata, val_percent)
     if not len(chosen[1]):
         raise ValueError(
-            f"{name!r} has no two pictures of one class to split for validation; "
+            f"{name!r} has no two images of one class to split for validation; "
             "give each class two or more"
         )
     datasets = []
-    for positions in chosen:
-        example = {"image": images[positions]}
+    for indices in chosen:
+        example = {"image": images[indices]}
         if labels is not None:
-            example["label"] = strata[positions]
+            example["label"] = strata[indices]
         datasets.append(tf.data.Dataset.from_tensor_slices(example))
     return Source(
         name, *datasets, image_shape, *map(len, chosen), class_names,
-        None if labels is None else lambda: tuple(strata[positions] for positions in chosen),
+        None if labels is None else lambda: tuple(strata[indices] for indices in chosen),
         train_split=f"{100 - val_percent}% of every class",
         val_split=f"{val_percent}% of every class",
     )  # fmt: skip
@@ -246,9 +242,9 @@ def _from_slices(name, images, labels, class_names, image_shape, val_percent):
 PRESETS = "digits, mnist, fashion_mnist, cifar10, oxford_flowers102"
 
 
-def _prepared_builder(tfds_library, name, data_dir):
+def _prepared_builder(tensorflow_datasets, name, data_dir):
     base = re.split(r"[:/]", name)[0]
-    known = dict.fromkeys([*tfds_library.list_builders(), "digits"])
+    known = dict.fromkeys([*tensorflow_datasets.list_builders(), "digits"])
     if base not in known and not (data_dir and os.path.isdir(os.path.join(data_dir, base))):
         close = difflib.get_close_matches(base, known)
         close += [other for other in known if base in other and other not in close]
@@ -259,41 +255,42 @@ def _prepared_builder(tfds_library, name, data_dir):
         )
         raise ValueError(f"unknown data set {name!r}{hint}")
     try:
-        builder = tfds_library.builder(name, data_dir=data_dir)
-    except Exception as error:  # an unknown version or configuration, a broken folder
+        builder = tensorflow_datasets.builder(name, data_dir=data_dir)
+    except Exception as error:  # an unknown version or configuration, a damaged folder
         raise ValueError(f"cannot open the data set {name!r}: {_brief(error)}") from error
     if not builder.is_prepared():
         try:
             builder.download_and_prepare()
-        except Exception as error:  # no network, a moved file, a missing library, full disk
+        except Exception as error:  # no network, a moved file, a missing library, a full disk
             raise FileNotFoundError(
                 f"the data set {name!r} is not in {builder.data_dir} and its download failed "
                 f"({_brief(error)}); give --data-dir with a prepared copy, or --folder with "
-                "pictures of your own"
+                "your own images"
             ) from error
     return builder
 
 
-def _feature_keys(tfds_library, info):
+def _feature_keys(tensorflow_datasets, info):
     """Keys of the image and, if there is one, of the class label of a tfds data set."""
     features = dict(info.features) if hasattr(info.features, "items") else {}
+    kinds = tensorflow_datasets.features
     images = [
         key
         for key, feature in features.items()
-        if isinstance(feature, tfds_library.features.Image) and feature.np_dtype == np.uint8
+        if isinstance(feature, kinds.Image) and feature.np_dtype == np.uint8
     ]
     if not images:
-        has = ", ".join(features) or "no named features"
-        raise ValueError(f"the data set {info.name!r} has no 8 bit image (it has {has})")
+        actual = ", ".join(features) or "no named features"
+        raise ValueError(f"the data set {info.name!r} has no 8 bit image (it has {actual})")
     labels = [key for key in ("label", *(info.supervised_keys or ())) if key in features]
-    labels = [k for k in labels if isinstance(features[k], tfds_library.features.ClassLabel)]
+    labels = [key for key in labels if isinstance(features[key], kinds.ClassLabel)]
     return "image" if "image" in images else images[0], labels[0] if labels else None
 
 
 def _split_size(builder, split):
     try:
         size = builder.info.splits[split].num_examples
-    except Exception as error:  # tfds raises several kinds for what it cannot parse
+    except Exception as error:  # tfds raises several types for what it cannot parse
         names = ", ".join(builder.info.splits)
         raise ValueError(
             f"bad split {split!r} of the data set {builder.name!r}, whose splits are {names} "

@@ -1,18 +1,20 @@
-"""Training and validation splits: who goes where, and how even that is (numpy only)."""
+"""Training and validation splits, and the table of images per split and class (numpy only)."""
 
 import dataclasses
 
 import numpy as np
 
-# Flowers keeps 6149 of its 8189 images for testing and only 10 per class for training.
+from keras_diffusion.runtime import console
+
+# Its official splits keep 6149 of 8189 images for testing and only 10 per class for training.
 RESPLIT = ("oxford_flowers102",)
 
 
 def rebalanced(names, train_percent=80):
     """Re-splits a data set over all of its official splits.
 
-    Every official split is cut at the same percentage, so the two results are disjoint and
-    together complete.
+    Every official split is cut at the same percentage: the two results are disjoint and
+    complete.
 
     Args:
         names: names of the official splits, such as `("train", "validation", "test")`.
@@ -38,17 +40,17 @@ def rebalanced(names, train_percent=80):
 
 
 def default_splits(name, names):
-    """The splits of a tfds data set when none are asked for.
+    """Default splits of a tfds data set.
 
     Args:
-        name: the data set's name.
+        name: name of the data set.
         names: names of its official splits.
 
     Returns:
         `(train, validation)`, two tfds slicing strings; see `sources.tfds` for the rule.
     """
-    first = [known for known in ("train", "validation", "test") if known in names]
-    names = (*first, *(other for other in names if other not in first))
+    usual = [split for split in ("train", "validation", "test") if split in names]
+    names = (*usual, *(other for other in names if other not in usual))
     if name in RESPLIT:
         return rebalanced(names)
     for other in ("validation", "test"):
@@ -60,8 +62,8 @@ def default_splits(name, names):
 def stratified(labels, val_percent=20, seed=0):
     """Splits images at random, class by class.
 
-    A class of two or more images has at least one image on both sides; a single image is
-    trained on. Both sides come in random order, so that the first N are a fair sample.
+    A class of two or more images has at least one image in both splits; a single image goes
+    into training. Both splits are in random order, so that their first N are a fair sample.
 
     Args:
         labels: int array (N,); all zeros for unlabelled images.
@@ -69,7 +71,7 @@ def stratified(labels, val_percent=20, seed=0):
         seed: int.
 
     Returns:
-        `(train, validation)`, two int arrays of positions in `labels`.
+        `(train, validation)`, two int arrays of indices into `labels`.
 
     Raises:
         ValueError: if val_percent is out of range.
@@ -94,7 +96,7 @@ class SplitTable:
     Attributes:
         num_train: int, training images.
         num_val: int, validation images.
-        class_names: tuple of K names, empty when unlabelled.
+        class_names: tuple of K names, empty without labels.
         train_counts: int array (K,), training images of each class.
         val_counts: int array (K,), validation images of each class.
     """
@@ -105,9 +107,21 @@ class SplitTable:
     train_counts: np.ndarray = ()
     val_counts: np.ndarray = ()
 
+    @classmethod
+    def count(cls, train_labels, val_labels, class_names):
+        """Counts the images of every class in both splits.
+
+        Args:
+            train_labels: int array (N,) with values in [0, K).
+            val_labels: int array (M,) likewise.
+            class_names: K names.
+        """
+        counts = [np.bincount(x, minlength=len(class_names)) for x in (train_labels, val_labels)]
+        return cls(len(train_labels), len(val_labels), tuple(class_names), *counts)
+
     @property
     def val_shares(self):
-        """Float array (K,): the share of each class in validation, NaN where it is empty."""
+        """Float array (K,): the share of each class in validation, NaN for an empty class."""
         total = np.asarray(self.train_counts) + self.val_counts
         return np.divide(self.val_counts, total, np.full(len(total), np.nan), where=total > 0)
 
@@ -117,29 +131,31 @@ class SplitTable:
         return tuple(self.class_names[i] for i in np.flatnonzero(np.asarray(counts) == 0))
 
     def __str__(self):
+        header = ["", "images"]
+        rows = [["train", self.num_train], ["validation", self.num_val]]
         if not self.class_names:
-            rows = [("", "images"), ("train", self.num_train), ("validation", self.num_val)]
-            return _aligned(rows)
-        rows = [("", "images", "smallest class", "largest class")]
-        for name, total, counts in (
-            ("train", self.num_train, self.train_counts),
-            ("validation", self.num_val, self.val_counts),
-        ):
-            ends = (np.argmin(counts), np.argmax(counts))
-            rows.append((name, total, *(f"{self.class_names[i]} ({counts[i]})" for i in ends)))
-        lines = [_aligned(rows), f"share of each class in validation: {self._shares_text()}"]
+            return console.table(header, rows, "lr")
+        for row, counts in zip(rows, (self.train_counts, self.val_counts), strict=True):
+            extremes = (np.argmin(counts), np.argmax(counts))
+            row += [f"{self.class_names[i]} ({counts[i]})" for i in extremes]
+        header += ["smallest class", "largest class"]
+        lines = [
+            console.table(header, rows, "lrl"),
+            f"share of each class in validation: {self._format_shares()}",
+        ]
         for split in ("train", "validation"):
-            missing = self.missing(split)
-            if missing:
-                lines.append(f"no {split} images of {len(missing)} classes: {_listed(missing)}")
+            if missing := self.missing(split):
+                lines.append(
+                    f"no {split} images of {len(missing)} classes: {console.names(missing)}"
+                )
         return "\n".join(lines)
 
-    def _shares_text(self, most=12):
+    def _format_shares(self, limit=12):
         shares = self.val_shares
         known = np.flatnonzero(~np.isnan(shares))
         if not len(known):
             return "none"
-        if len(shares) <= most:
+        if len(shares) <= limit:
             return ", ".join(f"{self.class_names[i]} {shares[i]:.0%}" for i in known)
         low, high = known[np.argmin(shares[known])], known[np.argmax(shares[known])]
         return (
@@ -147,44 +163,3 @@ class SplitTable:
             f"median {np.median(shares[known]):.0%}, "
             f"largest {shares[high]:.0%} ({self.class_names[high]})"
         )
-
-
-def describe(train_labels, val_labels, num_classes, class_names):
-    """Counts the images of every class in both splits.
-
-    Args:
-        train_labels: int array (N,) with values in [0, num_classes).
-        val_labels: int array (M,) likewise.
-        num_classes: int, K.
-        class_names: K names.
-
-    Returns:
-        A `SplitTable`; print it.
-    """
-    return SplitTable(
-        len(train_labels),
-        len(val_labels),
-        tuple(class_names),
-        np.bincount(train_labels, minlength=num_classes),
-        np.bincount(val_labels, minlength=num_classes),
-    )
-
-
-def _aligned(rows):
-    """Rows of cells as text: the second column (a number) to the right, the others left."""
-    rows = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if i == 1 else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _listed(names, most=10):
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -4,17 +4,13 @@ import pytest
 from keras_diffusion.data import splits
 
 
-def test_rebalanced_cuts_every_split_at_the_same_place():
+def test_rebalanced_splits_every_official_split_at_the_same_percentage():
     train, validation = splits.rebalanced(("train", "validation", "test"))
     assert train == "train[:80%]+validation[:80%]+test[:80%]"
     assert validation == "train[80%:]+validation[80%:]+test[80%:]"
-    assert splits.rebalanced(["train"], 95) == ("train[:95%]", "train[95%:]")
-
-
-@pytest.mark.parametrize(("names", "percent"), [((), 80), (("train",), 0), (("train",), 100)])
-def test_rebalanced_rejects(names, percent):
-    with pytest.raises(ValueError, match="^[^\n]+$"):
-        splits.rebalanced(names, percent)
+    for names, percent in (((), 80), (("train",), 0), (("train",), 100)):
+        with pytest.raises(ValueError):
+            splits.rebalanced(names, percent)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +18,6 @@ def test_rebalanced_rejects(names, percent):
     [
         ("mnist", ("train", "test"), ("train", "test")),
         ("imagenet2012", ("test", "train", "validation"), ("train", "validation")),
-        ("tf_flowers", ("train",), ("train[:80%]", "train[80%:]")),
         ("extra", ("train", "extra"), ("train[:80%]", "train[80%:]")),
         ("odd", ("b", "a"), ("b[:80%]+a[:80%]", "b[80%:]+a[80%:]")),
         (
@@ -36,27 +31,20 @@ def test_default_splits(name, names, expected):
     assert splits.default_splits(name, names) == expected
 
 
-def test_stratified_is_disjoint_complete_even_and_repeatable():
+def test_stratified_splits_are_disjoint_complete_even_and_repeatable():
     labels = np.repeat([0, 1, 2, 3, 4], [1, 2, 3, 50, 200])
     train, validation = splits.stratified(labels)
     assert sorted([*train, *validation]) == list(range(len(labels)))
     assert np.bincount(labels[validation], minlength=5).tolist() == [0, 1, 1, 10, 40]
-    again = splits.stratified(labels)
-    assert np.array_equal(train, again[0])
-    assert np.array_equal(validation, again[1])
+    assert all(map(np.array_equal, splits.stratified(labels), (train, validation)))
     assert not np.array_equal(train, splits.stratified(labels, seed=1)[0])
-    # A prefix is a fair sample: sorted files would put one class first.
-    assert set(labels[train[:40]]) >= {3, 4}
-
-
-@pytest.mark.parametrize("percent", [0, 100, -5])
-def test_stratified_rejects(percent):
+    assert set(labels[train[:40]]) >= {3, 4}  # a prefix is a fair sample
     with pytest.raises(ValueError, match="val_percent"):
-        splits.stratified(np.zeros(4, int), percent)
+        splits.stratified(labels, 100)
 
 
 def test_table_of_few_classes():
-    table = splits.describe([0, 0, 0, 1], [0, 1], 2, ("cat", "dog"))
+    table = splits.SplitTable.count([0, 0, 0, 1], [0, 1], ("cat", "dog"))
     assert np.allclose(table.val_shares, [0.25, 0.5])
     assert str(table).splitlines() == [
         "            images  smallest class  largest class",
@@ -69,7 +57,7 @@ def test_table_of_few_classes():
 def test_table_of_many_classes_names_the_missing():
     train = np.repeat(np.arange(20), 8)
     validation = np.concatenate([np.repeat(np.arange(1, 20), 2), [1] * 6])
-    table = splits.describe(train, validation, 21, [f"c{i}" for i in range(21)])
+    table = splits.SplitTable.count(train, validation, [f"c{i}" for i in range(21)])
     assert table.missing("train") == ("c20",)
     assert table.missing("validation") == ("c0", "c20")
     text = str(table)

@@ -1,0 +1,216 @@
+"""Folders: classes, unusual image files, which are decoded, and files that are skipped."""
+
+import os
+import re
+import struct
+import unicodedata
+import zlib
+
+import numpy as np
+import pytest
+from fixtures_data import class_folder, save_picture
+from PIL import Image
+
+from keras_diffusion.cli import train
+from keras_diffusion.data import folder, load, load_source, sources
+
+RNG = np.random.default_rng(0)
+COLOR = RNG.integers(0, 256, (8, 10, 3), np.uint8)
+GRAY = COLOR[..., 0]
+ALPHA = RNG.integers(0, 256, (8, 10, 4), np.uint8)
+# JPEG smooths: flat colours are decoded as they were, up to rounding.
+FLAT = np.full((8, 8, 3), (200, 40, 90), np.uint8)
+RED, BLUE = (np.full((6, 4, 3), color, np.uint8) for color in ((255, 0, 0), (0, 0, 255)))
+
+
+def image(pixels, mode=None):
+    result = Image.fromarray(pixels)
+    return result.convert(mode) if mode else result
+
+
+def rotated():
+    """The EXIF orientation of a camera held upright."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+PALETTE = Image.fromarray(COLOR).quantize(8)
+PALETTE_PIXELS = np.array(PALETTE.convert("RGB"))
+FADING = np.arange(8, dtype=np.uint8) * 30  # alpha of each of the palette's colours
+FRAMES = {"save_all": True, "append_images": [image(BLUE)], "duration": 100}
+
+# (name, file, image, options of save, expected pixels, tolerance)
+UNUSUAL = [
+    ("gray", "a.png", image(GRAY), {}, GRAY[..., None], 0),
+    ("black and white", "a.png", image(GRAY, "1"), {}, np.array(image(GRAY, "1").convert("L")), 0),
+    ("transparent", "a.png", image(ALPHA), {}, ALPHA, 0),
+    ("gray with alpha", "a.png", image(ALPHA, "LA"), {}, np.array(image(ALPHA, "LA").convert(
+        "RGBA")), 0),
+    ("opaque alpha", "a.png", image(COLOR, "RGBA"), {}, COLOR, 0),
+    ("opaque gray alpha", "a.png", image(GRAY, "LA"), {}, GRAY[..., None], 0),
+    ("palette", "a.png", PALETTE, {}, PALETTE_PIXELS, 0),
+    ("palette, fading", "a.png", PALETTE, {"transparency": FADING.tobytes()},
+     np.dstack([PALETTE_PIXELS, FADING[np.array(PALETTE)]]), 0),
+    ("16 bit", "a.png", image(GRAY.astype(np.uint16) * 256 + 77), {}, GRAY[..., None], 0),
+    ("CMYK", "a.jpg", image(FLAT, "CMYK"), {"quality": 100}, FLAT, 3),
+    ("rotated JPEG", "a.jpg", image(FLAT[:4]), {"exif": rotated()}, FLAT[:, :4], 3),
+    ("rotated PNG", "a.png", image(COLOR), {"exif": rotated()}, np.rot90(COLOR, -1), 0),
+    ("animated GIF", "a.gif", image(RED), FRAMES, RED, 0),
+    ("animated PNG", "a.png", image(RED), FRAMES, RED, 0),
+    ("animated WebP", "a.webp", image(RED), {**FRAMES, "lossless": True}, RED, 0),
+    ("wrong extension", "a.png", image(COLOR), {"format": "BMP"}, COLOR, 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", UNUSUAL, ids=[row[0] for row in UNUSUAL])
+def test_unusual_images_are_decoded_correctly(row, tmp_path):
+    _, name, picture, options, expected, tolerance = row
+    expected = expected if expected.ndim == 3 else expected[..., None]
+    picture.save(tmp_path / name, **options)
+    files = folder.scan(tmp_path)
+    assert not files.skipped
+    assert files.image_shape == expected.shape
+    pixels = folder.decode(files.paths[0], expected.shape[-1])
+    assert np.abs(pixels.astype(int) - expected).max() <= tolerance
+
+
+def test_all_images_of_a_folder_have_the_same_channels(tmp_path):
+    for index, (_, name, picture, options, _, _) in enumerate(UNUSUAL):
+        picture.save(tmp_path / f"{index}{name}", **options)
+    assert folder.scan(tmp_path).image_shape == (None, None, 4)
+    data = load_source(folder=tmp_path, image_size=8, channels=3, batch_size=1)
+    assert not data.source.skipped
+    assert data.source.num_train + data.source.num_val == len(UNUSUAL)
+    assert data.image_shape == (8, 8, 3)
+    (batch, *_) = data.epoch_batches(0)
+    assert batch["image"].shape == (1, 8, 8, 3)
+
+
+# Classes -------------------------------------------------------------------------------------
+
+
+def test_sub_folders_are_classes(tmp_path):
+    class_folder(tmp_path, [10, 5, 1])
+    save_picture(tmp_path / "b" / "deep" / "er.png", seed=999)
+    source = sources.folder(tmp_path)
+    assert source.class_names == ("a", "b", "c")
+    assert (source.num_train, source.num_val) == (8 + 5 + 1, 2 + 1)
+    assert source.image_shape == (8, 10, 3)
+    originals = {np.array(Image.open(p)).tobytes(): "abc".index(p.relative_to(tmp_path).parts[0])
+                 for p in tmp_path.rglob("*.png")}  # fmt: skip
+    examples = list(source.train.as_numpy_iterator())
+    labels = [example["label"] for example in examples]
+    assert [originals[example["image"].tobytes()] for example in examples] == labels
+    assert np.array_equal(labels, source.train_labels)
+
+
+def test_class_names_are_normalised(tmp_path):
+    class_folder(tmp_path, [2])
+    (tmp_path / "a").rename(tmp_path / unicodedata.normalize("NFD", "café"))
+    assert sources.folder(tmp_path).class_names == ("café",)
+
+
+def test_a_folder_without_classes_has_no_labels(tmp_path):
+    for i in range(10):
+        save_picture(tmp_path / f"{i}.png", seed=i)
+    train, validation = load(folder=tmp_path, batch_size=4)
+    assert train.element_spec.keys() == {"image"}
+    assert validation.element_spec.keys() == {"image", "index"}
+    assert len(list(train)) == 2
+
+
+# Files that cannot be used -------------------------------------------------------------------
+
+
+def png(width, height):
+    """A PNG with a header of this size, and hardly any pixels."""
+
+    def chunk(name, body):
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = chunk(b"IDAT", zlib.compress(bytes(100)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+def damaged(change):
+    """Writes an image whose bytes are then changed."""
+
+    def write(path):
+        save_picture(path, size=(32, 32))
+        path.write_bytes(change(path.read_bytes()))
+
+    return write
+
+
+def half(data):
+    return data[: len(data) // 2]
+
+
+def flipped_bits(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes(b ^ 255 for b in data[middle : middle + 8]) + data[middle + 8 :]
+
+
+# (file, reason, function that writes it)
+BAD = [
+    ("zero-byte.png", "an empty file", lambda path: path.write_bytes(b"")),
+    ("truncated.png", "truncated", damaged(half)),
+    ("truncated.jpg", "[Tt]runcated", damaged(half)),
+    ("truncated.gif", ".", damaged(half)),
+    ("truncated.bmp", "truncated", damaged(half)),
+    ("truncated.webp", ".", damaged(half)),
+    ("corrupt.png", ".", damaged(flipped_bits)),
+    ("text.jpg", "not an image by its content", lambda path: path.write_text("hello")),
+    ("no-width.png", "not an image by its content", lambda path: path.write_bytes(png(0, 8))),
+    ("large.png", "more than 89478485 pixels", lambda path: path.write_bytes(png(10_000, 10_000))),
+    ("bomb.png", "more than 89478485 pixels", lambda path: path.write_bytes(png(60_000, 60_000))),
+    ("notes.txt", "not an image by its name", lambda path: path.write_text("hello")),
+    ("link.png", "a broken link", lambda path: path.symlink_to("nowhere.png")),
+    ("pipe.png", "not a file", lambda path: os.mkfifo(path)),
+]
+
+
+def test_unusable_files_are_named_and_skipped(tmp_path, monkeypatch, capfd):
+    class_folder(tmp_path / "pets", [4, 4])
+    (tmp_path / "pets" / "empty").mkdir()
+    (tmp_path / "pets" / "damaged").mkdir()
+    save_picture(tmp_path / "pets" / "loose.png")
+    (tmp_path / "pets" / "a" / ".hidden.png").write_text("")
+    for name, _, write in BAD:
+        write(tmp_path / "pets" / "damaged" / name)
+    data = load_source(folder=tmp_path / "pets")
+    assert data.source.class_names == ("a", "b")
+    assert data.source.num_train + data.source.num_val == 8
+    reasons = dict(line.split(": ", 1) for line in data.source.skipped)
+    assert set(reasons) == {"empty", "loose.png", *(f"damaged/{name}" for name, *_ in BAD)}
+    for name, reason, _ in BAD:
+        assert re.search(reason, reasons[f"damaged/{name}"]), name
+    monkeypatch.chdir(tmp_path)
+    assert train.main(["--folder", "pets", "--image-size", "8", "--dry-run"]) == 0
+    printed = capfd.readouterr()
+    assert f"skipped {len(BAD) + 2} files:" in printed.out
+    assert f"  and {len(BAD) + 2 - 10} more" in printed.out
+    assert "Warning" not in printed.err
+
+
+@pytest.mark.parametrize("file", [None, "notes.txt", "empty.png"])
+def test_a_folder_without_a_readable_image(tmp_path, file):
+    if file:
+        (tmp_path / file).write_bytes(b"")
+    with pytest.raises(ValueError, match="no readable image") as error:
+        load(folder=tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_folder_and_one_that_is_too_small(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        load(folder=tmp_path / "nowhere")
+    save_picture(tmp_path / "one.png")
+    with pytest.raises(ValueError, match="no two images"):
+        load(folder=tmp_path)
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        load(folder=tmp_path / "one.png")
