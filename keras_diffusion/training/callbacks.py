@@ -1,4 +1,8 @@
-"""Callbacks for `fit`: previews, the learning rate and time budgets, faults, the progress bar."""
+"""Callbacks for `fit`: previews, learning rate and time budget, faults, progress bar.
+
+In a run, `training.fit` calls the callbacks of an epoch in this order: `Budget`, `Faults`, every
+`Evaluator`, `checkpoint_callback.CheckpointCallback`, all others.
+"""
 
 import contextlib
 import math
@@ -9,15 +13,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion.plotting import images as pictures
+from keras_diffusion.plotting import images as plotting
 from keras_diffusion.runtime.console import is_watched
 
 ZERO_LOSS_TOLERANCE = 0.002  # relative; a network that learns leaves it within some 50 steps
-UNLIMITED_EPOCHS = 2**31  # for `fit(epochs=...)` when a Budget of minutes ends it
+UNLIMITED_EPOCHS = 2**31  # for `fit(epochs=...)` if a Budget of minutes ends the training
+
+
+class Evaluator(keras.callbacks.Callback):
+    """Base class of callbacks that add values to the logs of an epoch.
+
+    `training.fit` calls them before the checkpoint is written, so that their values are in
+    history.csv and can decide which checkpoint is the best.
+    """
 
 
 class CostLimit:
-    """Keeps what is done beside the training within a share of the time.
+    """Limits the time of previews or scores to a share of the training time.
 
     Args:
         max_share: None, or the largest share.
@@ -25,40 +37,40 @@ class CostLimit:
 
     def __init__(self, max_share=None):
         self.max_share = max_share
-        self._spent = 0.0  # seconds, without the first time, as tracing is paid once
+        self._spent = 0.0  # seconds, without the first time, which includes tracing
         self._last = None  # seconds of the last time; None before the first
-        self.begin()
+        self.start()
 
-    def begin(self):
-        """Counts the time from now on."""
-        self._began = time.monotonic()
+    def start(self):
+        """Measures the training time from now on."""
+        self._started = time.monotonic()
 
     def allows_one_more(self):
-        """bool: as much again as the last time would still be within the share."""
+        """bool: the share is kept if the next time takes as long as the last."""
         if self.max_share is None or self._last is None:
             return True
-        elapsed = time.monotonic() - self._began
+        elapsed = time.monotonic() - self._started
         return self._spent + self._last <= self.max_share * elapsed
 
     @contextlib.contextmanager
-    def spending(self):
-        """Counts what is done within."""
-        began = time.monotonic()
+    def measure(self):
+        """Measures the time of a with-block."""
+        started = time.monotonic()
         yield
-        self._last = 0.0 if self._last is None else time.monotonic() - began
+        self._last = 0.0 if self._last is None else time.monotonic() - started
         self._spent += self._last
 
 
 class SampleGrid(keras.callbacks.Callback):
-    """Draws the same noise into pictures at the end of epochs, into `epoch-*.png`.
+    """Writes a grid of samples from the same noise at the end of epochs, as `epoch-*.png`.
 
     Args:
         directory: folder of the PNGs.
-        num_images: pictures in the grid; a labelled model shows its classes in turn.
+        num_images: samples in the grid; a model with classes shows its classes in turn.
         every: epochs between grids.
         max_share: None, or the largest share of the time that grids may take; a grid that
-            would take more waits for a later epoch.
-        log_dir: None, or a TensorBoard folder that gets the grids as well.
+            would take more is postponed to a later epoch.
+        log_dir: None, or a TensorBoard folder to write the grids to as well.
         options: sampler, num_steps, guidance_scale, guidance_interval, guidance_rescale,
             seed of `DiffusionModel.generate`.
     """
@@ -72,35 +84,35 @@ class SampleGrid(keras.callbacks.Callback):
         self.options = options
         self._cost = CostLimit(max_share)
         self._writer = None
-        self._undrawn = None  # the last epoch that has no grid; the last of all gets one
+        self._skipped = None  # the last epoch, if it has no grid: the very last one gets one
 
     def on_train_begin(self, logs=None):
-        self._cost.begin()
+        self._cost.start()
 
     def on_epoch_end(self, epoch, logs=None):
-        self._undrawn = epoch
+        self._skipped = epoch
         if (epoch + 1) % self.every == 0 and self._cost.allows_one_more():
-            self.draw(epoch)
+            self.save(epoch)
 
     def on_train_end(self, logs=None):
-        if self._undrawn is not None:
-            self.draw(self._undrawn)
+        if self._skipped is not None:
+            self.save(self._skipped)
         if self._writer:
             self._writer.close()
             self._writer = None
 
-    def draw(self, epoch):
-        """Writes the grid of this moment; returns its path."""
-        self._undrawn = None
-        with self._cost.spending():
+    def save(self, epoch):
+        """Writes a grid of the current weights; returns its path."""
+        self._skipped = None
+        with self._cost.measure():
             images = self.model.generate(self.num_images, **self.options)
-            sheet = pictures.grid(images, self._columns())
+            grid = plotting.grid(images, self._columns())
             path = self.directory / f"epoch-{epoch + 1:04d}.png"
-            pictures.save_png(path, sheet)
+            plotting.save_png(path, grid)
             if self.log_dir:
                 self._writer = self._writer or tf.summary.create_file_writer(str(self.log_dir))
                 with self._writer.as_default():
-                    tf.summary.image("samples", np.atleast_3d(sheet)[None], step=epoch)
+                    tf.summary.image("samples", np.atleast_3d(grid)[None], step=epoch)
         return path
 
     def _columns(self):
@@ -109,18 +121,21 @@ class SampleGrid(keras.callbacks.Callback):
 
 
 class Budget(keras.callbacks.Callback):
-    """Sets the learning rate by the progress of the training, and ends it when time is up.
+    """Sets the learning rate by the progress of the training, and stops it when time is up.
 
-    The learning rate rises linearly over the first `warmup` of the training and falls as a
-    half cosine to 1% of its peak over the rest; progress counts minutes or steps.
+    The learning rate rises linearly over the first `warmup` of the training, then falls as a
+    half cosine to 1% of its peak; progress is measured in minutes or steps.
 
     Args:
         learning_rate: the peak.
-        warmup: share of the training that the rise takes.
-        total_steps: length of the training in steps; None: given in minutes.
-        minutes: length of the training in minutes; None: given in steps.
-        seconds: that were spent before: by a resumed run, or on what a training needs.
-        votes: None, or `distribution.Votes`: all workers go by the chief's clock.
+        warmup: share of the training with a rising learning rate.
+        total_steps: length of the training in steps, or None.
+        minutes: length of the training in minutes, or None.
+        seconds: already spent: by earlier sessions of a resumed run, or on a first stage.
+        votes: None, or `distribution.Votes`: all workers use the chief's clock.
+
+    Raises:
+        ValueError: not exactly one of total_steps and minutes.
     """
 
     def __init__(
@@ -143,11 +158,11 @@ class Budget(keras.callbacks.Callback):
         self.votes = votes
         self._before = seconds
         self._started = None
-        self._warm_from = 0.0  # progress at the first step of all
+        self._warmup_start = 0.0  # progress at the first of all steps
 
     @property
     def seconds(self):
-        """Seconds trained, earlier sittings of a resumed run included."""
+        """Seconds trained, including earlier sessions of a resumed run."""
         return self._before + (time.monotonic() - self._started if self._started else 0.0)
 
     @property
@@ -161,7 +176,7 @@ class Budget(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._started = self._started or time.monotonic()
         if int(self.model.optimizer.iterations.numpy()) == 0:
-            self._warm_from = self.progress
+            self._warmup_start = self.progress
 
     def on_train_batch_begin(self, batch, logs=None):
         self.model.optimizer.learning_rate = self.learning_rate * self.factor(self.progress)
@@ -172,34 +187,34 @@ class Budget(keras.callbacks.Callback):
 
     def factor(self, progress):
         """Returns the share of the peak learning rate at this progress."""
-        if progress - self._warm_from < self.warmup:
-            return max((progress - self._warm_from) / self.warmup, 0.01)
-        falling = (progress - self.warmup) / (1 - self.warmup)
-        return 0.01 + 0.99 * (1 + math.cos(math.pi * falling)) / 2
+        if progress - self._warmup_start < self.warmup:
+            return max((progress - self._warmup_start) / self.warmup, 0.01)
+        decay = (progress - self.warmup) / (1 - self.warmup)
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * decay)) / 2
 
 
 class TrainingStopped(Exception):
-    """Ends a training that cannot go well."""
+    """Ends a training that has failed."""
 
 
 class Faults(keras.callbacks.Callback):
-    """Watches for trainings that have gone wrong.
+    """Detects trainings that fail.
 
-    A step whose gradient is not finite is skipped by the model; ten in a row end the run. A
-    loss that stays at that of a network that answers zero, for two epochs, gives a warning.
+    The model skips a step whose gradient is not finite; ten in a row end the training. A loss that
+    stays for two epochs at that of a network whose output is zero gives a warning.
 
     Args:
-        progress: the run's `checkpoints.Progress`, which counts the skipped steps.
-        most_skipped: steps in a row.
+        progress: `checkpoints.Progress` of the run, which counts the skipped steps.
+        max_skipped: steps in a row that end the training.
 
     Raises:
-        TrainingStopped: out of `fit`.
+        TrainingStopped: from `fit`.
     """
 
-    def __init__(self, progress, most_skipped=10):
+    def __init__(self, progress, max_skipped=10):
         super().__init__()
         self.progress = progress
-        self.most_skipped = most_skipped
+        self.max_skipped = max_skipped
         self._skipped = None
         self._epochs_at_zero = 0
 
@@ -210,35 +225,35 @@ class Faults(keras.callbacks.Callback):
         skipped = int(self.model.skipped_steps.numpy())
         in_a_row = self.progress.skipped_in_a_row + 1 if skipped > self._skipped else 0
         self.progress.skipped_in_a_row, self._skipped = in_a_row, skipped
-        if in_a_row >= self.most_skipped:
+        if in_a_row >= self.max_skipped:
             raise TrainingStopped(
                 f"{in_a_row} steps in a row had a gradient that is not finite; try a lower "
                 "learning rate, or --precision float32."
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        zero_loss = logs.get("zero_loss", 0.0)  # 0, if all steps were skipped
+        zero_loss = logs.get("zero_loss", 0.0)  # 0 if all steps were skipped
         near = abs(logs["loss"] - zero_loss) <= ZERO_LOSS_TOLERANCE * zero_loss
         at_zero = near and zero_loss > 0
         self._epochs_at_zero = self._epochs_at_zero + 1 if at_zero else 0
         if self._epochs_at_zero == 2:
             print(
                 f"\nwarning: for two epochs the loss, {logs['loss']:.4f}, has been that of a "
-                "network whose output is zero: nothing is learned. The learning rate may be too "
-                "low or far too high, or the data may hold no images.",
+                "network whose output is zero: it does not learn. The learning rate may be too low "
+                "or far too high, or the data may not be images.",
                 flush=True,
             )
 
 
 class Plateau(keras.callbacks.Callback):
-    """Ends a training whose validation no longer improves; for after the `Recorder`.
+    """Ends a training whose validation no longer improves.
 
-    It counts in the run's history, so a resumed run ends where an undisturbed one does.
+    It reads the history of the run, so a resumed run ends where an uninterrupted one does.
 
     Args:
-        progress: the run's `checkpoints.Progress`.
+        progress: `checkpoints.Progress` of the run.
         patience: epochs without a better value.
-        name: of a column of the history, less is better.
+        name: of a column of the history; lower is better.
     """
 
     def __init__(self, progress, patience=3, name="val_loss"):
@@ -249,7 +264,7 @@ class Plateau(keras.callbacks.Callback):
 
     @property
     def is_reached(self):
-        """bool: the history, which may be that of a resumed run, ends on a plateau."""
+        """bool: the history ends on a plateau; it may, before a resumed run trains at all."""
         values = [row[self.name] for row in self.progress.history if self.name in row]
         return bool(values) and len(values) - 1 - values.index(min(values)) >= self.patience
 
@@ -260,9 +275,9 @@ class Plateau(keras.callbacks.Callback):
 
 
 class ProgressBar(keras.callbacks.ProgbarLogger):
-    """Keras' progress bar with losses, the score where there is one, and images per second.
+    """Keras' progress bar with losses, the score if there is one, and images per second.
 
-    In a file an epoch is told once it is over.
+    When stdout is not a terminal, prints one line per epoch.
     """
 
     def __init__(self, batch_size):
@@ -280,18 +295,24 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
         super().on_epoch_begin(epoch, logs)
         if self.epochs == 1:
             print(f"Epoch {epoch + 1}")
-        self._epoch_began = time.monotonic()
-        self._rate = 0.0
+        self._epoch_started = time.monotonic()
+        self._rate = None
 
     def on_train_batch_end(self, batch, logs=None):
-        seconds = time.monotonic() - self._epoch_began
-        self._rate = (batch + 1) * self.batch_size / max(seconds, 1e-3)  # clocks tick
-        super().on_train_batch_end(batch, self._shown(logs))
+        seconds = time.monotonic() - self._epoch_started
+        self._rate = (batch + 1) * self.batch_size / max(seconds, 1e-3)  # coarse clocks give 0
+        super().on_train_batch_end(batch, self._select(logs))
 
     def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, self._shown(logs))
+        super().on_epoch_end(epoch, self._select(logs))
 
-    def _shown(self, logs):
-        names = ("loss", "val_loss", "val_psnr", "fid")
-        shown = {name: logs[name] for name in names if name in (logs or {})}
-        return {**shown, "images/s": self._rate}
+    def _select(self, logs):
+        values = {**(logs or {}), "images/s": self._rate}
+        names = ("loss", "val_loss", "val_psnr", "fid", "images/s")
+        return {name: values[name] for name in names if values.get(name) is not None}
+
+
+def progress_callbacks(run):
+    """Returns callbacks that show the losses of a `run.Run`: TensorBoard and the progress bar."""
+    curves = keras.callbacks.TensorBoard(run.dir / "logs", write_graph=False)
+    return [curves, ProgressBar(run.config.batch_size)]

@@ -1,135 +1,120 @@
-"""The callback that keeps a run's `Progress`, and writes checkpoints and history.csv by it."""
+"""The callback that updates a run's `Progress`, and writes its checkpoints and history.csv."""
 
-import csv
 import math
 import signal
 import tempfile
 import time
-from pathlib import Path
 
 import keras
 
-from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.runtime.signals import Interrupted
 from keras_diffusion.saving import checkpoints
+from keras_diffusion.training import score_callback
+from keras_diffusion.training.run_dir import write_history
 
-DEAREST_SHARE = 0.05  # of the time, for the checkpoints at the ends of very short epochs
+MAX_SHARE = 0.05  # of the time, for the checkpoints at the ends of very short epochs
 
 
-class Recorder(keras.callbacks.Callback):
-    """Writes checkpoints at the ends of epochs, every few minutes, and before a signal is obeyed.
+class CheckpointCallback(keras.callbacks.Callback):
+    """Writes checkpoints at the end of epochs, every few minutes, and after a signal.
 
-    Where epochs are so short that their checkpoints would take more than 5% of the time, some
-    are left out; what is not saved then is a matter of seconds.
+    If checkpoints at the end of very short epochs would take more than 5% of the time, some are
+    skipped; seconds of training are lost at most. Not all workers keep files: only the chief's
+    are those of the run.
 
     Args:
-        run_dir: folder of the run; gets `checkpoints/` and `history.csv`.
-        progress: `checkpoints.Progress` to go on from; kept up to date.
-        budget: the run's `Budget`, for the time trained.
-        steps_per_epoch: int.
-        pending: `interruption.Pending`, the signal to obey.
-        votes: `distribution.Votes`; only the chief's files are kept.
-        minutes: between checkpoints within an epoch.
-        keep: how many of the last checkpoints to keep, besides the best.
-        best_by: the figure of an epoch's logs that says which checkpoint is best, the least.
+        run: `run.Run`; its folder gets `checkpoints/` and `history.csv`.
+        progress: `checkpoints.Progress` to continue from; kept up to date.
+        budget: `Budget` of the run, for the time trained.
+        pending: `signals.Pending`, the signal to act on.
 
     Raises:
-        Interrupted: out of `fit`, when a signal has come; everything is saved then.
+        Interrupted: from `fit`, after a signal; everything is saved.
     """
 
-    def __init__(
-        self, run_dir, progress, *, budget, steps_per_epoch, pending, votes, minutes=10.0, keep=2,
-        best_by="val_loss",
-    ):  # fmt: skip
+    def __init__(self, run, progress, budget, pending):
         super().__init__()
-        self.run_dir = Path(run_dir)
+        self.run = run
         self.progress = progress
         self.budget = budget
-        self.steps_per_epoch = steps_per_epoch
         self.pending = pending
-        self.votes = votes
-        self.minutes = minutes
-        self.keep = keep
-        self.best_by = best_by
-        self._scratch = None if votes.is_chief else tempfile.TemporaryDirectory()
-        self._saved = self.batches or None  # when the last checkpoint was written
+        # The value of an epoch's logs that decides which checkpoint is the best, the lowest.
+        self.best_by = score_callback.BEST_BY if run.config.score_every else "val_loss"
+        self._scratch = None if run.votes.is_chief else tempfile.TemporaryDirectory()
+        self._saved = self.batches or None  # `batches` of the last checkpoint
         self._saved_at = self._epoch_saved_at = time.monotonic()
-        self._cost = 0.0  # seconds that it took
+        self._cost = 0.0  # seconds that the last checkpoint took
         self._epoch_means = None
 
     @property
     def batches(self):
-        """int: batches that the run has seen."""
-        return self.progress.epoch * self.steps_per_epoch + self.progress.step
-
-    # What `fit` calls ----------------------------------------------------------------------
+        """int: batches that the run has been trained on."""
+        return self.progress.epoch * self.run.data.steps_per_epoch + self.progress.step
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.progress.means is not None:
-            # Checkpoints of before there were some of the means hold fewer.
+            # Checkpoints of older versions have fewer means.
             for variable, value in zip(
                 self.model.metrics_variables, self.progress.means, strict=False
             ):
                 variable.assign(value)
             self.progress.means = None
-        self.obey()  # a signal may have come during a preview
+        self.handle_signal()  # one may have come during a preview
 
     def on_train_batch_end(self, batch, logs=None):
         self.progress.step += 1
-        due = time.monotonic() - self._saved_at >= 60 * self.minutes
-        if self.votes.of_chief([due])[0] and self.progress.step < self.steps_per_epoch:
+        self.progress.seconds = self.budget.seconds
+        due = time.monotonic() - self._saved_at >= 60 * self.run.config.checkpoint_minutes
+        if self._chief_says(due) and self.progress.step < self.run.data.steps_per_epoch:
             self._save_within_epoch(self._means())
-        self.obey()
+        self.handle_signal()
 
     def on_test_begin(self, logs=None):
-        self._epoch_means = self._means()  # validation uses the same variables
+        self._epoch_means = self._means()  # validation overwrites the variables
 
     def on_test_batch_end(self, batch, logs=None):
-        self.obey(self._epoch_means)
+        self.handle_signal(self._epoch_means)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.end_epoch(logs)
+        skipped = int(self.model.skipped_steps.numpy())
+        row = {
+            "epoch": self.progress.epoch + 1,
+            "learning_rate": float(self.model.optimizer.learning_rate.numpy()),
+            "skipped": skipped - self.progress.skipped_before,
+            **{name: float(logs[name]) for name in sorted(logs)},
+        }
+        self.progress.history.append(row)
+        self.progress.skipped_before = skipped
+        self.progress.epoch += 1
+        self.progress.step = 0
+        if self.run.votes.is_chief:
+            write_history(self.progress.history, self.run.dir / "history.csv")
+        due = self._cost <= MAX_SHARE * (time.monotonic() - self._epoch_saved_at)
+        scored = self.best_by != "val_loss" and self.best_by in row  # rare and expensive
+        if self._chief_says(due or scored):
+            self.save()
+            self._epoch_saved_at = self._saved_at
 
     def on_train_end(self, logs=None):
         if self._saved != self.batches:
             self.save()
 
-    # What it does --------------------------------------------------------------------------
-
-    def end_epoch(self, logs):
-        """Takes down the results of an epoch, and saves."""
-        skipped = int(self.model.skipped_steps.numpy())
-        rate = float(self.model.optimizer.learning_rate.numpy())
-        row = {"epoch": self.progress.epoch + 1, "learning_rate": rate}
-        row["skipped"] = skipped - self.progress.skipped_before
-        row.update({name: float(logs[name]) for name in sorted(logs)})  # as Keras has them
-        self.progress.history.append(row)
-        self.progress.skipped_before = skipped
-        self.progress.epoch += 1
-        self.progress.step = 0
-        if self.votes.is_chief:
-            write_history(self.progress.history, self.run_dir / "history.csv")
-        due = self._cost <= DEAREST_SHARE * (time.monotonic() - self._epoch_saved_at)
-        scored = self.best_by != "val_loss" and self.best_by in row  # rare and dear: kept
-        if self.votes.of_chief([due or scored])[0]:
-            self.save()
-            self._epoch_saved_at = self._saved_at
-
     def save(self):
-        """Writes a checkpoint of this moment; returns its path."""
-        began = time.monotonic()
+        """Writes a checkpoint of the current state; returns its path."""
+        started = time.monotonic()
         self.progress.seconds = self.budget.seconds
         row = self.progress.history[-1] if self.progress.history else {}
-        score = row.get(self.best_by, math.nan)
-        # The best so far may be best by another figure, that of an earlier sitting.
-        least = (self.progress.best or {}).get(self.best_by, math.inf)
-        if score < least and self.progress.step == 0:  # nan is not
-            self.progress.best = {self.best_by: score, "batches": self.batches}
-        # All workers save, as reading the means takes all of them; one copy is kept.
-        folder = self.run_dir / "checkpoints" if self.votes.is_chief else self._scratch.name
-        path = checkpoints.save(self.model, self.progress, folder, self.batches, self.keep)
+        value = row.get(self.best_by, math.nan)
+        # The best so far may be the best by another value, that of an earlier session.
+        lowest = (self.progress.best or {}).get(self.best_by, math.inf)
+        if value < lowest and self.progress.step == 0:  # False for nan
+            self.progress.best = {self.best_by: value, "batches": self.batches}
+        # All workers save, because all of them take part in reading the means.
+        folder = self.run.dir / "checkpoints" if self.run.votes.is_chief else self._scratch.name
+        keep = self.run.config.keep_checkpoints
+        path = checkpoints.save(self.model, self.progress, folder, self.batches, keep)
         self._saved, self._saved_at = self.batches, time.monotonic()
-        self._cost = self._saved_at - began
+        self._cost = self._saved_at - started
         return path
 
     def _save_within_epoch(self, means):
@@ -137,10 +122,10 @@ class Recorder(keras.callbacks.Callback):
         self.save()
         self.progress.means = None
 
-    def obey(self, means=None):
-        """Saves and ends the training, if any worker was told to stop."""
-        came = [self.pending.signum == signum for signum in (signal.SIGINT, signal.SIGTERM)]
-        interrupted, terminated = self.votes.total(came)
+    def handle_signal(self, means=None):
+        """Saves and ends the training if any worker has received a signal."""
+        received = [self.pending.signum == signum for signum in (signal.SIGINT, signal.SIGTERM)]
+        interrupted, terminated = self.run.votes.total(received)
         if not interrupted and not terminated:
             return
         if self._saved != self.batches:
@@ -148,25 +133,8 @@ class Recorder(keras.callbacks.Callback):
             self._save_within_epoch((means or self._means()) if within else None)
         raise Interrupted(signal.SIGINT if interrupted else signal.SIGTERM)
 
+    def _chief_says(self, value):
+        return self.run.votes.of_chief([value])[0]
+
     def _means(self):
         return [float(variable.numpy()) for variable in self.model.metrics_variables]
-
-
-def write_history(rows, path):
-    """Writes the rows of a run's history as a table."""
-    write_table(rows, path, names=["epoch"])
-
-
-def write_table(rows, path, names=()):
-    """Writes dicts as the rows of a table; what a row lacks is left empty.
-
-    Args:
-        rows: list of dicts.
-        path: CSV to write.
-        names: of columns that come first, and are there even without rows.
-    """
-    names = dict.fromkeys([*names, *(name for row in rows for name in row)])
-    with whole_file(path) as part, open(part, "w", newline="") as file:
-        table = csv.DictWriter(file, fieldnames=list(names))
-        table.writeheader()
-        table.writerows(rows)

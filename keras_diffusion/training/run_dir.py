@@ -1,6 +1,7 @@
-"""What a run writes down about itself: config.json, and a lock on its folder."""
+"""The directory of a run: its lock, config.json and tables."""
 
 import contextlib
+import csv
 import dataclasses
 import json
 import platform
@@ -17,11 +18,11 @@ from keras_diffusion.runtime.git import git_revision
 
 
 @contextlib.contextmanager
-def alone_in(run_dir):
-    """Holds a run's folder for this process alone; the lock ends with the process, however.
+def locked(run_dir):
+    """Creates and locks a run's folder for this process; the lock ends with the process.
 
     Raises:
-        ValueError: another process holds it.
+        ValueError: another process has locked it.
     """
     Path(run_dir).mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(Path(run_dir) / ".lock")
@@ -36,7 +37,7 @@ def alone_in(run_dir):
 
 
 def describe(config):
-    """Returns what is worth knowing of a run: its Config, versions, the state of the code."""
+    """Returns the Config of a run, and the versions and the revision of the code, as a dict."""
     return {
         "config": dataclasses.asdict(config),
         "versions": {
@@ -49,39 +50,62 @@ def describe(config):
     }
 
 
-def write(run_dir, config, source):
-    """Writes config.json."""
-    record = describe(config)
+def write_config(run):
+    """Writes config.json of a `run.Run`."""
+    record = describe(run.config)
+    source = run.data.source
     record["splits"] = {"train": source.train_split, "validation": source.val_split}
-    record["data"] = _facts(config, source)
-    with whole_file(Path(run_dir) / "config.json") as part:
+    record["data"] = _describe_data(run)
+    with whole_file(run.dir / "config.json") as part:
         Path(part).write_text(json.dumps(record, indent=2) + "\n")
 
 
-def check_data(run_dir, config, source):
-    """Raises ValueError, if the data is not that which the run began with."""
-    path = Path(run_dir) / "config.json"
+def check_data(run):
+    """Raises ValueError if the data differs from that in config.json of the `run.Run`."""
+    path = run.dir / "config.json"
     before = json.loads(path.read_text()).get("data", {})
-    for name, now in _facts(config, source).items():
-        if before.get(name, now) != now:
+    for name, value in _describe_data(run).items():
+        if before.get(name, value) != value:
             raise ValueError(
-                f"--resume: the data has changed: {name} is {_brief(now)}, "
-                f"and was {_brief(before[name])} when {path} was written."
+                f"--resume: the data has changed: {name} is {_brief(value)}, "
+                f"but was {_brief(before[name])} when {path} was written."
             )
 
 
-def _facts(config, source):
-    found = {
+def _describe_data(run):
+    """What must be the same when a run is resumed; the names are those of the file format."""
+    source = run.data.source
+    facts = {
         "training images": source.num_train,
         "validation images": source.num_val,
         "classes": list(source.class_names),
     }
-    if config.image:  # before it is reduced: another machine may round otherwise
-        picture = single_image.read(config.image)
-        digest = content_hash(str(picture.shape), picture)
-        found["picture"] = f"{picture.shape[0]}x{picture.shape[1]}, hash {digest}"
-    return found
+    if run.config.image:  # before it is reduced: that may round differently on another machine
+        pixels = single_image.read(run.config.image)
+        digest = content_hash(str(pixels.shape), pixels)
+        facts["picture"] = f"{pixels.shape[0]}x{pixels.shape[1]}, hash {digest}"
+    return facts
 
 
 def _brief(value):
     return f"{len(value)} names" if isinstance(value, list) and len(value) > 6 else value
+
+
+def write_history(rows, path):
+    """Writes the rows of a run's history as CSV."""
+    write_table(rows, path, names=["epoch"])
+
+
+def write_table(rows, path, names=()):
+    """Writes dicts as the rows of a CSV file; missing values are empty.
+
+    Args:
+        rows: list of dicts.
+        path: CSV to write.
+        names: of columns that come first, also without rows.
+    """
+    names = dict.fromkeys([*names, *(name for row in rows for name in row)])
+    with whole_file(path) as part, open(part, "w", newline="") as file:
+        table = csv.DictWriter(file, fieldnames=list(names))
+        table.writeheader()
+        table.writerows(rows)

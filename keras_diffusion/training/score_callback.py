@@ -1,28 +1,26 @@
-"""The scores of an evaluation as a callback: how good new pictures are, during the training."""
+"""Scores of generated samples during training, as a callback."""
 
-import keras
+from keras_diffusion.training.callbacks import CostLimit, Evaluator
 
-from keras_diffusion.training.callbacks import CostLimit
-
-BEST_BY = "fid"  # the score that says which checkpoint is the best
-BATCH = 64  # pictures, as `DiffusionModel.generate` draws them at once
+BEST_BY = "fid"  # the score that decides which checkpoint is the best
+BATCH = 64  # samples that `DiffusionModel.generate` computes at once
 
 
-class Scores(keras.callbacks.Callback):
-    """Draws pictures at the ends of epochs, and adds their scores to the epoch's logs.
+class Scores(Evaluator):
+    """Scores generated samples at the end of epochs, and adds the scores to the epoch's logs.
 
-    Whoever comes after it in the list of callbacks finds them there: fid, kid, precision, recall
-    and, where a classifier knows the labels, accuracy; see docs/evaluation.md. Noise and labels
-    are the same every time. The first time, and the last epoch, are always scored.
+    These are fid, kid, precision, recall and, if a classifier knows the labels, accuracy; see
+    docs/evaluation.md. Noise and labels are the same every time. The first possible epoch and
+    the last one are always scored.
 
     Args:
-        reference: `evaluation.references.Reference`, of the real images.
-        num_images: how many to draw; scores of other numbers cannot be compared.
+        reference: `evaluation.references.Reference` of the real images.
+        num_images: number of samples; scores of different numbers do not compare.
         labels: None, or (num_images,) ints.
         every: epochs between scores.
-        last_epoch: None, or the number of epochs, where it is known.
-        max_share: None, or the largest share of the time that scores may take; what would take
-            more waits for a later epoch.
+        last_epoch: None, or the number of epochs, if it is known.
+        max_share: None, or the largest share of the time that scores may take; those that would
+            take more are postponed to a later epoch.
         options: sampler, num_steps, guidance_scale, guidance_interval, guidance_rescale,
             seed, batch_size of `DiffusionModel.generate`.
     """
@@ -42,7 +40,7 @@ class Scores(keras.callbacks.Callback):
         self._traced = False
 
     def on_train_begin(self, logs=None):
-        self._cost.begin()
+        self._cost.start()
 
     def on_epoch_end(self, epoch, logs=None):
         is_last = self.model.stop_training or epoch + 1 == self.last_epoch
@@ -50,14 +48,14 @@ class Scores(keras.callbacks.Callback):
             logs.update(self.score())
 
     def score(self):
-        """Returns the scores of this moment, {name: float}."""
+        """Returns the scores of the current weights, {name: float}."""
         if not self._traced:
-            with self._cost.spending():  # `CostLimit` does not count its first time: tracing alone
-                once = {**self.options, "num_steps": 1}
-                self.model.generate(min(self.num_images, BATCH), **once)
+            with self._cost.measure():  # the first time, which `CostLimit` ignores: tracing only
+                one_step = {**self.options, "num_steps": 1}
+                self.model.generate(min(self.num_images, BATCH), **one_step)
             self._traced = True
-        with self._cost.spending():
+        with self._cost.measure():
             images = self.model.generate(self.num_images, labels=self.labels, **self.options)
-            found = self.reference.score(*self.reference.extract(images), self.labels)
-        del found["num_images"], found["kid_error"]
-        return found
+            scores = self.reference.score(*self.reference.extract(images), self.labels)
+        del scores["num_images"], scores["kid_error"]
+        return scores

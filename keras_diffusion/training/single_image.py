@@ -1,14 +1,10 @@
-"""A run on one picture: how well the picture comes back from noise, and what else is drawn.
+"""A run on a single image: how well the image is restored from noise, and other figures.
 
-The network is trained on crops and consists of convolutions alone, so that it draws pictures of
-any size. What is measured and drawn here has the size of the whole picture. Its normalisation
-takes statistics of all that it sees, of a crop in training and of the picture here; the larger the
-crops, the nearer the two.
+The network is fully convolutional and trained on crops, so it generates images of any size. All
+figures here have the size of the whole image. The statistics of its normalisation are those of a
+crop in training and of the whole image here; the larger the crops, the smaller the difference.
 """
 
-from pathlib import Path
-
-import keras
 import numpy as np
 
 from keras_diffusion import build
@@ -16,139 +12,139 @@ from keras_diffusion.evaluation import restoration
 from keras_diffusion.plotting import figures, images
 from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.sampling.editing import img2img
-from keras_diffusion.training.checkpoint_callback import write_table
+from keras_diffusion.training.callbacks import Evaluator
+from keras_diffusion.training.run_dir import write_table
 
-LEVELS = (0.3, 0.5, 0.7, 0.9)  # times that the picture is noised to
-WATCHED = 0.5  # the one that is measured after each epoch
-VARIED = (0.6, 0.75, 0.9, 1.0)  # times from which variations are drawn; 1: from noise alone
-VARIATIONS = 4  # from each
-WIDER = 1.5  # times the width: pictures of another size
+LEVELS = (0.3, 0.5, 0.7, 0.9)  # times t that the image is noised to
+WATCHED = 0.5  # the time that is evaluated after each epoch
+VARIED = (0.6, 0.75, 0.9, 1.0)  # times that variations start from; 1: noise only
+VARIATIONS = 4  # per time
+WIDER = 1.5  # width of the samples of another size, relative to the image
 
 
-def reconstruct(model, picture, t, **options):
-    """Noises a picture to time t and follows the sampler back.
+def reconstruct(model, image, t, **options):
+    """Noises an image to time t and samples from there.
 
     Args:
-        model: `DiffusionModel` of the picture's shape.
-        picture: uint8 (H, W, C).
+        model: `DiffusionModel` of the image's shape.
+        image: uint8 (H, W, C).
         t: in (0, 1].
         options: of `editing.img2img`.
 
     Returns:
         (noised, reconstructed), uint8 (H, W, C) each.
     """
-    frames = img2img(model, picture[None], strength=t, num_frames=1, **options)
+    frames = img2img(model, image[None], strength=t, num_frames=1, **options)
     return frames[0, 0], frames[1, 0]
 
 
-class Restoration(keras.callbacks.Callback):
-    """Adds to the results of each epoch how well the picture comes back from `WATCHED`.
+class Restoration(Evaluator):
+    """Adds to the logs of each epoch how well the image is restored from `WATCHED`.
 
-    "minutes" trained so far, "psnr" (dB) and "ssim"; put it before the `Recorder`, which writes
-    them to history.csv.
+    "minutes" trained so far, "psnr" (dB) and "ssim".
 
     Args:
-        whole: `DiffusionModel` of the picture's shape; gets the average weights of the model
-            in training.
-        picture: uint8 (H, W, C).
-        budget: the run's `Budget`, for the minutes.
+        whole: `DiffusionModel` of the image's shape; gets the EMA weights of the model in training.
+        image: uint8 (H, W, C).
+        progress: `checkpoints.Progress` of the run, for the minutes.
         options: of `editing.img2img`.
     """
 
-    def __init__(self, whole, picture, budget, **options):
+    def __init__(self, whole, image, progress, **options):
         super().__init__()
         self.whole = whole
-        self.picture = picture
-        self.budget = budget
+        self.image = image
+        self.progress = progress
         self.options = options
 
     def on_epoch_end(self, epoch, logs=None):
         self.whole.ema_network.set_weights(self.model.ema_network.get_weights())
-        _, restored = reconstruct(self.whole, self.picture, WATCHED, **self.options)
-        scores = restoration.compare(restored[None], self.picture)
+        _, restored = reconstruct(self.whole, self.image, WATCHED, **self.options)
+        scores = restoration.compare(restored[None], self.image)
         logs.update({name: float(values[0]) for name, values in scores.items()})
-        logs["minutes"] = self.budget.seconds / 60
+        logs["minutes"] = self.progress.seconds / 60
 
 
-def restoration_callback(model, picture, config, budget):
-    """Returns the `Restoration` of a run; `model` is the one in training."""
-    whole = build.resized(model, config, picture.shape)
-    return Restoration(whole, picture, budget, **drawing(config))
+def restoration_callback(run, model, progress):
+    """Returns the `Restoration` of a `run.Run`; `model` is the one in training."""
+    whole = build.resized(model, run.config, run.data.whole_image.shape)
+    return Restoration(whole, run.data.whole_image, progress, **sampling_options(run.config))
 
 
-def reconstructions(model, picture, **options):
-    """Noises a picture to each of `LEVELS`, and brings it back.
+def reconstructions(model, image, **options):
+    """Noises an image to each of `LEVELS`, and reconstructs it.
 
     Returns:
-        (noised, reconstructed, table): uint8 (levels, H, W, C) twice, and for each level a dict
+        (noised, reconstructed, rows): uint8 (levels, H, W, C) twice, and for each level a dict
         of "t", "noised_psnr", "noised_ssim", "reconstructed_psnr" and "reconstructed_ssim", see
         `restoration.compare`.
     """
-    pairs = [reconstruct(model, picture, t, **options) for t in LEVELS]
+    pairs = [reconstruct(model, image, t, **options) for t in LEVELS]
     noised, reconstructed = map(np.stack, zip(*pairs, strict=True))
-    table = [{"t": t} for t in LEVELS]
-    for name, drawn in (("noised", noised), ("reconstructed", reconstructed)):
-        for score, values in restoration.compare(drawn, picture).items():
-            for row, value in zip(table, values, strict=True):
+    rows = [{"t": t} for t in LEVELS]
+    for name, results in (("noised", noised), ("reconstructed", reconstructed)):
+        for score, values in restoration.compare(results, image).items():
+            for row, value in zip(rows, values, strict=True):
                 row[f"{name}_{score}"] = float(value)
-    return noised, reconstructed, table
+    return noised, reconstructed, rows
 
 
-def variations(model, picture, **options):
-    """Draws a picture anew from each of `VARIED`: uint8 (times, VARIATIONS, H, W, C)."""
-    copies = np.stack([picture] * VARIATIONS)
-    options["num_frames"] = 1  # as in `reconstruct`: one graph serves both
+def variations(model, image, **options):
+    """Variations of an image from each of `VARIED`: uint8 (times, VARIATIONS, H, W, C)."""
+    copies = np.stack([image] * VARIATIONS)
+    options["num_frames"] = 1  # as in `reconstruct`: the graph is the same
     return np.stack([img2img(model, copies, strength=t, **options)[1] for t in VARIED])
 
 
-def of_another_size(model, config, picture, count=2):
-    """Draws pictures from noise that are wider than the picture, by `WIDER`: uint8 (N, H, W, C)."""
-    height, width, channels = picture.shape
+def wider_samples(model, config, image_shape, count=2):
+    """Samples from noise that are wider than the image, by `WIDER`: uint8 (N, H, W, C)."""
+    height, width, channels = image_shape
     multiple = 2 ** (len(config.widths) - 1)
-    wide = int(WIDER * width) // multiple * multiple
-    return build.resized(model, config, (height, wide, channels)).generate(count, **drawing(config))
+    width = int(WIDER * width) // multiple * multiple
+    model = build.resized(model, config, (height, width, channels))
+    return model.generate(count, **sampling_options(config))
 
 
-def draw(model, picture, config, run_dir, strips):
-    """Writes what a run on one picture finds: figures, reconstruction.csv, and pictures.npz.
+def plot(run, model, strips):
+    """Writes figures, reconstruction.csv, and pictures.npz with all images of the figures.
 
     Args:
-        model: `DiffusionModel` of the picture's shape, trained.
-        picture: uint8 (H, W, C).
-        config: its `Config`.
-        run_dir: folder of the run, with its history.csv.
-        strips: dict of more arrays for pictures.npz, which has all that is drawn.
+        run: `run.Run` with history.csv in its folder.
+        model: `DiffusionModel` of the image's shape, trained.
+        strips: dict of more arrays for pictures.npz.
     """
-    run_dir, options = Path(run_dir), drawing(config)
-    noised, reconstructed, table = reconstructions(model, picture, **options)
-    found = {"noised": noised, "reconstructed": reconstructed}
-    found["variations"] = variations(model, picture, **options)
-    found["wide"] = of_another_size(model, config, picture)
-    with whole_file(run_dir / "pictures.npz") as part, open(part, "wb") as file:
-        np.savez_compressed(file, picture=picture, **strips, **found)
-    write_table(table, run_dir / "reconstruction.csv")
+    image, options = run.data.whole_image, sampling_options(run.config)
+    noised, reconstructed, rows = reconstructions(model, image, **options)
+    varied = variations(model, image, **options)
+    wide = wider_samples(model, run.config, image.shape)
+    with whole_file(run.dir / "pictures.npz") as part, open(part, "wb") as file:
+        np.savez_compressed(
+            file, picture=image, **strips,
+            noised=noised, reconstructed=reconstructed, variations=varied, wide=wide,
+        )  # fmt: skip
+    write_table(rows, run.dir / "reconstruction.csv")
     reconstruction = figures.image_table(
-        [[picture, *noised], [None, *reconstructed]],
+        [[image, *noised], [None, *reconstructed]],
         column_titles=["the image", *(f"t = {t:g}" for t in LEVELS)],
         row_titles=["noised", "reconstructed"],
-        notes=[[None, *(note(row, name) for row in table)] for name in ("noised", "reconstructed")],
+        notes=[[None, *(note(row, name) for row in rows)] for name in ("noised", "reconstructed")],
     )
-    figures.save(reconstruction, run_dir / "reconstruction.png")
-    varied = figures.image_table(
-        found["variations"],
+    figures.save(reconstruction, run.dir / "reconstruction.png")
+    table = figures.image_table(
+        varied,
         column_titles=[f"noise {number + 1}" for number in range(VARIATIONS)],
         row_titles=[f"from t = {t:g}" for t in VARIED],
     )
-    figures.save(varied, run_dir / "variations.png")
-    images.save_png(run_dir / "other_size.png", images.grid(found["wide"], columns=1))
-    figures.restoration_curves(run_dir / "history.csv", run_dir / "quality.png", WATCHED)
+    figures.save(table, run.dir / "variations.png")
+    images.save_png(run.dir / "other_size.png", images.grid(wide, columns=1))
+    figures.restoration_curves(run.dir / "history.csv", run.dir / "quality.png", WATCHED)
 
 
 def note(row, name):
-    """Returns in two lines what `reconstructions` finds for "noised" or "reconstructed"."""
+    """Returns PSNR and SSIM of "noised" or "reconstructed" in a row of `reconstructions`."""
     return f"PSNR {row[f'{name}_psnr']:.1f} dB\nSSIM {row[f'{name}_ssim']:.2f}"
 
 
-def drawing(config):
-    """Returns how a run on one picture draws: options of `generate` and `img2img`."""
-    return {name: getattr(config, name) for name in ("sampler", "num_steps", "seed")}
+def sampling_options(config):
+    """Returns the arguments that `generate` and `img2img` take from a Config, a dict."""
+    return {**build.sampling_options(config, num_classes=0), "seed": config.seed}

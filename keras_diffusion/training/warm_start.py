@@ -1,87 +1,88 @@
-"""A run that begins with what another one has learned, of the same classes or of others."""
+"""A run that starts from the weights of another one, with the same classes or others."""
 
 from pathlib import Path
 
 import numpy as np
 
 from keras_diffusion import build
-from keras_diffusion.saving import loading
+from keras_diffusion.saving import checkpoints, loading
 
-# Layers that know the classes, or the words, of a run: where these are others, they begin anew.
+# Layers whose weights belong to the classes or words of a run: initialised anew for others.
 CONDITION = {"label_embedding", "text", "text_dense"}
 
 
-def learned(config, data, autoencoder=None):
-    """Returns what a run begins with: {path of a weight: array}, {} without `start_from`.
-
-    That is the average of the weights of a trained model of the same network.
+def load_weights(run, autoencoder=None):
+    """Loads the weights of --start-from: the EMA weights of a trained model of the same network.
 
     Args:
-        config: `Config`.
-        data: `data.TrainingData` of images.
-        autoencoder: of a run on latents, the one that is used again.
+        run: `run.Run`, with images as its data.
+        autoencoder: that of --codec, of a run on latents.
+
+    Returns:
+        {path of a weight: array}; {} without --start-from, or if the run has checkpoints already.
 
     Raises:
         ValueError: there is no such model, or it does not fit; one line.
     """
-    if config.start_from is None:
+    config, classes = run.config, run.data.source.num_classes
+    if config.start_from is None or checkpoints.list_checkpoints(run.dir / "checkpoints"):
         return {}
-    prompts = build.prompts(config, data.source)
     try:
-        other, file = _opened(Path(config.start_from))
-        _check(other, file, config, autoencoder)
+        model, file = _open(Path(config.start_from))
+        _check(model, file, config, autoencoder)
     except ValueError as error:
         raise ValueError(f"--start-from: {error}") from error
-    shape = autoencoder.x_shape if config.latent else data.image_shape
-    network = build.network(config, shape, data.source.num_classes, prompts)
-    known = {weight.path: weight.numpy() for weight in other.ema_network.weights}
-    ours = {weight.path: tuple(weight.shape) for weight in network.weights}
-    if _words(other.prompts) != _words(prompts):
-        known = {path: value for path, value in known.items() if _layer(path) != "text"}
-    kept = {path: known[path] for path in ours if _shape(known, path) == ours[path]}
-    others = sorted((ours.keys() | known.keys()) - kept.keys())
-    for path in others:
+    x_shape = autoencoder.x_shape if config.latent else run.data.image_shape
+    network = build.network(config, x_shape, classes, run.prompts)
+    shapes = {weight.path: tuple(weight.shape) for weight in network.weights}
+    theirs = {weight.path: weight.numpy() for weight in model.ema_network.weights}
+    if _words(model.prompts) != _words(run.prompts):
+        theirs = {path: value for path, value in theirs.items() if _layer(path) != "text"}
+    kept = {path: theirs[path] for path in shapes if _shape(theirs, path) == shapes[path]}
+    different = sorted((shapes.keys() | theirs.keys()) - kept.keys())
+    for path in different:
         if _layer(path) not in CONDITION:
             raise ValueError(
-                f"--start-from: {file} has another network: {path} is {_shape(known, path)} there "
-                f"and {ours.get(path)} here; give the options that it was trained with."
+                f"--start-from: {file} has another network: {path} is {_shape(theirs, path)} there "
+                f"and {shapes.get(path)} here; give the options that it was trained with."
             )
-    anew = ", ".join(sorted({_layer(path) for path in others if path in ours}))
-    print(f"starting from {file}" + (f"; these layers begin anew: {anew}" if anew else ""))
+    new = ", ".join(sorted({_layer(path) for path in different if path in shapes}))
+    print(f"starting from {file}" + (f"; newly initialised layers: {new}" if new else ""))
     return kept
 
 
-def begin(model, weights):
-    """Gives a new `DiffusionModel`, and its average, the weights that `learned` has returned."""
+def assign(model, weights):
+    """Assigns the result of `load_weights` to the network and the EMA network of a new model."""
     for network in (model.network, model.ema_network):
         for weight in network.weights:
             if weight.path in weights:
                 weight.assign(weights[weight.path])
 
 
-def _opened(path):
+def _open(path):
+    """Returns (model, path of its file)."""
     if not path.exists():
         raise ValueError(f"{path} does not exist; give a run, or a .keras file.")
     if (path / "saved_model.pb").exists():
-        raise ValueError(f"{path} is an export, which learns no more; give its run.")
-    other, file, _ = loading.load_diffusion_model(path)
-    return other, file
+        raise ValueError(f"{path} is an export, which cannot be trained; give its run.")
+    model, file, _ = loading.load_diffusion_model(path)
+    return model, file
 
 
-def _check(other, file, config, autoencoder):
-    if other.prediction_type != config.prediction_type:
-        raise ValueError(f"{file} predicts {other.prediction_type!r}; give --prediction-type.")
-    theirs = getattr(other.codec, "encoder", None)
-    if (theirs is not None) != config.latent:
-        kind = "pixels" if theirs is None else "latents"
+def _check(model, file, config, autoencoder):
+    if model.prediction_type != config.prediction_type:
+        raise ValueError(f"{file} predicts {model.prediction_type!r}; give --prediction-type.")
+    encoder = getattr(model.codec, "encoder", None)
+    if (encoder is not None) != config.latent:
+        kind = "pixels" if encoder is None else "latents"
         raise ValueError(f"{file} is a model of {kind}, and this run is not.")
-    if config.latent and not (autoencoder and _are_equal(theirs, autoencoder.encoder)):
-        raise ValueError(f"{file} has learned other latents; give its autoencoder by --codec.")
+    if config.latent and not (autoencoder and _same_weights(encoder, autoencoder.encoder)):
+        raise ValueError(f"{file} has other latents; give its autoencoder by --codec.")
 
 
-def _are_equal(one, other):
-    ours, theirs = one.get_weights(), other.get_weights()
-    return len(ours) == len(theirs) and all(map(np.array_equal, ours, theirs))
+def _same_weights(one, other):
+    one, other = one.get_weights(), other.get_weights()
+    return len(one) == len(other) and all(map(np.array_equal, one, other))
 
 
 def _words(prompts):

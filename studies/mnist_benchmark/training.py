@@ -10,7 +10,7 @@ from keras_diffusion import build
 from keras_diffusion.config.options import Config
 from keras_diffusion.config.resolve import preset
 from keras_diffusion.evaluation.real_images import sample_labels
-from keras_diffusion.training import callbacks, fit
+from keras_diffusion.training import callbacks
 from studies.mnist_benchmark import PUBLISHED, TOY
 
 MODEL = "model.keras"
@@ -120,7 +120,7 @@ class Training:
 
     def drawing(self):
         """Options of `generate`: what this configuration's users draw with."""
-        return fit.drawing(self.config, self.data.source.num_classes > 0)
+        return build.sampling_options(self.config, self.data.source.num_classes)
 
     def quick_drawing(self):
         """The same with the sampler of the curve."""
@@ -157,7 +157,7 @@ class Training:
             **self.quick_drawing(),
         )  # fmt: skip
         grid.set_model(model)
-        grid.draw(part - 1)
+        grid.save(part - 1)
         grid.on_train_end()
 
     def _clock(self, part):

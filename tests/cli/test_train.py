@@ -17,8 +17,8 @@ from keras_diffusion.cli import train
 from keras_diffusion.runtime.distribution import WorkerLost
 from keras_diffusion.runtime.signals import Interrupted
 from keras_diffusion.training import run as training
-from keras_diffusion.training import run_dir
 from keras_diffusion.training.callbacks import TrainingStopped
+from keras_diffusion.training.run_dir import locked
 
 
 def history(folder):
@@ -162,5 +162,5 @@ def test_a_run_is_not_overwritten_contradicted_or_used_twice(copy, capsys):
     calls = ([*TINY, "--run-dir", "runs/tiny"], ["--resume", "--seed", "5"])
     for arguments, flag in zip(calls, ("--run-dir", "--seed"), strict=True):
         assert f"error: {flag}: " in refusal(train.main, arguments, capsys)[-1]
-    with run_dir.alone_in("runs/tiny"):
+    with locked("runs/tiny"):
         assert "error: --run-dir: " in refusal(train.main, ["--resume"], capsys)[-1]

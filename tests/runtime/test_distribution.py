@@ -94,9 +94,10 @@ def test_every_replica_gets_a_validation_image(images, batch_size, replicas, ste
     data = SimpleNamespace(source=source, validation=tf.data.Dataset.range(images))
     strategy = Strategy(replicas)
     strategy.distribute_datasets_from_function = lambda make: "shared"
-    chosen = fit._validation(SimpleNamespace(batch_size=batch_size), data, strategy)
+    config, votes = SimpleNamespace(batch_size=batch_size), SimpleNamespace(strategy=strategy)
+    chosen = fit._validation(SimpleNamespace(config=config, data=data, votes=votes))
     assert chosen.get("validation_steps") == steps
-    assert (chosen["validation_data"] is None) == (steps is None)
+    assert ("validation_data" not in chosen) == (steps is None)
 
 
 def free_ports(count):

@@ -12,7 +12,7 @@ import pytest
 from keras_diffusion.plotting import figures, images
 from keras_diffusion.runtime.files import whole_file, whole_folder
 from keras_diffusion.runtime.locks import exclusive
-from keras_diffusion.training.checkpoint_callback import write_history
+from keras_diffusion.training.run_dir import write_history
 
 
 @contextlib.contextmanager

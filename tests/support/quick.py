@@ -1,4 +1,4 @@
-"""train.py without previews, pictures and export: for tests that read its checkpoints alone."""
+"""train.py without previews, figures and export: for tests that read only its checkpoints."""
 
 import os
 import sys
@@ -8,10 +8,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import train  # noqa: E402
-from keras_diffusion.training import fit, run  # noqa: E402
+from keras_diffusion.training import run  # noqa: E402
 
 run._finish = lambda *_: None
-fit._shown = lambda *_: []
+run._watchers = lambda *_: []
 code = train.main(sys.argv[1:])
 sys.stdout.flush()
 sys.stderr.flush()

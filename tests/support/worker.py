@@ -8,17 +8,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import train  # noqa: E402
 from keras_diffusion.saving import saved_model
-from keras_diffusion.training import fit as fitting  # noqa: E402
+from keras_diffusion.training import fit  # noqa: E402
 
-fit = fitting.fit
+unchanged_fit = fit.fit
 
 
-def fit_and_print(model, *arguments):
-    fit(model, *arguments)
+def fit_and_print(run, model, *arguments):
+    unchanged_fit(run, model, *arguments)
     digest = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights()))
     print("weights", digest.hexdigest(), flush=True)
 
 
-fitting.fit = fit_and_print
+fit.fit = fit_and_print
 saved_model.SAMPLERS = {"dpmpp_2m": saved_model.SAMPLERS["dpmpp_2m"]}  # faster
 sys.exit(train.main(sys.argv[1:]))
