@@ -43,10 +43,12 @@ def fit(run, model, progress, callbacks=()):
     )
     evaluators = [callback for callback in callbacks if isinstance(callback, Evaluator)]
     others = [callback for callback in callbacks if not isinstance(callback, Evaluator)]
-    with signals.deferred_signals() as pending, distribution.raising_worker_lost(run.votes.strategy):
+    with signals.deferred_signals() as pending:
         checkpoint = CheckpointCallback(run, progress, budget, pending)
-        _fit(run, model, progress, [budget, Faults(progress), *evaluators, checkpoint, *others])
-        checkpoint.handle_signal()  # one may have come during the last preview
+        ordered = [budget, Faults(progress), *evaluators, checkpoint, *others]
+        with distribution.raising_worker_lost(run.votes.strategy):
+            _fit(run, model, progress, ordered)
+            checkpoint.handle_signal()  # one may have come during the last preview
 
 
 def is_finished(config, progress):

@@ -29,7 +29,8 @@ def print_batches(run):
 def print_costs(run, model):
     """Prints the estimated costs of the networks, and what XLA compiles."""
     if run.config.latent:
-        encoder, decoder = (estimate_costs(half, 1) for half in (model.codec.encoder, model.codec.decoder))
+        encoder = estimate_costs(model.codec.encoder, 1)
+        decoder = estimate_costs(model.codec.decoder, 1)
         height, width, channels = model.x_shape
         print(
             f"codec: {(encoder['parameters'] + decoder['parameters']) / 1e6:.2f} M parameters, "

@@ -10,6 +10,8 @@ from keras_diffusion import DiffusionModel
 from keras_diffusion.config.options import Config
 from keras_diffusion.data import TrainingData, pipeline
 from keras_diffusion.networks.layers import LabelEmbedding
+from keras_diffusion.runtime import distribution
+from keras_diffusion.training.run import Run
 
 SHAPE = (4, 4, 1)
 BATCH = 8
@@ -50,7 +52,10 @@ def tiny_data():
     train, validation = (
         {"image": images[part], "label": labels[part]} for part in (slice(40), slice(40, None))
     )
-    source = SimpleNamespace(num_train=40, num_val=12, class_names=("dark", "bright"))
+    source = SimpleNamespace(
+        name="tiny", num_train=40, num_val=12, num_classes=2, class_names=("dark", "bright"),
+        train_split="", val_split="",
+    )  # fmt: skip
     return TrainingData(
         source,
         SHAPE,
@@ -64,6 +69,12 @@ def tiny_data():
 def tiny_config(**options):
     """A `Config` of 3 epochs; checkpoints at their ends only."""
     return Config(**{"batch_size": BATCH, "epochs": 3, "num_steps": 2, "warmup": 0.1, **options})
+
+
+def tiny_run(folder, data=None, **options):
+    """A `Run` of `tiny_config` in a folder, on one device."""
+    votes = distribution.Votes(distribution.make_strategy("single"))
+    return Run(tiny_config(**options), data or tiny_data(), folder, votes)
 
 
 def state_of(model):

@@ -1,5 +1,6 @@
-"""train.py killed, interrupted, started twice, out of disk; the long form is tests/kills.py."""
+"""train.py in processes: killed, interrupted, started twice, out of disk; kills.py is longer."""
 
+import re
 import resource
 import signal
 import subprocess
@@ -11,22 +12,17 @@ import kills
 import pytest
 from fixtures_input import refusal
 
-import train
+from keras_diffusion.cli import train
 from keras_diffusion.saving import checkpoints
 
-DEADLINE = 240  # seconds, for anything that waits for a process
-RUN = "my run"  # a blank, which the advice has to quote
+pytestmark = pytest.mark.slow
+DEADLINE = 240  # seconds, for any process
+RUN = "my run"  # the advice must quote the blank
 SMALL = ["--dataset", "digits", "--set", "widths=(8,)", "--set", "num_steps=2"]
 SMALL += ["--run-dir", RUN, "--checkpoint-minutes", "0"]  # a checkpoint after every step
-# As `kills.OPTIONS`, in less time.
-DIFFICULT = ["--dataset", "digits", "--horizontal-flip", "--deterministic", "--seed", "3"]
-DIFFICULT += ["--set", "widths=(8,)", "--set", "dropout=0.1", "--checkpoint-minutes", "0"]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "work").mkdir()
-    return tmp_path / "work"
+# Like `kills.OPTIONS`, in less time.
+OPTIONS = ["--dataset", "digits", "--horizontal-flip", "--deterministic", "--seed", "3"]
+OPTIONS += ["--set", "widths=(8,)", "--set", "dropout=0.1", "--checkpoint-minutes", "0"]
 
 
 def wait_until(condition, process):
@@ -38,15 +34,15 @@ def wait_until(condition, process):
 
 
 def batches(run_dir):
-    """The number of the last checkpoint's batch."""
-    found = checkpoints.list_checkpoints(run_dir / "checkpoints")
-    return int(found[-1].stem.removeprefix("step-")) if found else 0
+    """The number of batches in the name of the last checkpoint."""
+    paths = checkpoints.list_checkpoints(run_dir / "checkpoints")
+    return int(paths[-1].stem.removeprefix("step-")) if paths else 0
 
 
-def test_killed_and_resumed_is_undisturbed_in_every_bit(tmp_path, monkeypatch):
+def test_a_killed_and_resumed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
     quick = Path(__file__).parents[1] / "support/quick.py"
     monkeypatch.setattr(kills, "TRAIN", [sys.executable, str(quick)])
-    options = [*DIFFICULT, "--epochs", "3"]
+    options = [*OPTIONS, "--epochs", "3"]
     kills.train_through(tmp_path / "whole", options)
     killed = tmp_path / "killed"
 
@@ -58,48 +54,77 @@ def test_killed_and_resumed_is_undisturbed_in_every_bit(tmp_path, monkeypatch):
     assert kills.differences(tmp_path / "whole", killed) == []
 
 
-def test_a_signal_saves_and_says_how_to_go_on(folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
-
-    def refused(*options):
-        return refusal(train.main, [*options, "--export-dir", "export"], capsys)[-1]
-
-    process = kills.train(folder, *SMALL, "--epochs", "500")
+def test_a_signal_saves_and_says_how_to_resume(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    process = kills.train(tmp_path, *SMALL, "--epochs", "500")
     try:
-        wait_until(lambda: batches(folder / RUN) > 3, process)
-        assert "my run is in use by another run" in refused("--resume", RUN)
-        assert "holds a run already; --resume goes on with it" in refused(*SMALL)
+        wait_until(lambda: batches(tmp_path / RUN) > 3, process)
+        for arguments in (["--resume", RUN], SMALL):
+            line = refusal(train.main, [*arguments, "--export-dir", "export"], capsys)[-1]
+            assert "error: --run-dir: my run" in line
         process.send_signal(signal.SIGINT)
         assert process.wait(DEADLINE) == 128 + signal.SIGINT
     finally:
         process.kill()
-    told = (folder / "log.txt").read_text()
-    assert "everything is saved. Resume with:\n  python train.py --resume 'my run'\n" in told
-    assert "Traceback" not in told
-    assert not list(folder.rglob(".part-*"))
-    _, model, progress = checkpoints.load(folder / RUN / "checkpoints")
+    log = (tmp_path / "log.txt").read_text()
+    assert "\n  python train.py --resume 'my run'\n" in log
+    assert "Traceback" not in log
+    assert not list(tmp_path.rglob(".part-*"))
+    _, model, progress = checkpoints.load(tmp_path / RUN / "checkpoints")
     steps = int(model.optimizer.iterations.numpy())
-    assert steps == batches(folder / RUN) == progress.epoch * 11 + progress.step
-    line = refused("--resume", RUN, "--batch-size", "64")
-    assert "--batch-size: 64 contradicts 128" in line
-    line = refused("--resume", RUN, "--set", "train_split=train")
-    assert "--train-split: 'train' contradicts None" in line
+    assert steps == batches(tmp_path / RUN) == progress.epoch * 11 + progress.step
 
 
-def test_no_space_left(folder):
-    # 300 kB for each file: less than a checkpoint, more than all that comes before
-    command = [*kills.TRAIN, *SMALL, "--epochs", "1", "--export-dir", "export"]
+TWO_SIGNALS = """
+import os, signal, sys, time
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from fixtures_runs import tiny_model, tiny_run
+from keras_diffusion.saving import checkpoints
+from keras_diffusion.training import fit
+
+folder, save = Path(sys.argv[1]), checkpoints.zipfile.ZipFile.writestr
+
+def slow(file, name, *arguments):  # both signals come while the second checkpoint is written
+    if name == checkpoints.PROGRESS_FILE and list(folder.glob("checkpoints/step-*")):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+        print("still there")
+    save(file, name, *arguments)
+
+checkpoints.zipfile.ZipFile.writestr = slow
+fit.fit(tiny_run(folder), tiny_model(), checkpoints.Progress())
+"""
+
+
+def test_a_second_signal_ends_the_process_at_once_and_damages_nothing(tmp_path):
+    support = Path(__file__).parents[1] / "support"
+    command = [sys.executable, "-c", TWO_SIGNALS, tmp_path, support]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr[-2000:]
+    assert "still there" not in done.stdout
+    assert batches(tmp_path) == 5
+    assert checkpoints.load(tmp_path / "checkpoints", warn=pytest.fail)[2].epoch == 1
+    assert list(tmp_path.rglob(".part-*")), "it was writing the next one"
+    checkpoints.clear_parts(tmp_path)
+    assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_no_space_left(tmp_path):
+    # 300 kB per file: less than a checkpoint, more than all files before it
     ended = subprocess.run(
-        command,
-        cwd=folder,
+        [*kills.TRAIN, *SMALL, "--epochs", "1", "--export-dir", "export"],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=DEADLINE,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)),
     )
     assert ended.returncode == 2
-    assert "File too large: 'my run/checkpoints/step-" in ended.stderr.splitlines()[-1]
-    assert "there is no checkpoint" in ended.stderr.splitlines()[-1]
+    line = ended.stderr.splitlines()[-1]
+    assert re.search("File too large: 'my run/checkpoints/step-.*there is no checkpoint", line)
     assert "Traceback" not in ended.stderr
-    assert list((folder / RUN / "checkpoints").iterdir()) == []
-    assert not (folder / "export").exists()
+    assert list((tmp_path / RUN / "checkpoints").iterdir()) == []
+    assert not (tmp_path / "export").exists()

@@ -1,8 +1,7 @@
-"""What a run writes down about itself, and who may write in its folder."""
+"""config.json and the lock of a run's folder."""
 
+import contextlib
 import json
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,21 +9,24 @@ import pytest
 from PIL import Image
 
 from keras_diffusion.config.options import Config
-from keras_diffusion.training import run_dir
+from keras_diffusion.training.run_dir import check_data, locked, write_config
 
 
-def source_of(num_train=10, num_val=4, class_names=("cat", "dog")):
-    return SimpleNamespace(
+def run_of(folder, config=None, num_train=10, num_val=4, class_names=("cat", "dog")):
+    source = SimpleNamespace(
         num_train=num_train,
         num_val=num_val,
         class_names=class_names,
         train_split="train[:80%]",
         val_split="train[80%:]",
     )
+    data = SimpleNamespace(source=source)
+    return SimpleNamespace(config=config or Config(), data=data, dir=folder)
 
 
-def test_what_is_written_down(tmp_path):
-    run_dir.write(tmp_path, Config(widths=(8, 16)), source_of())
+def test_config_json(tmp_path):
+    run = run_of(tmp_path, Config(widths=(8, 16)))
+    write_config(run)
     record = json.loads((tmp_path / "config.json").read_text())
     assert record["config"]["widths"] == [8, 16]
     assert record["splits"] == {"train": "train[:80%]", "validation": "train[80%:]"}
@@ -35,7 +37,7 @@ def test_what_is_written_down(tmp_path):
     }
     assert sorted(record["versions"]) == ["keras", "keras_diffusion", "python", "tensorflow"]
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
-    run_dir.check_data(tmp_path, Config(), source_of())
+    check_data(run)
 
 
 NAMES = tuple(f"class {number}" for number in range(9))
@@ -44,53 +46,34 @@ NAMES = tuple(f"class {number}" for number in range(9))
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_train": 11}, "the data has changed: training images is 11, and was 10 when"),
-        ({"num_val": 3}, "the data has changed: validation images is 3, and was 4 when"),
-        ({"class_names": ("dog", "cat")}, r"classes is \['dog', 'cat'\], and was \['cat', 'dog'\]"),
-        ({"class_names": NAMES}, r"classes is 9 names, and was \['cat', 'dog'\] when"),
+        ({"num_train": 11}, "training images is 11, but was 10"),
+        ({"num_val": 3}, "validation images is 3, but was 4"),
+        ({"class_names": ("dog", "cat")}, r"classes is \['dog', 'cat'\]"),
+        ({"class_names": NAMES}, r"classes is 9 names, but was \['cat', 'dog'\]"),
     ],
 )
 def test_a_run_is_not_resumed_with_other_data(tmp_path, change, message):
-    run_dir.write(tmp_path, Config(), source_of())
+    write_config(run_of(tmp_path))
     with pytest.raises(ValueError, match=f"--resume: .*{message}"):
-        run_dir.check_data(tmp_path, Config(), source_of(**change))
+        check_data(run_of(tmp_path, **change))
 
 
-def test_a_run_is_not_resumed_with_another_picture(tmp_path):
-    for name, light in (("one", 7), ("moved", 7), ("other", 8)):
-        Image.fromarray(np.full((16, 24, 3), light, "uint8")).save(tmp_path / f"{name}.png")
+def test_a_run_is_not_resumed_with_another_image(tmp_path):
+    for name, gray in (("one", 7), ("moved", 7), ("other", 8)):
+        Image.fromarray(np.full((16, 24, 3), gray, "uint8")).save(tmp_path / f"{name}.png")
     one, moved, other = (
-        Config(image=str(tmp_path / f"{name}.png")) for name in ("one", "moved", "other")
+        run_of(tmp_path, Config(image=str(tmp_path / f"{name}.png")))
+        for name in ("one", "moved", "other")
     )
-    run_dir.write(tmp_path, one, source_of())
-    run_dir.check_data(tmp_path, moved, source_of())
-    with pytest.raises(ValueError, match="picture is 16x24, hash .*, and was 16x24, hash"):
-        run_dir.check_data(tmp_path, other, source_of())
+    write_config(one)
+    check_data(moved)
+    with pytest.raises(ValueError, match="--resume: .* 16x24, hash .*, but was 16x24, hash"):
+        check_data(other)
 
 
-HOLD = """
-import sys
-from keras_diffusion.training import run_dir as records
-with records.alone_in(sys.argv[1]):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_folder_is_for_one_process_until_that_has_ended(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, tmp_path / "run"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    with process:
-        assert process.stdout.readline() == "held\n"
-        message = "--run-dir: .*run is in use by another run"
-        with pytest.raises(ValueError, match=message), run_dir.alone_in(tmp_path / "run"):
-            pytest.fail("two processes hold the folder")
-        process.kill()
-    for _ in range(2):  # a lock ends with its process, and with its block
-        with run_dir.alone_in(tmp_path / "run"):
-            pass
+def test_a_folder_is_locked_once(tmp_path):
+    for _ in range(2):  # the lock ends with its block
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locked(tmp_path / "run"))
+            with pytest.raises(ValueError, match="--run-dir: .*in use"):
+                stack.enter_context(locked(tmp_path / "run"))
