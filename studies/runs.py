@@ -3,7 +3,7 @@
 import keras
 
 from keras_diffusion.saving import checkpoints
-from keras_diffusion.training import autoencoder_stage, run
+from keras_diffusion.training import run
 from keras_diffusion.training.callbacks import TrainingStopped
 
 
@@ -21,11 +21,10 @@ def train(config, run_dir):
     Raises:
         ValueError: the training has failed.
     """
-    saved = checkpoints.list_checkpoints(run_dir / "checkpoints")
-    begun = saved or autoencoder_stage.listed(run_dir)
+    resume = run.has_checkpoint(run_dir)
     keras.utils.set_random_seed(config.seed)
     try:
-        run.run(config, run_dir, run_dir / "export", resume=bool(begun))
+        run.run(config, run_dir, run_dir / "export", resume=resume)
     except TrainingStopped as error:
         raise ValueError(f"the training has failed: {error}") from error
     _, model, _ = checkpoints.load(run_dir / "checkpoints")

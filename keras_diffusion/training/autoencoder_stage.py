@@ -115,11 +115,6 @@ def make_codec(run, autoencoder=None, dry_run=False):
     return LatentCodec.measured(autoencoder, one_epoch)
 
 
-def listed(run_dir):
-    """Returns the paths of the checkpoints of stage one, oldest first."""
-    return checkpoints.list_checkpoints(Path(run_dir) / FOLDER / "checkpoints")
-
-
 def second_stage(run):
     """Returns the run with the minutes that stage one has left, at least a tenth of them."""
     quality = run.dir / FOLDER / QUALITY

@@ -98,9 +98,15 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
             votes.total([1])  # a worker that ends before the chief would count as lost
 
 
+def has_checkpoint(run_dir):
+    """bool: there is a checkpoint of a run, or of its stage one, to resume from."""
+    stages = (run_dir, run_dir / autoencoder_stage.FOLDER)
+    return any(checkpoints.list_checkpoints(stage / "checkpoints") for stage in stages)
+
+
 def _check_targets(run_dir, export_dir, resume):
     """Checks that there is a run to resume, or that no run or other files would be replaced."""
-    exists = checkpoints.list_checkpoints(run_dir / "checkpoints") or autoencoder_stage.listed(run_dir)
+    exists = has_checkpoint(run_dir)
     if exists and not resume:
         raise ValueError(
             f"--run-dir: {run_dir} already holds a run. Resume it with --resume, or choose "

@@ -1,7 +1,6 @@
 """Runs on latents: stage one, interrupted and resumed, then the diffusion model."""
 
 import csv
-import dataclasses
 import json
 import re
 import shlex
@@ -18,6 +17,7 @@ from PIL import Image
 
 from keras_diffusion import Autoencoder
 from keras_diffusion.cli import train
+from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.config.resolve import resolve
 from keras_diffusion.evaluation import classifier, real_images
 from keras_diffusion.runtime import distribution
@@ -93,13 +93,12 @@ def test_the_model_and_the_export_have_the_trained_codec(folder):
 
 
 def test_it_is_loaded_for_scores(folder):
-    guidance = {"guidance_scale": 2.0, "guidance_interval": (0.0, 1.0)}
     samples = []
     for path in ("runs/tiny", "saved_models/tiny"):
         model = loading.load(folder / path)
-        assert model.image_shape == (8, 8, 1) and model.config["latent"]
-        options = {"seed": 5, "num_steps": 2, "labels": [0, 1], "guidance": guidance}
-        samples.append(model.draw("dpmpp_2m", [0, 1], **options).astype(int))
+        assert model.image_shape == (8, 8, 1) and model.options["latent"]
+        options = {"seed": 5, "num_steps": 2, "labels": [0, 1], "guidance": Guidance(2.0)}
+        samples.append(model.generate(2, **options).astype(int))
     assert samples[0].shape == (2, 8, 8, 1) and np.abs(samples[0] - samples[1]).max() <= 2
     with pytest.raises(ValueError, match="is of type Autoencoder, not DiffusionModel"):
         loading.load(folder / "runs/tiny/codec")
@@ -215,8 +214,7 @@ def test_encoding_counts_as_training(data, tmp_path, monkeypatch, capsys):
 def test_a_run_without_an_interruption_ends_the_same_and_has_scores(folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training, "_finish", lambda *_: None)  # figures and export
-    tiny = dataclasses.replace(classifier.SETTINGS["mnist"], **classifier.TINY)
-    monkeypatch.setattr(classifier, "settings_for", lambda *_: tiny)
+    monkeypatch.setattr(classifier, "settings_for", lambda *_: classifier.TINY)
     scored = f"{TINY} --score-every 1 --set score_num=20 --run-dir runs/whole"
     assert train.main(shlex.split(scored)) == 0
     assert float(rows(tmp_path / "runs/whole/history.csv")[-1]["fid"]) > 0
@@ -225,5 +223,5 @@ def test_a_run_without_an_interruption_ends_the_same_and_has_scores(folder, monk
     _, model, _ = checkpoints.load(folder / "runs/tiny/checkpoints")
     for one, other in zip(whole.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
-    images = real_images.read(loading.load(folder / "runs/tiny"), {})
+    images = real_images.load(loading.load(folder / "runs/tiny"), {})
     assert images.arrays["train_images"].shape == (64, 8, 8, 1)
