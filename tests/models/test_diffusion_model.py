@@ -11,9 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 from keras_diffusion import DiffusionModel
-from keras_diffusion.diffusion import samplers, schedules
-from keras_diffusion.diffusion.denoiser import make_denoiser
-from keras_diffusion.diffusion.time_grids import uniform_logsnr
+from keras_diffusion.diffusion import schedules
 from keras_diffusion.models.metrics import BANDS
 from keras_diffusion.networks import unet
 from keras_diffusion.networks.layers import LabelEmbedding
@@ -342,149 +340,6 @@ def test_any_keras_network_will_do():
     assert model.generate(2, num_steps=2).shape == (2, 6, 4, 3)
 
 
-@pytest.mark.parametrize("sampler", ["dpmpp_2m", "ddpm"])
-def test_pictures_do_not_depend_on_the_batch_size(trained, sampler):
-    options = {"sampler": sampler, "num_steps": 5, "seed": 3, "guidance_scale": 2.0}
-    whole = trained.generate(8, batch_size=8, **options).astype(int)
-    assert whole.shape == (8, *SHAPE)
-    assert whole.std() > 10
-    parts = trained.generate(8, batch_size=3, **options).astype(int)
-    assert np.abs(parts - whole).max() <= 1
-    fewer = trained.generate(2, **options).astype(int)
-    assert np.abs(fewer - whole[:2]).max() <= 1
-    other = trained.generate(8, **{**options, "seed": 4}).astype(int)
-    assert np.abs(other - whole).mean() > 5
-
-
-def test_labels_are_the_classes_in_turn_unless_given(trained):
-    options = {"num_steps": 3, "guidance_scale": 3.0}
-    in_turn = trained.generate(5, **options)
-    np.testing.assert_array_equal(in_turn, trained.generate(5, labels=[0, 1, 2, 0, 1], **options))
-    given = trained.generate(5, labels=[0, 2, 1, 0, 3], **options)
-    differ = (given != in_turn).any(axis=(1, 2, 3))
-    assert differ.tolist() == [False, True, True, False, True]
-
-
-def test_guidance_scale_one_is_no_guidance(trained):
-    off = trained.generate(4, num_steps=3)
-    np.testing.assert_array_equal(trained.generate(4, num_steps=3, guidance_scale=1.0), off)
-    almost = trained.generate(4, num_steps=3, guidance_scale=1.0001).astype(int)
-    assert np.abs(almost - off).max() <= 1
-    assert (trained.generate(4, num_steps=3, guidance_scale=4.0) != off).any()
-    null = trained.generate(4, num_steps=3, labels=[3] * 4).astype(int)
-    zero = trained.generate(4, num_steps=3, guidance_scale=0.0).astype(int)
-    assert np.abs(null - zero).max() <= 1
-
-
-def test_guidance_inside_of_an_interval(trained):
-    options = {"num_steps": 3, "guidance_scale": 4.0}
-    full, off = trained.generate(4, **options), trained.generate(4, num_steps=3)
-    for interval, expected in (((0.0, 1.0), full), ([0, 1], full), ((0.99, 0.99), off)):
-        drawn = trained.generate(4, guidance_interval=interval, **options)
-        np.testing.assert_array_equal(drawn, expected)
-    some = trained.generate(4, guidance_interval=(0.2, 0.9), **options)
-    assert (some != full).any() and (some != off).any()
-
-
-def test_what_cannot_be_drawn(trained, unlabelled):
-    for wrong in ({"num_steps": 0}, {"batch_size": 0}, {"num_images": 0}):
-        with pytest.raises(ValueError, match="at least 1"):
-            trained.generate(**{"num_images": 2, **wrong})
-    with pytest.raises(ValueError, match="cold.*ddim.*ddpm.*dpmpp_2m.*heun"):
-        trained.generate(2, sampler="euler")
-    with pytest.raises(ValueError, match="seed: 2147483648 does not fit into 32 bits"):
-        trained.generate(2, seed=2**31)
-    for labels in ([0], [0, 1, 2], [[0, 1]], 0):
-        with pytest.raises(ValueError, match="given for 2 images"):
-            trained.generate(2, labels=labels)
-    for labels in ([0, -1], [0, 4], [0, 1.5], [0, float("nan")], [0, 2**32]):
-        with pytest.raises(ValueError, match=r"must be 0 \.\. 2, or 3 for none"):
-            trained.generate(2, labels=labels)
-    with pytest.raises(ValueError, match="trained without labels"):
-        unlabelled.generate(2, labels=[0, 1])
-    for interval in ((0.8, 0.1), (0, 2), (-1, 1), (0.1,), 0.5, (0, float("nan")), None):
-        with pytest.raises(ValueError, match="guidance_interval: .* is not two times"):
-            trained.generate(2, guidance_interval=interval)
-    with pytest.raises(ValueError, match="guidance_interval: this model was trained without"):
-        unlabelled.generate(2, guidance_interval=(0.1, 0.8))
-
-
-def test_frames_lead_from_noise_to_the_picture(trained):
-    for num_steps in (3, 10):
-        frames = trained.generate(5, num_steps=num_steps, num_frames=5, seed=1, batch_size=2)
-        assert frames.shape == (6, 5, *SHAPE)
-        drawn = trained.generate(5, num_steps=num_steps, seed=1, batch_size=2)
-        assert np.abs(frames[-1].astype(int) - drawn).max() <= 1
-        # Clipped standard Gaussian noise: a third of the pixels is black or white.
-        assert np.isin(frames[0], (0, 255)).mean() == pytest.approx(0.32, abs=0.08)
-
-
-GARMENTS = np.random.default_rng(5).integers(0, 256, (5, *SHAPE), np.uint8)
-
-
-@pytest.mark.parametrize("sampler", ["ddim", "cold", "dpmpp_2m"])
-def test_pictures_from_given_endpoints(trained, sampler):
-    options = {"sampler": sampler, "num_steps": 3, "labels": [0, 1, 2, 0, 1], "num_frames": 3}
-    frames = trained.generate(5, endpoints=GARMENTS, batch_size=2, **options)
-    np.testing.assert_array_equal(frames[0], GARMENTS)
-    other_seed = trained.generate(5, endpoints=GARMENTS, seed=9, **options).astype(int)
-    assert np.abs(other_seed - frames).max() <= 1  # the endpoints are all that they depend on
-    floats = trained.generate(5, endpoints=GARMENTS / 255, **options).astype(int)
-    assert np.abs(floats - frames).max() <= 1
-    others = trained.generate(5, endpoints=GARMENTS[[1, 0, 2, 3, 4]], **options)[-1].astype(int)
-    moved = np.abs(others - frames[-1]).max(axis=(1, 2, 3)) > 1
-    assert moved.tolist() == [True, True, False, False, False]
-
-
-def test_cold_holds_given_endpoints(unlabelled):
-    drawn = {
-        sampler: unlabelled.generate(5, sampler=sampler, num_steps=4, endpoints=GARMENTS)
-        for sampler in ("ddim", "cold")
-    }
-    assert np.abs(drawn["cold"].astype(int) - drawn["ddim"]).max() > 5
-    model, schedule = unlabelled, unlabelled.noise_schedule
-    x = model.codec.encode(tf.constant(GARMENTS))
-    denoiser = make_denoiser(model.ema_network, schedule, model.prediction_type, clip=1.0)
-    expected = samplers.cold(denoiser, schedule, x, uniform_logsnr(schedule, 4), endpoint=x)
-    expected = model.codec.decode(expected).numpy().astype(int)
-    assert np.abs(drawn["cold"] - expected).max() <= 1
-    noise = {s: unlabelled.generate(5, sampler=s, num_steps=4) for s in ("ddim", "cold")}
-    assert np.abs(noise["cold"].astype(int) - noise["ddim"]).max() <= 1  # nothing to hold
-
-
-@pytest.mark.parametrize(
-    ("endpoints", "message"),
-    [
-        (GARMENTS[:2], r"endpoints: shape \(2, 8, 8, 1\); it must be \(5, 8, 8, 1\)"),
-        (GARMENTS[..., 0], r"endpoints: shape \(5, 8, 8\)"),
-        (GARMENTS.astype("int64"), "endpoints: dtype int64; give uint8"),
-    ],
-)
-def test_endpoints_that_do_not_fit(unlabelled, endpoints, message):
-    with pytest.raises(ValueError, match=message):
-        unlabelled.generate(5, endpoints=endpoints)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="floats must lie in"):
-        unlabelled.generate(5, endpoints=GARMENTS.astype("float32"), num_steps=1)
-
-
-def test_another_number_of_steps_traces_nothing(monkeypatch):
-    model = tiny_model(num_classes=3)
-    traces = []
-    run = samplers.SAMPLERS["ddim"]
-
-    def counted(*arguments, **options):
-        traces.append(1)
-        return run(*arguments, **options)
-
-    monkeypatch.setitem(samplers.SAMPLERS, "ddim", counted)
-    for num_steps, num_images, scale in ((1, 2, 1.0), (2, 3, 2.0), (7, 2, 1.0)):
-        images = model.generate(
-            num_images, sampler="ddim", num_steps=num_steps, guidance_scale=scale, seed=num_steps
-        )
-        assert images.shape == (num_images, *SHAPE)
-    assert len(traces) == 1
-
-
 # Saving
 
 CONTINUE = """
@@ -554,17 +409,6 @@ def test_a_saved_model_goes_on_in_another_process_as_in_this_one(trained, reload
     val_loss = arrays(trained.test_on_batch(IMAGES, LABELS, return_dict=True))["loss"]
     assert there["val_loss"] == pytest.approx(val_loss, rel=1e-6)
     assert there["iterations"] == int(trained.optimizer.iterations) == 5
-
-
-def test_schedule_may_change_between_samplings():
-    model = tiny_model()
-    cosine = model.generate(2, num_steps=3)
-    model.schedule = "linear"
-    linear = model.generate(2, num_steps=3)
-    model.schedule = "cosine"
-    assert np.abs(cosine.astype(int) - linear).max() > 1
-    np.testing.assert_array_equal(tiny_model(schedule="linear").generate(2, num_steps=3), linear)
-    np.testing.assert_array_equal(model.generate(2, num_steps=3), cosine)
 
 
 def test_importing_the_package_is_enough_to_load_a_model(reloaded):
