@@ -4,9 +4,10 @@ What it does is tested in tests/evaluation.
 """
 
 import pytest
-from fixtures_input import check, file
+from fixtures_input import check, file, refusal
 
 from keras_diffusion.cli import evaluate
+from keras_diffusion.evaluation import run
 
 CALLS = [
     ("", "--model", None),
@@ -37,3 +38,21 @@ def test_a_bad_call_is_rejected(arguments, flag, prepare, tmp_path, monkeypatch,
     if prepare:
         prepare()
     check(evaluate.main, arguments, rf"error: {flag}: ", capsys)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (KeyboardInterrupt(), "interrupted; no scores are written"),
+        (KeyboardInterrupt("the scores so far are in out/"), "interrupted; the scores so far are"),
+    ],
+)
+def test_an_interruption_says_what_is_written(error, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "run", lambda *_: (_ for _ in ()).throw(error))
+    assert evaluate.main(["--model", str(tmp_path)]) == 130
+    assert message in capsys.readouterr().err
+
+
+def test_too_little_memory_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "run", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    assert "--batch-size" in refusal(evaluate.main, ["--model", str(tmp_path)], capsys)[-1]
