@@ -7,4 +7,6 @@ import importlib
 
 
 def __getattr__(name):
+    if name == "images":  # asked for by `from keras_diffusion.plotting import images`
+        return importlib.import_module(f"{__name__}.images")
     return getattr(importlib.import_module(f"{__name__}.figures"), name)

@@ -35,7 +35,15 @@ def subplots(columns=1, rows=1, width=6.0, height=3.8, sharey=False):
     return figure, figure.subplots(rows, columns, squeeze=False, sharey=sharey)
 
 
-def plot_lines(axes, curves, *, xlabel, ylabel, title=None, log=False, markers=False):
+def line_figure(*panels, width=6.0, height=3.8, sharey=False):
+    """Creates a figure with one row of panels, each a dict of the arguments of `plot_lines`."""
+    figure, [axes] = subplots(len(panels), 1, width, height, sharey)
+    for place, panel in zip(axes, panels, strict=True):
+        plot_lines(place, **panel)
+    return figure
+
+
+def plot_lines(axes, curves, xlabel, ylabel, title=None, reference=None, log="", markers=False):
     """Plots curves, with a legend if there are several.
 
     Args:
@@ -43,25 +51,22 @@ def plot_lines(axes, curves, *, xlabel, ylabel, title=None, log=False, markers=F
         curves: dict {label: (xs, ys)}.
         xlabel, ylabel: text, with the unit.
         title: text or None.
-        log: bool, whether y is logarithmic.
+        reference: None, or (y, label) of a dashed line that the curves are compared with.
+        log: the axes that are logarithmic: "", "x", "y" or "xy".
         markers: bool, whether points are marked.
     """
     for label, (xs, ys) in curves.items():
         axes.plot(xs, ys, marker="o" if markers else None, ms=3.5, lw=1.4, label=label)
+    if reference:
+        axes.axhline(reference[0], color="black", ls="--", lw=1, label=reference[1])
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     axes.title.set_fontsize(10)
-    if log:
-        axes.set_yscale("log")
-        plain_numbers(axes.yaxis)
+    for name in log:
+        axes.set(**{f"{name}scale": "log"})
+        plain_numbers(getattr(axes, f"{name}axis"))
     axes.grid(alpha=0.3, which="both" if log else "major")
-    if len(curves) > 1:
+    if len(curves) > 1 or reference:
         axes.legend(fontsize=8)
-
-
-def reference_line(axes, value, label):
-    """Adds a dashed horizontal line that curves are compared with, and names it in the legend."""
-    axes.axhline(value, color="black", ls="--", lw=1, label=label)
-    axes.legend(fontsize=8)
 
 
 def plain_numbers(axis):

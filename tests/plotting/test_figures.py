@@ -12,16 +12,20 @@ def noise(*shape):
 
 
 def test_curves_have_legends_and_scales():
-    figure, [[left, right]] = figures.subplots(columns=2)
     curves = {"a": ([1, 2], [3, 4]), "b": ([1, 2], [4, 3])}
-    figures.plot_lines(left, curves, xlabel="x", ylabel="y")
-    figures.plot_lines(right, {"a": ([1, 2], [1e-4, 4])}, xlabel="x", ylabel="y", log=True)
-    assert right.get_legend() is None and right.get_yscale() == "log"
-    figures.reference_line(right, 3.5, "baseline")
-    labels = [[text.get_text() for text in each.get_legend().get_texts()] for each in (left, right)]
-    assert labels == [["a", "b"], ["a", "baseline"]]
+    one = {"a": ([1, 2], [1e-4, 4])}
+    figure = figures.line_figure(
+        {"curves": curves, "xlabel": "x", "ylabel": "y"},
+        {"curves": one, "xlabel": "x", "ylabel": "y", "log": "y", "reference": (3.5, "baseline")},
+        {"curves": one, "xlabel": "x", "ylabel": "y"},
+    )
     figure.draw_without_rendering()
-    assert "1e-04" not in [text.get_text() for text in right.get_yticklabels()]
+    legends = [axes.get_legend() for axes in figure.axes]
+    texts = [[text.get_text() for text in legend.get_texts()] for legend in legends[:2]]
+    assert texts == [["a", "b"], ["a", "baseline"]] and legends[2] is None
+    assert [axes.get_yscale() for axes in figure.axes] == ["linear", "log", "linear"]
+    labels = [text.get_text() for text in figure.axes[1].get_yticklabels()]
+    assert "0.001" in labels and "1" in labels  # not powers of ten
 
 
 def test_image_table_has_titles_notes_and_empty_cells():
