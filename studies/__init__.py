@@ -1,19 +1,22 @@
-"""Studies: questions that a training answers, each with one command, figures and a page.
+"""Studies: questions answered by a training, each with one command, figures and a page.
 
     python -m studies.NAME [--epochs N | --minutes M] [--data-dir DIR] [--tiny] [--report]
 
-A study is a folder of four files:
+A study is a folder of at least five files:
 
-    studies/NAME/__init__.py   TITLE, QUESTION, add_flags(flags), settings(given) -> dataclass
-    studies/NAME/measure.py    measure(settings, kept, data_dir) -> results, as JSON allows
-    studies/NAME/draw.py       draw(results, kept, folder): writes its figures as PNG
-    studies/NAME/report.py     claims(results) -> [page.Claim]; report(results) -> [markdown]
+    __init__.py   Settings (a dataclass), TINY (settings of a toy run); optionally
+                  add_flags(parser) and settings(args) -> Settings
+    measure.py    measure(settings, stages, data_dir) -> results, JSON-serialisable;
+                  `stages` caches them, `data_dir` is the folder of tfds
+    plots.py      plot(results, stages, folder): writes figures
+    report.py     claims(results) -> [Claim]; values(results) -> values of the page
+    page.md       the page, with placeholders for results and values
 
-What is common is beside them: `command.py` (the command line), `kept.py` (stages, made once),
-`runs.py` (trainings as train.py has them), `scoring.py` (how pictures are judged), `figures.py`
-(the only matplotlib here) and `page.py` (README.md). The settings are all that decides the
-results; the first file imports nothing heavy, so that `--help` is quick.
+Shared modules: `command.py` (command line), `stages.py` (cached results), `parts.py` (trainings in
+parts), `runs.py` (trainings as train.py does them), `scoring.py` (scores of images), `figures.py`
+(files of figures) and `report.py` (claims and README.md). Settings hold everything that decides
+the results; `__init__.py` imports nothing heavy, so that `--help` is quick.
 
-`studies/results/NAME` holds results.json, the figures and README.md, which are made from
-results.json alone: whether a claim holds is decided by code, from the figures measured.
+`studies/results/NAME` has results.json, the figures and README.md. README.md is generated from
+results.json alone: code decides from the numbers whether a claim holds.
 """

@@ -1,4 +1,4 @@
-"""The command line of every study, and its way from settings to README.md."""
+"""The command line of every study: from settings to results.json to README.md."""
 
 import dataclasses
 import importlib
@@ -14,49 +14,53 @@ from pathlib import Path
 from keras_diffusion.cli.parsing import OneLineParser, folder, within
 from keras_diffusion.config.fields import LARGEST_INT
 from keras_diffusion.runtime.signals import Interrupted
-from studies.kept import Kept, key
+from studies.stages import Stages, key
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "results.json"
-PLACES = ("data_dir", "out", "work", "report")  # flags that decide no figure
 MINUTES = 0.001, 1_000_000  # at least, at most
 
 
-def parser(name, study):
-    """Returns the parser: what all studies take, and what this one adds."""
-    flags = OneLineParser(prog=f"python -m studies.{name}", description=study.TITLE)
-    add = flags.add_argument
+def parsers(name, study):
+    """Returns two parsers: of the flags that do not influence the results, and of all flags."""
+    places = OneLineParser(add_help=False)
+    add = places.add_argument
+    add("--data-dir", help="folder of tfds data sets")
+    add("--out", type=folder, help=f"folder of page and figures (studies/results/{name})")
+    add("--work", type=folder, help="folder of cached results (runs/studies)")
+    add("--fresh", action="store_true", help="ignore cached results")
+    add("--report", action="store_true", help="only plot and write again, from results.json")
+    description = study.__doc__.partition("\n")[0]
+    flags = OneLineParser(
+        prog=f"python -m studies.{name}", description=description, parents=[places]
+    )
     length = flags.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=within(1, LARGEST_INT), help="of each training")
-    minutes_help = getattr(study, "MINUTES_HELP", "for the whole study instead")
+    minutes_help = getattr(study, "MINUTES_HELP", "for the whole study, instead of epochs")
     length.add_argument("--minutes", type=within(*MINUTES, float), help=minutes_help)
-    add("--seed", type=within(0, LARGEST_INT), default=0)
-    add("--data-dir", help="where tfds keeps its data")
-    add("--out", type=folder, help=f"folder of page and figures (studies/results/{name})")
-    add("--work", type=folder, help="folder of what is kept between runs (runs/studies)")
-    add("--fresh", action="store_true", help="make anew what earlier runs have kept")
-    add("--report", action="store_true", help="only draw and write again, from results.json")
-    add("--tiny", action="store_true", help="toy sizes, to see that all works")
-    study.add_flags(flags)
-    return flags
+    flags.add_argument("--seed", type=within(0, LARGEST_INT), default=0)
+    flags.add_argument("--tiny", action="store_true", help="toy sizes, to test the code")
+    if hasattr(study, "add_flags"):
+        study.add_flags(flags)
+    return places, flags
 
 
-def options(given, tiny):
-    """Returns the settings that all studies take from the command line: size, seed and length.
+def settings_of(study, args):
+    """Returns the `Settings` of a study for parsed arguments.
 
-    Args:
-        given: the parsed arguments.
-        tiny: dict of the settings of a toy run.
-
-    Returns:
-        dict; of `epochs` and `minutes` one is None if the other was given.
+    Flags with the name of a setting take its place, `--tiny` takes the settings of `study.TINY`,
+    and of `epochs` and `minutes` one is None if the other is given.
     """
-    found = {**(tiny if given.tiny else {}), "seed": given.seed}
-    if given.epochs:
-        found.update(epochs=given.epochs, minutes=None)
-    if given.minutes:
-        found.update(epochs=None, minutes=given.minutes)
-    return found
+    if hasattr(study, "settings"):
+        return study.settings(args)
+    options = dict(study.TINY) if args.tiny else {}
+    fields = {field.name for field in dataclasses.fields(study.Settings)}
+    options.update(
+        (name, value) for name, value in vars(args).items() if name in fields and value is not None
+    )
+    if args.epochs or args.minutes:
+        options.update(epochs=args.epochs, minutes=args.minutes)
+    return study.Settings(**options)
 
 
 def main(name, arguments=None):
@@ -68,41 +72,44 @@ def main(name, arguments=None):
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     study = importlib.import_module(f"studies.{name}")
-    flags = parser(name, study)
+    places, flags = parsers(name, study)
     arguments = sys.argv[1:] if arguments is None else arguments
-    given = flags.parse_args(arguments)
-    for flag, value in vars(given).items():
-        if given.report and flag not in (*PLACES, "tiny") and value != flags.get_default(flag):
-            flags.error(f"--{flag.replace('_', '-')}: --report measures nothing; leave it out.")
-    toy = "-tiny" if given.tiny else ""  # toys never take the place of what was measured
-    work = (given.work or Path("runs", "studies")) / f"{name}{toy}"
-    out = given.out or (work / "results" if given.tiny else ROOT / "studies" / "results" / name)
+    args = flags.parse_args(arguments)
+    words = places.parse_known_args(arguments)[1]  # what decides the results
+    measuring = [word for word in words if word != "--tiny"] + ["--fresh"] * args.fresh
+    if args.report and measuring:
+        flags.error(f"{measuring[0]}: --report measures nothing. Leave it out.")
+    toy = "-tiny" if args.tiny else ""  # a toy run never overwrites measured results
+    work = (args.work or Path("runs", "studies")) / f"{name}{toy}"
+    out = args.out or (work / "results" if args.tiny else ROOT / "studies" / "results" / name)
     try:
-        if given.report:
+        if args.report:
             record = read(out)
         else:
-            record = measure(name, study.settings(given), given, work, out)
+            command = shlex.join(["python", "-m", f"studies.{name}", *words])
+            record = measure(name, command, settings_of(study, args), args, work, out)
         write(name, record, work, out)
     except (ValueError, OSError) as error:
-        flags.error(" ".join(str(error).split()))
+        flags.error(error)
     except (KeyboardInterrupt, Interrupted) as stopped:
-        print("\ninterrupted; the same command goes on with the first stage that is missing",
+        print("\ninterrupted; the same command resumes with the first missing stage",
               file=sys.stderr)  # fmt: skip
         return 128 + getattr(stopped, "signum", signal.SIGINT)
-    print(f"written: {out / 'README.md'}")
+    print(f"wrote {out / 'README.md'}")
     return 0
 
 
-def measure(name, settings, given, work, out):
-    """Measures, and writes results.json; returns what it holds."""
+def measure(name, command, settings, args, work, out):
+    """Measures and writes results.json; returns its content."""
     from benchmarks import machine
 
     here = machine.describe()
-    kept = Kept(work / key(settings), here={name: here[name] for name in ("cpu", "git_revision")})
-    if given.fresh:
-        shutil.rmtree(kept.folder, ignore_errors=True)
+    origin = {name: here[name] for name in ("cpu", "git_revision")}
+    stages = Stages(work / key(settings), origin=origin)
+    if args.fresh:
+        shutil.rmtree(stages.folder, ignore_errors=True)
     measuring = importlib.import_module(f"studies.{name}.measure")
-    results = measuring.measure(settings, kept, given.data_dir)
+    results = measuring.measure(settings, stages, args.data_dir)
 
     import tensorflow as tf
 
@@ -112,12 +119,12 @@ def measure(name, settings, given, work, out):
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     record = {
         "study": name,
-        "command": _command(name, given),
-        "tiny": given.tiny,
+        "command": command,
+        "tiny": args.tiny,
         "machine": here,
-        "elsewhere": kept.elsewhere,
+        "elsewhere": stages.elsewhere,
         "accelerators": [each.get("device_name", "GPU") for each in details],
-        "seconds": round(kept.seconds),
+        "seconds": round(stages.seconds),
         "settings": dataclasses.asdict(settings),
         "results": results,
     }
@@ -128,45 +135,32 @@ def measure(name, settings, given, work, out):
 
 
 def as_text(record):
-    """Returns JSON with lists of numbers on one line each."""
+    """Returns JSON with each list of numbers on one line."""
     text = json.dumps(record, indent=1)
-    return re.sub(r"\[[\s\d.,e+-]+\]", lambda found: " ".join(found[0].split()), text)
+    return re.sub(r"\[[\s\d.,e+-]+\]", lambda match: " ".join(match[0].split()), text)
 
 
 def read(out):
-    """Returns what results.json of an earlier run holds.
+    """Returns the content of results.json of an earlier run.
 
     Raises:
         FileNotFoundError: there is none.
     """
     path = out / RESULTS
     if not path.exists():
-        raise FileNotFoundError(f"--report: there is no {path}; run the study first.")
+        raise FileNotFoundError(f"--report: there is no {path}. Run the study first.")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write(name, record, work, out):
-    """Draws the figures and writes README.md, from results.json and what is kept of pictures."""
-    from studies import page
+    """Writes figures and README.md from the content of results.json and the cached images."""
+    from studies import report
 
-    study, drawing, reporting = (
-        importlib.import_module(f"studies.{name}{part}") for part in ("", ".draw", ".report")
+    study, plots, reporting = (
+        importlib.import_module(f"studies.{name}{part}") for part in ("", ".plots", ".report")
     )
     results = record["results"]
-    drawing.draw(results, Kept(work / key(record["settings"])), out)
-    page.write(out, study, record, reporting.report(results), reporting.claims(results))
-
-
-def _command(name, given):
-    """The command that makes these results, without what is about places."""
-    words = ["python", "-m", f"studies.{name}"]
-    for flag, value in vars(given).items():
-        if flag in (*PLACES, "fresh") or value in (None, False):
-            continue
-        if flag == "seed" and value == 0:
-            continue
-        values = value if isinstance(value, list) else [value]
-        words.append(f"--{flag.replace('_', '-')}")
-        words += [f"{each:g}" if isinstance(each, float) else str(each)
-                  for each in values if each is not True]  # fmt: skip
-    return shlex.join(words)
+    plots.plot(results, Stages(work / key(record["settings"])), out)
+    template = Path(study.__file__).with_name("page.md").read_text(encoding="utf-8")
+    claims, values = reporting.claims(results), reporting.values(results)
+    report.write(out, report.page(template, record, claims, values))

@@ -1,4 +1,4 @@
-"""Trainings of studies that are runs of train.py: they go on where they were stopped."""
+"""Trainings of studies that are runs of train.py and resume from their checkpoints."""
 
 import keras
 
@@ -7,16 +7,16 @@ from keras_diffusion.training import run
 from keras_diffusion.training.callbacks import TrainingStopped
 
 
-def folder(name, kept):
-    """Path of a run, beside the stages: what a stage has not finished is lost, a run is not."""
-    return kept.folder / f"{name}-run"
+def folder(name, stages):
+    """Returns the folder of a run; beside the stages, since an unfinished stage is deleted."""
+    return stages.folder / f"{name}-run"
 
 
 def train(config, run_dir):
     """Trains as train.py does, from the last checkpoint if there is one.
 
     Returns:
-        int, how many batches the diffusion model has seen.
+        int, number of batches that the diffusion model was trained on.
 
     Raises:
         ValueError: the training has failed.
@@ -28,4 +28,4 @@ def train(config, run_dir):
     except TrainingStopped as error:
         raise ValueError(f"the training has failed: {error}") from error
     _, model, _ = checkpoints.load(run_dir / "checkpoints")
-    return int(model.optimizer.iterations.numpy())  # epochs do not say: time ends the last one
+    return int(model.optimizer.iterations.numpy())  # --minutes ends within an epoch

@@ -1,4 +1,4 @@
-"""How the pictures of a study are judged: all that studies know of `keras_diffusion.evaluation`."""
+"""Scores of the images of a study: all that studies use of `keras_diffusion.evaluation`."""
 
 import numpy as np
 
@@ -6,15 +6,15 @@ from keras_diffusion.data import sources
 from keras_diffusion.evaluation import classifier, scores
 from keras_diffusion.evaluation import real_images as real
 
-RESAMPLED = 20  # times, for the error of a distance
+BOOTSTRAP = 20  # samples, for the standard error of a distance
 
 
 def real_images(dataset, data_dir=None):
-    """Returns all real pictures of a data set at their own size, for `Judge`.
+    """Loads all real images of a data set at their own size.
 
     Args:
-        dataset: "digits", or a name in tfds.
-        data_dir: where tfds keeps its data.
+        dataset: "digits", or the name of a tfds data set.
+        data_dir: folder of tfds.
 
     Returns:
         dict of train_images, test_images (uint8 NHWC), train_labels, test_labels (int64).
@@ -23,66 +23,66 @@ def real_images(dataset, data_dir=None):
     return real.from_source(source, source.image_shape, flip=False).arrays
 
 
-class Judge:
-    """A classifier of the real pictures, and distances to what it saw in them.
+class Scorer:
+    """A classifier of the real images, and distances in its features.
 
     Args:
-        pictures: as from `real_images`.
+        images: as from `real_images`.
         cache: folder of trained classifiers.
-        tiny: bool, a toy classifier.
-        tell: takes lines of progress.
+        tiny: bool, whether the classifier is a toy.
+        log: function that takes lines of progress.
 
     Attributes:
         facts: dict, see `classifier.TrainedClassifier`.
-        shares: (K,), what the classifier takes the real pictures for.
+        shares: float (K,), share of each class in the real images, by the classifier.
     """
 
-    def __init__(self, pictures, cache, tiny=False, tell=print):
-        train = pictures["train_images"]
+    def __init__(self, images, cache, tiny=False, log=print):
+        train = images["train_images"]
         settings = classifier.settings_for(train.shape[1:], len(train))
         settings = classifier.TINY if tiny else settings
-        self._classifier = classifier.load_or_train("mnist", pictures, cache, settings, tell)
+        self._classifier = classifier.load_or_train("mnist", images, cache, settings, log)
         self.facts, self.shares = self._classifier.facts, self._classifier.shares
 
     def score(self, images):
-        """Returns how far pictures are from the real ones.
+        """Compares images with the real ones.
 
         Args:
             images: uint8 (N, H, W, C), N at least 2.
 
         Returns:
-            dict of `distance` (Frechet's, of the classifier's features), `error` (its standard
-            deviation, if other pictures had been drawn: by the bootstrap), `sure` (share of
-            pictures with a class above 90%), `images` (N).
+            dict of `distance` (Frechet distance of the features), `error` (its standard error, by
+            the bootstrap over these images), `sure` (share of images to which the classifier gives
+            a class above 90%), `images` (N).
         """
         features, probabilities = classifier.predict(self._classifier.model, images)
-        rng = np.random.default_rng(0)
-        again = [rng.integers(0, len(images), len(images)) for _ in range(RESAMPLED)]
-        distances = [scores.frechet_distance(self._classifier.gaussian, features[i]) for i in again]
+        reference, rng = self._classifier.gaussian, np.random.default_rng(0)
+        samples = [rng.integers(0, len(images), len(images)) for _ in range(BOOTSTRAP)]
+        distances = [scores.frechet_distance(reference, features[rows]) for rows in samples]
         return {
-            "distance": scores.frechet_distance(self._classifier.gaussian, features),
+            "distance": scores.frechet_distance(reference, features),
             "error": float(np.std(distances, ddof=1)),
             "sure": scores.confidence(probabilities)["sure"],
             "images": len(images),
         }
 
     def classes(self, images):
-        """Returns what the classifier takes pictures for, int (N,)."""
+        """Returns the classes that the classifier predicts, int (N,)."""
         return classifier.predict(self._classifier.model, images)[1].argmax(axis=-1)
 
-    def floor(self, size):
-        """Returns the distance of held-out real images, see `scores.distance_baseline`."""
+    def baseline(self, size):
+        """Returns the distance of `size` held-out real images, see `scores.distance_baseline`."""
         return scores.distance_baseline(self._classifier.held_out, self._classifier.gaussian, size)
 
 
-def frame_noise(images, width=2):
-    """Returns the root mean square of grey levels (0 .. 255) in the frame of pictures.
+def border_rms(images, width=2):
+    """Returns the root mean square of the grey levels (0 .. 255) in the border of images.
 
-    Digits of MNIST leave a frame of 2 pixels black: what is there is noise of the background.
+    Digits of MNIST leave a border of 2 pixels black, so this measures background noise.
 
     Args:
         images: uint8 (N, H, W, C).
-        width: of the frame, in pixels.
+        width: of the border, in pixels.
     """
     inside = np.zeros(images.shape[1:3], bool)
     inside[width:-width, width:-width] = True

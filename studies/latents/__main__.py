@@ -1,5 +1,3 @@
-import sys
+from studies.command import main
 
-from studies import command
-
-sys.exit(command.main("latents"))
+raise SystemExit(main("latents"))

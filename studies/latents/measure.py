@@ -1,4 +1,4 @@
-"""Two trainings of equal length, and what both draw at every guidance scale."""
+"""Two trainings of equal length, and the scores of their samples at every guidance scale."""
 
 import dataclasses
 import json
@@ -17,23 +17,25 @@ from keras_diffusion.training import autoencoder_stage
 from studies import runs
 from studies.latents import KINDS
 
-PICTURES = "pictures.npy"  # uint8 (scales, classes, SHOWN, H, W, C)
-SHOWN = 8  # pictures of each class
+IMAGES = "pictures.npy"  # uint8 (scales, classes, SHOWN, H, W, C)
+SHOWN = 8  # images of each class
 SHOWN_CLASSES = 10  # at most
 
 
-def measure(settings, kept, data_dir):
-    """Returns {"pixels": ..., "latents": ...}, each what `train` and `score` find in one dict."""
+def measure(settings, stages, data_dir):
+    """Returns {"pixels": ..., "latents": ...}, the results of `train` and `score` in one dict."""
     results = {}
     for kind in KINDS:
         config = config_of(kind, settings, data_dir)
-        run_dir = runs.folder(kind, kept)
-        learned = kept.stage(f"{kind}-training", lambda _, run=(config, run_dir): train(*run))
-        scored = kept.stage(
+        run_dir = runs.folder(kind, stages)
+        trained = stages.run(f"{kind}-training", lambda _, run=(config, run_dir): train(*run))
+        scored = stages.run(
             f"{kind}-scores",
-            lambda folder, run_dir=run_dir: score(run_dir, settings, kept.shared, data_dir, folder),
+            lambda folder, run_dir=run_dir: score(
+                run_dir, settings, stages.shared, data_dir, folder
+            ),
         )
-        results[kind] = {**learned, **scored}
+        results[kind] = {**trained, **scored}
     return results
 
 
@@ -50,8 +52,8 @@ def train(config, run_dir):
     """Trains, see `runs.train`.
 
     Returns:
-        dict of `images` (seen by the diffusion model), `minutes` (of all training), `codec`
-        (None, or psnr in dB and ssim of held-out images, minutes and epochs of the
+        dict of `images` (that the diffusion model was trained on), `minutes` (of all training),
+        `codec` (None, or psnr in dB and ssim of held-out images, minutes and epochs of the
         autoencoder) and `curve` (loss and val_loss of each epoch).
     """
     batches = runs.train(config, run_dir)
@@ -67,60 +69,60 @@ def train(config, run_dir):
 
 
 def score(run_dir, settings, cache, data_dir, folder):
-    """Draws at every guidance scale, and scores as evaluate.py does.
+    """Samples at every guidance scale, and scores the images as evaluate.py does.
 
     Args:
         run_dir: of the training.
         settings: `Settings`.
-        cache: folder of the classifier, and of features of real pictures.
-        data_dir: where tfds keeps its data.
-        folder: gets `PICTURES`, of the same noise for every class and scale.
+        cache: folder of the classifier, and of the features of real images.
+        data_dir: folder of tfds.
+        folder: gets `IMAGES`, from the same noise for every class and scale.
 
     Returns:
-        dict of `scores` (a row for each scale), `floor` (of real, held-out pictures),
-        `classifier` (its accuracy on all of them), `class_names`, `sampler` and `num_steps`.
+        dict of `scores` (a row for each scale), `floor` (scores of real, held-out images),
+        `classifier` (its accuracy on them), `class_names`, `sampler` and `num_steps`.
     """
     model = loading.load(run_dir)
-    pictures = real_images.load(model, {"data_dir": data_dir})
-    judge = references.prepare("classifier", pictures, cache)
-    labels = pictures.labels(settings.pictures, settings.seed)
+    images = real_images.load(model, {"data_dir": data_dir})
+    reference = references.prepare("classifier", images, cache)
+    labels = images.labels(settings.pictures, settings.seed)
     rows, shown = [], []
     for scale in settings.guidance:
         guidance = dataclasses.replace(model.guidance, scale=scale)
-        rows.append(_row(model, judge, labels, guidance, settings.seed))
+        rows.append(_row(model, reference, labels, guidance, settings.seed))
         shown.append(_of_each_class(model, guidance, settings.seed))
         print(f"guidance {scale:g}: FID {rows[-1]['fid']:.4g}, "
-              f"{rows[-1]['accuracy']:.1%} of the right class", flush=True)  # fmt: skip
-    np.save(folder / PICTURES, np.stack(shown))
+              f"accuracy {rows[-1]['accuracy']:.1%}", flush=True)  # fmt: skip
+    np.save(folder / IMAGES, np.stack(shown))
     return {
         "scores": rows,
-        "floor": judge.baseline(settings.pictures),
-        "classifier": judge.held_out_accuracy,
+        "floor": reference.baseline(settings.pictures),
+        "classifier": reference.held_out_accuracy,
         "class_names": model.class_names,
         "sampler": model.sampler,
         "num_steps": model.num_steps,
     }
 
 
-def _row(model, judge, labels, guidance, seed):
-    """The scores of one guidance scale, and how often each class was right (None: not asked)."""
+def _row(model, reference, labels, guidance, seed):
+    """The scores of one guidance scale, and the accuracy of each class (None: no images)."""
     options = {"guidance": guidance, "seed": seed, "batch_size": 64}
     generator = TimedGenerator(model, labels, num=len(labels), **options)
     calls = network_calls(model.sampler, model.schedule, model.num_steps, guidance)
-    drawn, seconds = generator.generate(SamplerSetting(model.sampler, model.num_steps, calls))
-    features, probabilities = judge.extract(drawn)
+    images, seconds = generator.generate(SamplerSetting(model.sampler, model.num_steps, calls))
+    features, probabilities = reference.extract(images)
     right = probabilities.argmax(axis=-1) == labels
-    asked = [right[labels == label] for label in range(model.num_classes)]
+    by_class = [right[labels == label] for label in range(model.num_classes)]
     return {
         "guidance_scale": guidance.scale,
         "seconds_per_image": seconds / len(labels),
-        **judge.score(features, probabilities, labels),
-        "by_class": [float(each.mean()) if len(each) else None for each in asked],
+        **reference.score(features, probabilities, labels),
+        "by_class": [float(each.mean()) if len(each) else None for each in by_class],
     }
 
 
 def _of_each_class(model, guidance, seed):
-    """Pictures of the first classes, uint8 (classes, SHOWN, H, W, C)."""
+    """Samples of the first classes, uint8 (classes, SHOWN, H, W, C)."""
     classes = min(model.num_classes, SHOWN_CLASSES)
     images = [
         model.generate(SHOWN, labels=[label] * SHOWN, guidance=guidance, seed=seed)

@@ -1,29 +1,30 @@
-"""What this study says, from its results."""
+"""Claims and page of this study."""
 
-from studies.latents import FIRST_EPOCHS, KINDS, LEAST_PSNR
-from studies.page import Claim, number, picture, table
+from studies.latents import FIRST_EPOCHS, KINDS, MIN_PSNR
+from studies.report import Claim, number, table
 
-TOLD = 0.5  # share of a class's pictures that the classifier takes for it: it can be told
-ERRORS = 2.0  # standard errors, that chance may make of a difference
+RECOGNISED = 0.5  # share of a class's images that the classifier assigns to it
+ERRORS = 2.0  # standard errors: smaller differences are attributed to chance
 
 
 def claims(results):
-    """Returns the claims and whether they hold."""
+    """Returns the claims, decided."""
     pixels, latents = (results[kind] for kind in KINDS)
     codec = latents["codec"]
     return [
         Claim(
-            f"held-out images come back from their latents with at least {LEAST_PSNR:g} dB PSNR",
+            f"held-out images are reconstructed from their latents with at least {MIN_PSNR:g} dB "
+            "PSNR",
             f"{codec['psnr']:.1f} dB, SSIM {codec['ssim']:.3f}",
-            codec["psnr"] >= LEAST_PSNR,
+            codec["psnr"] >= MIN_PSNR,
         ),
-        *(_falls(kind, results[kind]["curve"]) for kind in KINDS),
-        *(_guided(kind, results[kind]["scores"]) for kind in KINDS),
-        *(_told(kind, best(results[kind]["scores"])) for kind in KINDS),
-        _more("on latents more images are seen in a minute of training", "images",
-              images_per_minute(pixels), images_per_minute(latents)),
-        _more("on latents more pictures are drawn in a second", "pictures",
-              1 / _seconds(pixels), 1 / _seconds(latents)),
+        *(_losses_fall(kind, results[kind]["curve"]) for kind in KINDS),
+        *(_guidance_helps(kind, results[kind]["scores"]) for kind in KINDS),
+        *(_recognised(kind, best(results[kind]["scores"])) for kind in KINDS),
+        _faster("training in latents processes more images per minute", "images",
+                images_per_minute(pixels), images_per_minute(latents)),
+        _faster("sampling in latents generates more images per second", "images",
+                1 / _seconds(pixels), 1 / _seconds(latents)),
         _better(pixels, latents),
     ]  # fmt: skip
 
@@ -33,18 +34,18 @@ def best(scores):
     return min(scores, key=lambda row: row["fid"])
 
 
-def images_per_minute(found):
-    """Returns the pace of the diffusion model alone, without the autoencoder's training."""
-    spent = found["codec"]["minutes"] if found["codec"] else 0.0
-    return found["images"] / (found["minutes"] - spent)
+def images_per_minute(result):
+    """Returns the speed of the diffusion model's training, without the autoencoder's."""
+    codec = result["codec"]["minutes"] if result["codec"] else 0.0
+    return result["images"] / (result["minutes"] - codec)
 
 
-def _seconds(found):
-    """Seconds for each guided picture, at the largest scale."""
-    return found["scores"][-1]["seconds_per_image"]
+def _seconds(result):
+    """Seconds per guided image, at the largest scale."""
+    return result["scores"][-1]["seconds_per_image"]
 
 
-def _falls(kind, curve):
+def _losses_fall(kind, curve):
     text = f"with {kind} both losses fall in each of the first {FIRST_EPOCHS} epochs"
     first = curve[:FIRST_EPOCHS]
     shown = "; ".join(
@@ -58,86 +59,70 @@ def _falls(kind, curve):
     return Claim(text, shown, falls)
 
 
-def _guided(kind, scores):
-    """Beyond chance: the standard error of a share p of n pictures is sqrt(p (1 - p) / n)."""
+def _guidance_helps(kind, scores):
+    """Beyond chance: the standard error of a share p of n images is sqrt(p (1 - p) / n)."""
     low, high = scores[0], scores[-1]
     shares = [row["accuracy"] for row in (low, high)]
     error = sum(p * (1 - p) / low["num_images"] for p in shares) ** 0.5
     gain = shares[1] - shares[0]
     return Claim(
-        f"with {kind}, guidance {high['guidance_scale']:g} draws the class asked for more often "
-        f"than {low['guidance_scale']:g}",
-        f"{shares[1]:.1%} against {shares[0]:.1%}, {ERRORS * error:.1%} is chance",
+        f"with {kind}, guidance {high['guidance_scale']:g} generates the requested class more "
+        f"often than {low['guidance_scale']:g}",
+        f"{shares[1]:.1%} and {shares[0]:.1%}; by chance up to {ERRORS * error:.1%}",
         None if abs(gain) <= ERRORS * error else gain > 0,
     )
 
 
-def _told(kind, row):
-    known = [share for share in row["by_class"] if share is not None]
-    told = sum(share > TOLD for share in known)
+def _recognised(kind, row):
+    shares = [share for share in row["by_class"] if share is not None]
+    count = sum(share > RECOGNISED for share in shares)
     return Claim(
-        f"with {kind}, most classes can be told: more than {TOLD:.0%} of their pictures are taken "
-        "for them",
-        f"{told} of {len(known)} classes at guidance {row['guidance_scale']:g}",
-        told > len(known) / 2,
+        f"with {kind}, most classes are recognisable: the classifier assigns more than "
+        f"{RECOGNISED:.0%} of their images to them",
+        f"{count} of {len(shares)} classes at guidance {row['guidance_scale']:g}",
+        count > len(shares) / 2,
     )
 
 
-def _more(text, unit, pixels, latents):
-    measured = f"{number(latents)} {unit} against {number(pixels)}"
-    return Claim(text, f"{measured}, {number(latents / pixels)} times", latents > pixels)
+def _faster(text, unit, pixels, latents):
+    measured = f"{number(latents)} {unit} with latents, {number(pixels)} with pixels"
+    return Claim(text, f"{measured}: {number(latents / pixels)} times", latents > pixels)
 
 
 def _better(pixels, latents):
-    """Beyond what another set of pictures may change in both FIDs, and unless KID contradicts."""
-    ours, theirs = (best(found["scores"]) for found in (latents, pixels))
+    """Decided if FID differs by more than between two sets of images, and KID does not disagree."""
+    ours, theirs = (best(result["scores"]) for result in (latents, pixels))
     chance = ERRORS * 2**0.5 * pixels["floor"].get("fid_std", 0.0)
-    gain, of_kid = (theirs[name] - ours[name] for name in ("fid", "kid"))
-    decided = abs(gain) > chance and gain * of_kid > 0
+    gain, kid_gain = (theirs[name] - ours[name] for name in ("fid", "kid"))
+    decided = abs(gain) > chance and gain * kid_gain > 0
     return Claim(
-        "after equal minutes latents draw better pictures than pixels (FID and KID, each at its "
+        "after equal minutes latents give better images than pixels (FID and KID, each at its "
         "guidance scale of the lowest FID)",
-        f"FID {number(ours['fid'])} against {number(theirs['fid'])}, {number(chance)} is chance; "
-        f"KID {number(ours['kid'])} against {number(theirs['kid'])}",
+        f"FID {number(ours['fid'])} and {number(theirs['fid'])}, by chance up to "
+        f"{number(chance)}; KID {number(ours['kid'])} and {number(theirs['kid'])}",
         gain > 0 if decided else None,
     )
 
 
-def report(results):
-    """Returns tables and figures, as markdown."""
-    first = results["pixels"]
-    shown = f"{first['scores'][0]['num_images']} pictures at each scale"
-    return [
-        "## After equal minutes",
-        _scores(results),
-        f"{shown}, in {first['num_steps']} steps of {first['sampler']}, with the average weights. "
-        "FID, KID, precision and recall are those of `evaluate.py`, by the features of a "
-        f"classifier that is right about {first['classifier']:.1%} of the held-out images; right "
-        "class is what it takes for the class that was asked for. The last row is what as many "
-        "real, held-out images score.",
-        picture("guidance.png", "What guidance does"),
-        picture("classes.png", "Classes, each model at its best scale; beneath the name, how often "
-                "pixels and latents were taken for it"),
-        picture("scales.png", "The same noise at every guidance scale"),
-        "## The trainings",
-        _trainings(results),
-        "Seconds are those of the whole training: with validation, previews and checkpoints, and "
-        "for latents with the encoding of all images. `python benchmarks/bench.py --only latents` "
-        "measures steps alone.",
-        picture("losses.png", "Losses; those of pixels and of latents cannot be compared"),
-        picture("reconstructions.png", "Held-out images, and what comes back from their latents"),
-    ]  # fmt: skip
+def values(results):
+    """Returns the values of the page, see `report.write`."""
+    return {
+        "num_images": results["pixels"]["scores"][0]["num_images"],
+        "scores": _scores(results),
+        "trainings": _trainings(results),
+    }
 
 
 def _scores(results):
-    rows = []
-    for kind in KINDS:
-        for score in results[kind]["scores"]:
-            rows.append([kind, f"{score['guidance_scale']:g}", *_cells(score)])
-            rows[-1].append(number(1000 * score["seconds_per_image"]))
-    floor = {**results["pixels"]["floor"], "accuracy": results["pixels"]["classifier"]}
-    rows.append(["real, held out", "", *_cells(floor), ""])
-    header = ["", "guidance", "FID", "KID", "precision", "recall", "right class", "ms per picture"]
+    rows = [
+        [kind, f"{score['guidance_scale']:g}", *_cells(score),
+         number(1000 * score["seconds_per_image"])]
+        for kind in KINDS
+        for score in results[kind]["scores"]
+    ]  # fmt: skip
+    real = {**results["pixels"]["floor"], "accuracy": results["pixels"]["classifier"]}
+    rows.append(["real, held out", "", *_cells(real), ""])
+    header = ["", "guidance", "FID", "KID", "precision", "recall", "accuracy", "ms per image"]
     return table(header, rows)
 
 
@@ -154,11 +139,10 @@ def _cells(score):
 def _trainings(results):
     rows = []
     for kind in KINDS:
-        found = results[kind]
-        spent = f"{found['codec']['minutes']:.1f}" if found["codec"] else "-"
-        pace = images_per_minute(found)
-        rows.append([kind, f"{found['minutes']:.1f}", spent, f"{found['images']:,}",
+        result, pace = results[kind], images_per_minute(results[kind])
+        codec = f"{result['codec']['minutes']:.1f}" if result["codec"] else "-"
+        rows.append([kind, f"{result['minutes']:.1f}", codec, f"{result['images']:,}",
                      number(pace), number(60_000 / pace)])  # fmt: skip
-    header = ["", "minutes", "of these the autoencoder", "images seen", "images per minute",
+    header = ["", "minutes", "autoencoder's minutes", "training images", "images per minute",
               "ms per image"]  # fmt: skip
     return table(header, rows)

@@ -1,5 +1,3 @@
-import sys
+from studies.command import main
 
-from studies import command
-
-sys.exit(command.main("mnist_benchmark"))
+raise SystemExit(main("mnist_benchmark"))

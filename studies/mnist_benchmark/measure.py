@@ -1,100 +1,88 @@
-"""What the study measures: two trainings, scores of their pictures, seconds of sampling."""
+"""Two trainings, the scores of their samples, and the time of sampling."""
 
 import time
 
-import keras
 import numpy as np
 
-from keras_diffusion.runtime import precision
 from studies import scoring
-from studies.mnist_benchmark import NAMES, loops, training
+from studies.mnist_benchmark import NAMES, loops
+from studies.mnist_benchmark.training import Training
+from studies.parts import set_precision
 
-DRAWN = 32  # pictures that are timed
+TIMED = 32  # images whose generation is timed
 
 
-def measure(settings, kept, data_dir):
-    """Returns the results, see `report.py`; pictures are left in the stages.
-
-    Args:
-        settings: `Settings`.
-        kept: `kept.Kept`.
-        data_dir: where tfds keeps its data.
-    """
-    policy, reason = precision.policy("auto")
-    keras.config.set_dtype_policy(policy)
-    kept.tell(f"precision: {policy} ({reason})")
-    trainings, minutes, found = {}, settings.minutes, {}
+def measure(settings, stages, data_dir):
+    """Returns the results, see `report.py`; images stay in the stages."""
+    policy = set_precision(stages)
+    trainings, minutes, results = {}, settings.minutes, {}
     for name in NAMES:
-        trained = training.Training(name, settings, kept, data_dir, minutes)
-        rows = trained.run()
-        minutes = minutes or rows[-1]["seconds"] / 60  # ours gets what the epochs took
-        trainings[name] = trained
-        found[name] = {"rows": rows, **_facts(trained, rows)}
-        found[name].update(
-            kept.stage(f"{name}-final", lambda folder, trained=trained: _draw(trained, folder))
-        )
-    loop = kept.stage(
+        training = trainings[name] = Training(name, settings, stages, data_dir, minutes)
+        rows = [row for part in training.run() for row in part["rows"]]
+        stages.log(f"{name}: {rows[-1]['steps']} steps")
+        minutes = minutes or rows[-1]["seconds"] / 60  # of the published epochs, for our preset
+        final = stages.run(f"{name}-final", lambda folder, each=training: _generate(each, folder))
+        results[name] = {"rows": rows, **_facts(training, rows[-1]), **final}
+    timed = stages.run(
         "loops", lambda folder: loops.seconds(trainings["published"].model(), settings)
     )
     dataset = trainings["default"].config.dataset
-    scored = kept.stage("scores", lambda folder: _scores(dataset, settings, kept, data_dir))
+    scores = stages.run("scores", lambda folder: _scores(dataset, settings, stages, data_dir))
+    planned = ("epochs", "parts", "rounds_per_epoch", "pictures", "curve_steps", "loop_pictures")
     return {
         "plan": {
             "minutes": minutes,
-            "epochs": settings.epochs,
-            "parts": settings.parts,
-            "rounds_per_epoch": settings.rounds_per_epoch,
-            "timed_pictures": DRAWN,
-            "pictures": settings.pictures,
-            "curve_steps": settings.curve_steps,
-            "loop_pictures": settings.loop_pictures,
+            **{name: getattr(settings, name) for name in planned},
+            "timed_pictures": TIMED,
             "precision": policy,
         },
-        "trainings": found,
-        "loops": loop,
-        **scored,
+        "trainings": results,
+        "loops": timed,
+        **scores,
     }
 
 
-def _facts(trained, rows):
-    config, data = trained.config, trained.data
-    trained.kept.tell(f"{trained.name}: {rows[-1]['steps']} steps")
-    last, steps = rows[-1], data.steps_per_epoch
+def _facts(training, last):
+    """Facts of a training, from its last row."""
+    config, data = training.config, training.data
     return {
         "images": last["steps"] * config.batch_size,
-        "epochs": last["steps"] / steps,
-        "epoch_seconds": last["seconds"] / last["steps"] * steps,
+        "epochs": last["steps"] / data.steps_per_epoch,
+        "epoch_seconds": last["seconds"] / last["steps"] * data.steps_per_epoch,
         "labels": data.source.num_classes > 0,
         "learning_rate": config.learning_rate,
         "prediction_type": config.prediction_type,
-        "drawing": trained.drawing(),
+        "drawing": training.sampling(),
     }
 
 
-def _draw(trained, folder):
-    """Draws the pictures that are scored, and times the first of them, once they are traced."""
-    model, options = trained.model(), trained.drawing()
-    np.save(folder / "pictures.npy", model.generate(**trained.scored(), **options))
-    model.generate(DRAWN, **options)
-    began = time.monotonic()
-    model.generate(DRAWN, **options)
-    seconds = (time.monotonic() - began) / DRAWN
+def _generate(training, folder):
+    """Generates the images that are scored, and times some, after tracing."""
+    model, options = training.model(), training.sampling()
+    np.save(folder / "pictures.npy", model.generate(**training.images(), **options))
+    model.generate(TIMED, **options)
+    start = time.monotonic()
+    model.generate(TIMED, **options)
+    seconds = (time.monotonic() - start) / TIMED
     return {"sample_seconds": seconds, "parameters": model.network.count_params()}
 
 
-def _scores(dataset, settings, kept, data_dir):
+def _scores(dataset, settings, stages, data_dir):
     real = scoring.real_images(dataset, data_dir)
-    judge = scoring.Judge(real, kept.shared, tiny=settings.toy, tell=kept.tell)
+    scorer = scoring.Scorer(real, stages.shared, tiny=settings.toy, log=stages.log)
+
+    def score(stage):
+        return scorer.score(stages.array(stage, "pictures.npy"))
+
     parts = range(1, settings.parts + 1)
-    found = {
-        name: {
-            "curve": [judge.score(kept.array(f"{name}-part{i}", "pictures.npy")) for i in parts],
-            "final": judge.score(kept.array(f"{name}-final", "pictures.npy")),
-        }
-        for name in NAMES
-    }
     return {
-        "scores": found,
-        "floor": judge.floor(settings.pictures),
-        "classifier": {"test_accuracy": judge.facts["test_accuracy"]},
+        "scores": {
+            name: {
+                "curve": [score(f"{name}-part{part}") for part in parts],
+                "final": score(f"{name}-final"),
+            }
+            for name in NAMES
+        },
+        "floor": scorer.baseline(settings.pictures),
+        "classifier": {"test_accuracy": scorer.facts["test_accuracy"]},
     }

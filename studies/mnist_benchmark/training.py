@@ -1,4 +1,4 @@
-"""Both trainings, through `fit`, in parts that are kept."""
+"""Both trainings, with `fit`, in parts."""
 
 import dataclasses
 import time
@@ -12,25 +12,23 @@ from keras_diffusion.config.resolve import preset
 from keras_diffusion.evaluation.real_images import sample_labels
 from keras_diffusion.training import callbacks
 from studies.mnist_benchmark import PUBLISHED, TOY
+from studies.parts import PartedTraining
 
-MODEL = "model.keras"
-SHOWN = 32  # pictures in TensorBoard
+SHOWN = 32  # images in TensorBoard
 
 
 def configuration(name, settings, data_dir):
     """Returns the `Config` of "published" or "default"."""
     config = Config(**PUBLISHED) if name == "published" else preset("mnist")
     config = dataclasses.replace(config, seed=settings.seed, data_dir=data_dir)
-    if settings.toy:
-        config = dataclasses.replace(config, **TOY)
-    return config
+    return dataclasses.replace(config, **TOY) if settings.toy else config
 
 
 class Clock(callbacks.Budget):
-    """A `Budget` that counts training alone, and ends a part of it.
+    """A `Budget` that counts only the time of training steps, and ends a part of the training.
 
-    Time begins with the end of the first step, so tracing is not in it, and stands still during
-    validation. The published configuration has a learning rate that never changes.
+    Time starts at the end of the first step, so tracing is not counted, and stops during
+    validation. The published configuration has a constant learning rate.
 
     Args:
         config: `Config`.
@@ -38,7 +36,7 @@ class Clock(callbacks.Budget):
         minutes: of the whole training.
         until: seconds that end this part.
         steps: None, or the step that ends it instead.
-        constant: whether the learning rate stays as it is.
+        constant: whether the learning rate is constant.
 
     Attributes:
         rows: a dict for each round: steps, seconds, loss, val_loss.
@@ -62,124 +60,101 @@ class Clock(callbacks.Budget):
     def on_train_batch_end(self, batch, logs=None):
         self.steps += 1
         self._started = self._started or time.monotonic()
-        ended = self.steps >= self.last if self.last else self.seconds >= self.until
-        if ended:
+        if self.steps >= self.last if self.last else self.seconds >= self.until:
             self.model.stop_training = True
 
     def on_test_begin(self, logs=None):
-        self._validating = time.monotonic()
+        self._test_start = time.monotonic()
 
     def on_test_end(self, logs=None):
-        self._started += time.monotonic() - self._validating
+        self._started += time.monotonic() - self._test_start
 
     def on_epoch_end(self, epoch, logs=None):
         row = {name: float(logs[name]) for name in ("loss", "val_loss")}
         self.rows.append({"steps": self.steps, "seconds": self.seconds, **row})
 
 
-class Training:
-    """The training of one configuration; its model is made or loaded when a part is missing.
+class Training(PartedTraining):
+    """The training of one configuration.
 
     Args:
         name: "published" or "default".
         settings: `Settings`.
-        kept: `kept.Kept`.
-        data_dir: where tfds keeps its data.
-        minutes: of the training; None: of the epochs in the settings.
+        stages: `Stages`.
+        data_dir: folder of tfds.
+        minutes: of the training; None: given by the epochs in the settings.
     """
 
-    def __init__(self, name, settings, kept, data_dir, minutes):
-        self.name, self.settings, self.kept, self.minutes = name, settings, kept, minutes
+    def __init__(self, name, settings, stages, data_dir, minutes):
+        super().__init__(name, settings.parts, stages)
+        self.settings, self.minutes = settings, minutes
         self.config = configuration(name, settings, data_dir)
         self.data = build.load_data(self.config)
-        self._model = None  # after the part that was made last
-        self._rows = []  # of all parts so far
 
-    def run(self):
-        """Trains what is missing; returns the rows of all rounds, see `Clock`."""
-        for part in range(1, self.settings.parts + 1):
-            self._rows += self.kept.stage(
-                f"{self.name}-part{part}", lambda folder, part=part: self._train(part, folder)
-            )["rows"]
-            before = self.kept.path(f"{self.name}-part{part - 1}", MODEL)
-            before.unlink(missing_ok=True)  # it has a successor
-        return self._rows
+    def new_model(self):
+        keras.utils.set_random_seed(self.settings.seed)
+        return build.model(self.config, self.data.image_shape, self.data.source.num_classes)
 
-    def model(self):
-        """Returns the trained model."""
-        return self._after(self.settings.parts)
-
-    def scored(self):
-        """Options of `generate` for the pictures that are scored: how many, of which classes."""
+    def images(self):
+        """Arguments of `generate` for the images that are scored: how many, of which classes."""
         count, seed = self.settings.pictures, self.settings.seed
         options = {"num_images": count, "seed": seed}
         if self.data.source.num_classes:
-            known = self.data.source.train_labels
-            options["labels"] = sample_labels(known, count, seed)
+            labels = self.data.source.train_labels
+            options["labels"] = sample_labels(labels, count, seed)
         return options
 
-    def drawing(self):
-        """Options of `generate`: what this configuration's users draw with."""
+    def sampling(self):
+        """Arguments of `generate` that are the defaults of this configuration."""
         return build.sampling_options(self.config, self.data.source.num_classes)
 
-    def quick_drawing(self):
+    def curve_sampling(self):
         """The same with the sampler of the curve."""
-        return {**self.drawing(), "sampler": "dpmpp_2m", "num_steps": self.settings.curve_steps}
+        return {**self.sampling(), "sampler": "dpmpp_2m", "num_steps": self.settings.curve_steps}
 
-    def _train(self, part, folder):
-        model, clock = self._after(part - 1), self._clock(part)
-        logs = self.kept.folder / "logs" / self.name
+    def train(self, model, part, before, folder):
+        """Returns {"rows"} of the part, see `Clock`."""
+        rows = [row for result in before for row in result["rows"]]
+        clock, per_epoch = self._clock(part, rows), self.data.steps_per_epoch
+        logs = self.stages.folder / "logs" / self.name
         validation = self.data.validation.unbatch().take(self.settings.validation)
         count = min(self.settings.validation, self.data.source.num_val)
         model.fit(
-            self.data.training_batches(*divmod(clock.steps, self.data.steps_per_epoch)),
-            steps_per_epoch=max(1, self.data.steps_per_epoch // self.settings.rounds_per_epoch),
-            initial_epoch=len(self._rows),
+            self.data.training_batches(*divmod(clock.steps, per_epoch)),
+            steps_per_epoch=max(1, per_epoch // self.settings.rounds_per_epoch),
+            initial_epoch=len(rows),
             epochs=callbacks.UNLIMITED_EPOCHS,
-            # Without an end: Keras 3.15 looks at one batch more than it evaluates.
+            # Endless: Keras 3.15 reads one batch more than it evaluates.
             validation_data=validation.batch(self.config.batch_size).repeat(),
             validation_steps=-(-count // self.config.batch_size),
             callbacks=[clock, keras.callbacks.TensorBoard(logs, write_graph=False)],
             shuffle=False,
             verbose=0,
         )
-        self._show(model, part, logs)
-        images = model.generate(**self.scored(), **self.quick_drawing())
-        np.save(folder / "pictures.npy", images)
-        model.save(folder / MODEL)
-        self._model = part, model
+        self._log_samples(model, part, logs)
+        np.save(folder / "pictures.npy", model.generate(**self.images(), **self.curve_sampling()))
         return {"rows": clock.rows}
 
-    def _show(self, model, part, logs):
-        """Draws the same noise as after the other parts, for TensorBoard."""
+    def _log_samples(self, model, part, logs):
+        """Writes samples to TensorBoard, from the same noise after each part."""
         grid = callbacks.SampleGrid(
             logs / "grids", SHOWN, log_dir=logs / "samples", seed=self.settings.seed,
-            **self.quick_drawing(),
+            **self.curve_sampling(),
         )  # fmt: skip
         grid.set_model(model)
         grid.save(part - 1)
         grid.on_train_end()
 
-    def _clock(self, part):
-        share, steps = part / self.settings.parts, None
+    def _clock(self, part, rows):
+        share, steps = part / self.num_parts, None
         if self.minutes is None:
             steps = round(share * self.settings.epochs * self.data.steps_per_epoch)
         minutes = self.minutes or float("inf")
         return Clock(
             self.config,
-            self._rows[-1] if self._rows else {},
+            rows[-1] if rows else {},
             minutes=minutes,
             until=60 * minutes * share,
             steps=steps,
             constant=self.name == "published",
         )
-
-    def _after(self, part):
-        """The model after a part; 0: before the first."""
-        if part == 0:
-            keras.utils.set_random_seed(self.settings.seed)
-            return build.model(self.config, self.data.image_shape, self.data.source.num_classes)
-        if self._model is None or self._model[0] != part:
-            path = self.kept.path(f"{self.name}-part{part}", MODEL)
-            self._model = part, keras.models.load_model(path)
-        return self._model[1]

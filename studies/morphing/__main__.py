@@ -1,5 +1,3 @@
-import sys
+from studies.command import main
 
-from studies import command
-
-sys.exit(command.main("morphing"))
+raise SystemExit(main("morphing"))

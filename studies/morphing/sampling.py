@@ -1,4 +1,4 @@
-"""From any x to a picture: the updates of Cold Diffusion along the grids of the package."""
+"""From any x_t to an image: the updates of Cold Diffusion along the time grids of the package."""
 
 import dataclasses
 
@@ -9,32 +9,42 @@ from keras_diffusion.diffusion import process, schedules, time_grids
 from keras_diffusion.diffusion.denoiser import make_denoiser
 from keras_diffusion.diffusion.samplers import cold
 
-GRIDS = ("uniform_t", "uniform_logsnr")
+GRIDS = {"uniform_t": "t", "uniform_logsnr": "logSNR"}
 UPDATES = ("re-estimated", "held")
-BATCH = 250  # pictures at once
+BATCH = 250  # images at once
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
-    """How to sample.
+class Method:
+    """A method of sampling.
 
     Attributes:
         num_steps: 1 is a single prediction.
-        grid: "uniform_t" or "uniform_logsnr", what steps are equal in.
-        update: whose endpoint it is that is mixed again: "re-estimated", that of each
-            prediction, which is DDIM, or "held", the known one.
+        grid: "uniform_t" or "uniform_logsnr", in which the steps are equal.
+        update: the endpoint in each step: "re-estimated", that of the prediction, which is DDIM,
+            or "held", the known one.
     """
 
     num_steps: int
     grid: str = "uniform_t"
     update: str = "re-estimated"
 
+    def __str__(self):
+        if self.num_steps == 1:
+            return "1 step"
+        return f"{self.num_steps} steps in {GRIDS[self.grid]}, {self.update}"
+
+    @classmethod
+    def of(cls, row):
+        """Returns the method of a row of results."""
+        return cls(row["num_steps"], row["grid"], row["update"])
+
 
 class Morpher:
-    """A trained model as a function of what sits at any time.
+    """Sampling with a trained model.
 
     Args:
-        model: an unlabelled `DiffusionModel`.
+        model: `DiffusionModel` without labels.
     """
 
     def __init__(self, model):
@@ -42,35 +52,35 @@ class Morpher:
         self._graphs = {}  # by update, each traced once
 
     def encode(self, images):
-        """uint8 pictures -> x, float32 in [-1, 1]."""
+        """uint8 images -> x, float32 in [-1, 1]."""
         return self.codec.encode(tf.constant(images)).numpy()
 
     def decode(self, x):
-        """x -> uint8 pictures."""
+        """x -> uint8 images."""
         return self.codec.decode(tf.constant(x)).numpy()
 
-    def mixed(self, x0, endpoint, t):
-        """Returns x_t, the forward process from x0 to its endpoint."""
+    def mix(self, x0, endpoint, t):
+        """Returns x_t of the forward process from x0 to its endpoint."""
         level = [np.float32(rate) for rate in schedules.rates(self.schedule, t)]
         return process.mix((x0, endpoint), level)
 
-    def pictures(self, x, way, start=1.0, endpoint=None):
-        """Returns what x leads to, uint8 (N, H, W, C).
+    def generate(self, x, method, start=1.0, endpoint=None):
+        """Samples from x_t, and returns uint8 images (N, H, W, C).
 
         Args:
-            x: float32 (N, H, W, C), what sits at time `start`.
-            way: `Way`.
+            x: float32 (N, H, W, C), x_t at time `start`.
+            method: `Method`.
             start: in (0, 1].
-            endpoint: what sits at t = 1, for the update that holds it; None: x itself.
+            endpoint: x at t = 1, for the update that holds it; None: x itself.
         """
-        times = time_grids.GRIDS[way.grid](self.schedule, way.num_steps, start)
-        known = [x if endpoint is None else endpoint] if way.update == "held" else []
-        if way.update not in self._graphs:
-            self._graphs[way.update] = self._graph(held=bool(known))
+        times = time_grids.GRIDS[method.grid](self.schedule, method.num_steps, start)
+        held = [x if endpoint is None else endpoint] if method.update == "held" else []
+        if method.update not in self._graphs:
+            self._graphs[method.update] = self._graph(held=bool(held))
         parts = []
         for first in range(0, len(x), BATCH):
-            part, *held = (tf.constant(each[first : first + BATCH]) for each in (x, *known))
-            parts.append(self._graphs[way.update](part, times, *held).numpy())
+            x_t, *known = (tf.constant(each[first : first + BATCH]) for each in (x, *held))
+            parts.append(self._graphs[method.update](x_t, times, *known).numpy())
         return np.concatenate(parts)
 
     def _graph(self, held):

@@ -1,6 +1,5 @@
-"""One training, in parts that are kept; after each of them pictures are drawn and scored."""
+"""One training in parts; after each part images are generated and scored."""
 
-import functools
 import time
 
 import keras
@@ -11,15 +10,18 @@ from keras_diffusion import DiffusionModel
 from keras_diffusion.networks import convnext_unet
 from keras_diffusion.runtime.randomness import image_noise
 from keras_diffusion.training.callbacks import Budget
-from studies.morphing.sampling import Morpher, Way
+from studies.morphing import SCHEDULES, limits, restoration
+from studies.morphing.sampling import GRIDS, UPDATES, Method, Morpher
+from studies.parts import PartedTraining, pace
 
 EMA_DECAY = 0.995  # of 960 steps; an average over 200 of them
-MODEL = "model.keras"
+SHARE = 0.85  # of the minutes: planned; reading, scoring and tracing take the rest
+TRAININGS = len(SCHEDULES) + 1
 SHOWN = 36
 
 
 def new_model(schedule, shape, settings):
-    """Returns a compiled model; the first weights are those of the seed, for every training."""
+    """Returns a compiled model, with the same initial weights for every training."""
     keras.utils.set_random_seed(settings.seed)
     network = convnext_unet(
         shape,
@@ -38,118 +40,125 @@ def new_model(schedule, shape, settings):
     return model
 
 
-class Training:
-    """The training with one schedule; its model is made or loaded where a part is missing.
+def part_ends(batches, settings, stages):
+    """Returns the epochs that the parts of a training end with, such as (5, 10, 12).
+
+    Args:
+        batches: `data.Batches`.
+        settings: `Settings`.
+        stages: `Stages`.
+    """
+    epochs = settings.epochs
+    if epochs is None:
+        measured = stages.run("speed", lambda folder: _pace(batches, settings))
+        step, call = measured["step"], measured["call"]
+        sampling = settings.pictures * settings.curve_steps * call
+        part = settings.part * settings.epoch_steps * step + sampling
+        left = SHARE * 60 * settings.minutes - network_calls(settings) * call
+        epochs = settings.part * max(1, int(left / (TRAININGS * part)))
+    return (*range(settings.part, epochs, settings.part), epochs)
+
+
+def _pace(batches, settings):
+    model = new_model("cosine", batches.shape, settings)
+    return pace(model, batches.training(True, 0), settings.batch_size)
+
+
+def network_calls(settings):
+    """Returns the number of network calls per image after the trainings, times the images."""
+    images, num_steps = settings.pictures, settings.num_steps
+    methods = len(GRIDS) * (len(UPDATES) * len(SCHEDULES) + 1)
+    shared = images * (methods * (settings.few_steps + num_steps) + TRAININGS * (1 + num_steps))
+    each = 1 + len(UPDATES) * settings.restore_steps
+    restored = len(SCHEDULES) * settings.restored * len(restoration.TIMES) * each
+    noisy = len(limits.STRENGTHS) * (settings.noisy + settings.noisy // limits.COPIES)
+    starts = noisy + (len(limits.AVERAGED) + 3) * images
+    return shared + restored + num_steps * starts
+
+
+class Training(PartedTraining):
+    """The training with one schedule.
 
     Args:
         schedule: its name.
         morphing: bool; False: with Gaussian noise instead of garments.
-        batches: `pictures.Batches`.
-        starts: uint8 garments that sampling begins with, or noise of the same number: from the
-            second half all is chosen, and from the first scored that was chosen.
-        judge: `scoring.Judge`.
+        batches: `data.Batches`.
+        garments: uint8 images where sampling starts, or as many samples of noise. Methods are
+            chosen by scores from the second half, and scored again from the first half.
+        scorer: `scoring.Scorer`.
         settings: `Settings`.
-        kept: `kept.Kept`.
-        ends: epochs that the parts end with, see `pace.ends`.
+        stages: `Stages`.
+        ends: epochs that the parts end with, see `part_ends`.
     """
 
-    def __init__(self, schedule, morphing, batches, starts, judge, settings, kept, ends):
+    def __init__(self, schedule, morphing, batches, garments, scorer, settings, stages, ends):
+        name = f"{'morphing' if morphing else 'noise'}-{schedule}"
+        super().__init__(name, len(ends), stages)
         self.schedule, self.morphing = schedule, morphing
-        self.name = name_of(schedule, morphing)
-        self.batches, self.judge, self.settings, self.kept = batches, judge, settings, kept
-        self._garments, self._ends = starts, (0, *ends)
-        self._model = None  # (part, model) that was made last
-        self._morpher = None  # (model, what is made of it)
+        self.batches, self.scorer, self.settings = batches, scorer, settings
+        self._garments, self._ends = garments, (0, *ends)
+        self._morpher = None  # (model, its `Morpher`)
 
-    def run(self):
+    def new_model(self):
+        return new_model(self.schedule, self.batches.shape, self.settings)
+
+    def results(self):
         """Trains what is missing.
 
         Returns:
             dict of `loss` (of each epoch), `val_loss`, `scores` (after each part), `seconds` (of
-            training alone), `images` seen and `parameters` of the network.
+            training alone), `images` (of all batches) and `parameters` of the network.
         """
-        found = []
-        for part in range(1, len(self._ends)):
-            make = functools.partial(self._part, part)
-            found.append(self.kept.stage(f"{self.name}-part{part}", make))
-            self._path(part - 1).unlink(missing_ok=True)  # the next one is there now
+        parts = self.run()
         return {
-            "loss": [loss for each in found for loss in each["loss"]],
-            "val_loss": [each["val_loss"] for each in found],
-            "scores": [each["score"] for each in found],
-            "seconds": sum(each["seconds"] for each in found),
-            "images": self._steps(-1) * self.settings.batch_size,
-            "parameters": found[-1]["parameters"],
+            "loss": [loss for part in parts for loss in part["loss"]],
+            "val_loss": [part["val_loss"] for part in parts],
+            "scores": [part["score"] for part in parts],
+            "seconds": sum(part["seconds"] for part in parts),
+            "images": self._ends[-1] * self.settings.epoch_steps * self.settings.batch_size,
+            "parameters": parts[-1]["parameters"],
         }
 
-    def morpher(self):
-        """Returns the trained model as a `Morpher`."""
-        return self._as_morpher(self._after(len(self._ends) - 1))
+    def morpher(self, model=None):
+        """Returns the `Morpher` of a model; None: of the trained one."""
+        model = model or self.model()
+        if self._morpher is None or self._morpher[0] is not model:
+            self._morpher = model, Morpher(model)
+        return self._morpher[1]
 
-    def starts(self, morpher, chosen=False):
-        """Returns x at t = 1, as many as pictures are scored: garments, or noise.
-
-        Args:
-            morpher: `Morpher`.
-            chosen: bool; True: others, for what was chosen by its score.
-        """
+    def starts(self, morpher, again=False):
+        """Returns x at t = 1 for a scored set: garments, or noise; `again`: of the first half."""
         half = len(self._garments) // 2
-        rows = slice(half) if chosen else slice(half, None)
+        rows = slice(half) if again else slice(half, None)
         if self.morphing:
             return morpher.encode(self._garments[rows])
         seed, indices = tf.constant(self.settings.seed), tf.range(len(self._garments))
         return image_noise(seed, indices[rows], self.batches.shape, 0).numpy()
 
-    def _part(self, part, folder):
-        settings, model = self.settings, self._after(part - 1)
-        budget = Budget(settings.learning_rate, total_steps=self._steps(-1))
-        began = time.monotonic()
+    def train(self, model, part, before, folder):
+        """Returns the results of a part, see `results`."""
+        settings, steps = self.settings, self.settings.epoch_steps
+        budget = Budget(settings.learning_rate, total_steps=self._ends[-1] * steps)
+        start = time.monotonic()
         history = model.fit(
-            self.batches.training(self.morphing, self._steps(part - 1)),
-            steps_per_epoch=settings.epoch_steps,
+            self.batches.training(self.morphing, self._ends[part - 1] * steps),
+            steps_per_epoch=steps,
             initial_epoch=self._ends[part - 1],
             epochs=self._ends[part],
             verbose=0,
-            shuffle=False,  # it is; Keras would warn
+            shuffle=False,  # the batches are shuffled; Keras would warn
             callbacks=[budget],
         ).history
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         validation = self.batches.validation(self.morphing)
         val_loss = model.evaluate(validation, verbose=0, return_dict=True)["loss"]
-        morpher = self._as_morpher(model)
-        images = morpher.pictures(self.starts(morpher), Way(settings.curve_steps))
+        morpher = self.morpher(model)
+        images = morpher.generate(self.starts(morpher), Method(settings.curve_steps))
         np.save(folder / "pictures.npy", images[:SHOWN])
-        model.save(folder / MODEL)
-        self._model = part, model
         return {
             "loss": history["loss"],
             "val_loss": val_loss,
-            "score": self.judge.score(images),
+            "score": self.scorer.score(images),
             "seconds": seconds,
             "parameters": model.network.count_params(),
         }
-
-    def _steps(self, part):
-        """Steps until the end of a part."""
-        return self._ends[part] * self.settings.epoch_steps
-
-    def _after(self, part):
-        """The model after a part; 0: before the first."""
-        if part == 0:
-            return new_model(self.schedule, self.batches.shape, self.settings)
-        if self._model is None or self._model[0] != part:
-            self._model = part, keras.models.load_model(self._path(part))
-        return self._model[1]
-
-    def _as_morpher(self, model):
-        if self._morpher is None or self._morpher[0] is not model:
-            self._morpher = model, Morpher(model)
-        return self._morpher[1]
-
-    def _path(self, part):
-        return self.kept.path(f"{self.name}-part{part}", MODEL)
-
-
-def name_of(schedule, morphing):
-    """The name of a training and its stages."""
-    return f"{'morphing' if morphing else 'noise'}-{schedule}"

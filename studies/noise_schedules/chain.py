@@ -1,4 +1,4 @@
-"""Drawing as the study drew: the whole chain of DDPM, one step for each of its betas."""
+"""Sampling as in the published study: the whole chain of DDPM, one step for each of its betas."""
 
 import numpy as np
 import tensorflow as tf
@@ -10,40 +10,39 @@ from keras_diffusion.diffusion.schedules import rates
 from keras_diffusion.diffusion.time_grids import uniform_t
 from keras_diffusion.runtime.randomness import image_noise
 
-BATCH = 64  # pictures at once
+BATCH = 64  # images at once
 
 
-def draw(model, num_images, num_steps, seed, num_frames):
-    """Draws pictures with variance beta, on a grid uniform in t, without clipping.
+def generate(model, num_images, num_steps, seed, num_frames):
+    """Generates images with variance beta, on a grid uniform in t, without clipping.
 
     Ho et al. 2020 (arXiv:2006.11239, section 3.2) name two variances for a step from t to s: that
     of q(x_s | x_t, x0), which our `ddpm` adds, and beta = 1 - alpha_bar_t / alpha_bar_s, the
-    larger. The study adds beta, and lets x0 be what it will.
+    larger. The published study adds beta, and does not clip x0.
 
     Args:
         model: `DiffusionModel`.
-        num_images: how many.
-        num_steps: of the chain.
+        num_images: int.
+        num_steps: int, of the chain.
         seed: int.
-        num_frames: stages of the way to return.
+        num_frames: int, intermediate stages to return.
 
     Returns:
-        (images, frames), uint8 (N, H, W, C), and of the first pictures (num_frames + 1, at most
+        (images, frames), uint8 (N, H, W, C), and of the first images (num_frames + 1, at most
         BATCH, H, W, C).
     """
     schedule, shape = model.noise_schedule, model.image_shape
+    signature = [tf.TensorSpec((), tf.int32), tf.TensorSpec((None,), tf.int32)]
 
-    specs = [tf.TensorSpec((), tf.int32), tf.TensorSpec((None,), tf.int32)]
-
-    @tf.function(input_signature=specs)
+    @tf.function(input_signature=signature)
     def chain(seed, indices):
         times = uniform_t(schedule, num_steps)
         denoiser = make_denoiser(model.graphs.network, schedule, model.prediction_type)
 
         def noise(i):
             noise_t, noise_s = (rates(schedule, times[j])[1] for j in (i, i + 1))
-            # Times the deviation that `ddpm` gives it, this has variance beta; the last step
-            # ends at t = 0, where none is added.
+            # `ddpm` multiplies this by its standard deviation; the product has variance beta.
+            # The last step ends at t = 0, where no noise is added.
             factor = ops.where(noise_s > 0, noise_t / ops.maximum(noise_s, 1e-6), 0.0)
             return factor * image_noise(seed, indices, shape, i + 1)
 

@@ -1,25 +1,23 @@
-"""One training for each schedule, in parts that are kept, and the pictures that come of it."""
+"""One training for each schedule, in parts, and samples of the trained model."""
 
 import time
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_diffusion import DiffusionModel
 from keras_diffusion.data import pipeline
 from keras_diffusion.networks import cnn
 from studies.noise_schedules import chain
+from studies.parts import PartedTraining, endless_batches, pace
 
-WARM, TIMED = 5, 20  # steps of the pace: left out, counted
-SHARE = 0.9  # of the minutes, that trainings and pictures are planned for
-LEAST = 0.3  # of the minutes, at least, for the trainings
-STAGES = 5  # of the way back that is shown: every 200 of 1000 steps
-MODEL = "model.keras"
+SHARE = 0.9  # of the minutes: planned for trainings and sampling
+MIN_SHARE = 0.3  # of the minutes, at least, for the trainings
+STAGES = 5  # of the reverse process that is shown: every 200 of 1000 steps
 
 
 class Data:
-    """The real pictures as batches.
+    """The real images in batches.
 
     Args:
         real: as from `scoring.real_images`.
@@ -27,30 +25,25 @@ class Data:
     """
 
     def __init__(self, real, settings):
-        images = real["train_images"]
-        self.shape = images.shape[1:]
+        self._train, self._test = real["train_images"], real["test_images"]
+        self.shape, self._seed = self._train.shape[1:], settings.seed
         self.batch_size = settings.batch_size
-        self.steps_per_epoch = pipeline.steps_per_epoch(len(images), self.batch_size)
-        self._test = real["test_images"]
-        self._epoch = pipeline.batches_in_memory(
-            {"image": images}, self.batch_size, seed=settings.seed
-        )
+        self.steps_per_epoch = pipeline.steps_per_epoch(len(self._train), self.batch_size)
 
     def training(self, first_step):
-        """All batches from a step on, without an end."""
-        return pipeline.endless(self._epoch, *divmod(first_step, self.steps_per_epoch))
+        """Returns endless batches from a step on."""
+        return endless_batches(self._train, self.batch_size, self._seed, first_step)
 
     def validation(self, count):
-        """Arguments of `fit` for the first held-out images, at most `count`."""
+        """Returns (batches, number of batches) of the first held-out images, at most `count`."""
         images = self._test[:count]
-        steps = -(-len(images) // self.batch_size)
-        # Without an end: Keras 3.15 looks at one batch more than it evaluates.
+        # Endless: Keras 3.15 reads one batch more than it evaluates.
         batches = pipeline.validation_batches({"image": images}, self.batch_size).repeat()
-        return {"validation_data": batches, "validation_steps": steps}
+        return batches, -(-len(images) // self.batch_size)
 
 
 def new_model(schedule, shape, settings):
-    """Returns a compiled model; the first weights are those of the seed, for every schedule."""
+    """Returns a compiled model, with the same initial weights for every schedule."""
     keras.utils.set_random_seed(settings.seed)
     model = DiffusionModel(
         cnn(shape, widths=settings.widths),
@@ -63,126 +56,87 @@ def new_model(schedule, shape, settings):
     return model
 
 
-def steps_of_a_round(data, settings, kept):
-    """Returns the steps of a round, the same for all schedules: of the epochs or the minutes."""
+def steps_per_round(data, settings, stages):
+    """Returns the steps of a round, for all schedules, from the epochs or the minutes."""
     rounds = settings.parts * settings.rounds
     if settings.minutes is None:
         return max(1, round(settings.epochs * data.steps_per_epoch / rounds))
-    pace = kept.stage("pace", lambda folder: _pace(data, settings))
-    pictures = settings.parts * settings.curve_pictures + settings.final_pictures
-    calls = settings.curve_steps * pictures + settings.chain_steps * settings.chain_pictures
+    measured = stages.run("speed", lambda folder: _pace(data, settings))
+    images = settings.parts * settings.curve_pictures + settings.final_pictures
+    calls = settings.curve_steps * images + settings.chain_steps * settings.chain_pictures
     calls += rounds * settings.validation
     seconds = 60 * settings.minutes / len(settings.schedules)
-    left = SHARE * seconds - calls * pace["picture"]
-    return max(1, int(max(left, LEAST * seconds) / (rounds * pace["step"])))
+    left = SHARE * seconds - calls * measured["call"]
+    return max(1, int(max(left, MIN_SHARE * seconds) / (rounds * measured["step"])))
 
 
 def _pace(data, settings):
-    """Returns {"step", "picture"}: seconds of a training step, of one call for one picture."""
-    model, ends = new_model(settings.schedules[0], data.shape, settings), []
-    told = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs=None: ends.append(_now())
-    )
-    steps = {"steps_per_epoch": WARM + TIMED, "shuffle": False, "verbose": 0}
-    model.fit(data.training(0), callbacks=[told], **steps)
-    network, count = model.graphs.network, settings.chain_pictures
-    inputs = {"x": tf.zeros((count, *data.shape)), "logsnr": tf.zeros((count,))}
-    network(inputs)
-    began = _now()
-    for _ in range(TIMED):
-        network(inputs)
-    picture = (_now() - began) / (TIMED * count)
-    return {"step": float(np.median(np.diff(ends)[WARM - 1 :])), "picture": picture}
+    model = new_model(settings.schedules[0], data.shape, settings)
+    return pace(model, data.training(0), settings.chain_pictures)
 
 
-def _now():
-    return time.monotonic()
-
-
-class Training:
-    """The training of one schedule; its model is made or loaded when a part is missing.
+class Training(PartedTraining):
+    """The training with one schedule.
 
     Args:
         schedule: its name.
         data: `Data`.
         settings: `Settings`.
-        kept: `kept.Kept`.
+        stages: `Stages`.
         steps: of a round.
     """
 
-    def __init__(self, schedule, data, settings, kept, steps):
-        self.schedule, self.data, self.settings = schedule, data, settings
-        self.kept, self.steps = kept, steps
-        self._model = None  # after the part that was made last
+    def __init__(self, schedule, data, settings, stages, steps):
+        super().__init__(schedule, settings.parts, stages)
+        self.data, self.settings, self.steps = data, settings, steps
 
-    def name(self, part):
-        """Of the stage that a part is kept in."""
-        return f"{self.schedule}-part{part}"
+    def new_model(self):
+        return new_model(self.name, self.data.shape, self.settings)
 
-    def run(self):
-        """Trains what is missing.
+    def results(self):
+        """Trains what is missing; images stay in the stages.
 
         Returns:
             dict of `loss`, `val_loss` (one for each round), `seconds` (of all rounds) and
-            `final_val_loss`; the pictures are left in the stages.
+            `final_val_loss`.
         """
-        parts = [self.part(number) for number in range(1, self.settings.parts + 1)]
-        last = self.kept.stage(f"{self.schedule}-final", self._finish)
-        return {
-            **{key: [value for part in parts for value in part[key]] for key in parts[0] if
-               key != "seconds"},
-            "seconds": sum(part["seconds"] for part in parts),
-            **last,
-        }  # fmt: skip
+        parts = self.run()
+        final = self.stages.run(f"{self.name}-final", self._finish)
+        losses = {name: sum((part[name] for part in parts), []) for name in ("loss", "val_loss")}
+        return {**losses, "seconds": sum(part["seconds"] for part in parts), **final}
 
-    def part(self, number):
-        """Trains a part, the ones before it being there; returns its losses and seconds."""
-        found = self.kept.stage(self.name(number), lambda folder: self._train(number, folder))
-        self.kept.path(self.name(number - 1), MODEL).unlink(missing_ok=True)  # it has a successor
-        return found
-
-    def _train(self, part, folder):
-        model, rounds = self._after(part - 1), self.settings.rounds
-        began = _now()
+    def train(self, model, part, before, folder):
+        """Returns dict of `loss` and `val_loss` of each round, and `seconds`."""
+        rounds = self.settings.rounds
+        validation, validation_steps = self.data.validation(self.settings.validation)
+        start = time.monotonic()
         history = model.fit(
             self.data.training((part - 1) * rounds * self.steps),
             steps_per_epoch=self.steps,
             initial_epoch=(part - 1) * rounds,
             epochs=part * rounds,
+            validation_data=validation,
+            validation_steps=validation_steps,
             shuffle=False,
             verbose=0,
-            **self.data.validation(self.settings.validation),
         ).history
-        seconds = _now() - began
-        np.save(folder / "pictures.npy", self._draw(model, self.settings.curve_pictures))
-        model.save(folder / MODEL)
-        self._model = part, model
+        seconds = time.monotonic() - start
+        np.save(folder / "pictures.npy", self._generate(model, self.settings.curve_pictures))
         return {"loss": history["loss"], "val_loss": history["val_loss"], "seconds": seconds}
 
     def _finish(self, folder):
-        model, settings = self._after(self.settings.parts), self.settings
-        validation = self.data.validation(10 * settings.validation)
-        found = model.evaluate(
-            validation["validation_data"], steps=validation["validation_steps"], verbose=0,
-            return_dict=True,
-        )  # fmt: skip
-        np.save(folder / "pictures.npy", self._draw(model, settings.final_pictures))
-        images, frames = chain.draw(
+        model, settings = self.model(), self.settings
+        validation, steps = self.data.validation(10 * settings.validation)
+        loss = model.evaluate(validation, steps=steps, verbose=0, return_dict=True)["loss"]
+        np.save(folder / "pictures.npy", self._generate(model, settings.final_pictures))
+        images, frames = chain.generate(
             model, settings.chain_pictures, settings.chain_steps, settings.seed, STAGES
         )
         np.save(folder / "chain.npy", images)
         np.save(folder / "frames.npy", frames[:, :4])
-        return {"final_val_loss": found["loss"]}
+        return {"final_val_loss": loss}
 
-    def _draw(self, model, count):
+    def _generate(self, model, count):
         return model.generate(
             count, num_steps=self.settings.curve_steps, seed=self.settings.seed, batch_size=128
         )
-
-    def _after(self, part):
-        """The model after a part; 0: before the first."""
-        if part == 0:
-            return new_model(self.schedule, self.data.shape, self.settings)
-        if self._model is None or self._model[0] != part:
-            self._model = part, keras.models.load_model(self.kept.path(self.name(part), MODEL))
-        return self._model[1]
