@@ -99,12 +99,12 @@ def _train(config, run_dir, export_dir, args, prog):
     keras.utils.set_random_seed(config.seed)  # of initial weights and dropout
     resume = args.resume is not None
     try:
-        run.run(config, run_dir, export_dir, resume=resume, dry_run=args.dry_run)
+        exported = run.run(config, run_dir, export_dir, resume=resume, dry_run=args.dry_run)
     except Interrupted as signal:
-        command = f"python {prog}" if prog.endswith(".py") else prog
         with contextlib.suppress(OSError):  # the reader of stderr may have got the signal, too
             print(f"{signal}; everything is saved. Resume with:", file=sys.stderr)
-            print(f"  {command} --resume {shlex.quote(str(run_dir))}", file=sys.stderr)
+            folder_name = shlex.quote(str(run_dir))
+            print(f"  {_command(prog, 'train')} --resume {folder_name}", file=sys.stderr)
         return 128 + signal.signum
     except (TrainingStopped, WorkerLost) as error:
         print(f"{prog}: {error}", file=sys.stderr)
@@ -115,4 +115,13 @@ def _train(config, run_dir, export_dir, args, prog):
         raise ValueError(
             "out of memory: choose --accumulate 2, --remat, or a smaller --batch-size."
         ) from error
+    if exported:
+        print(f"next\n  {_command(prog, 'sample')} --model {shlex.quote(str(export_dir))}")
+        if not config.image:
+            print(f"  {_command(prog, 'evaluate')} --model {shlex.quote(str(export_dir))}")
     return 0
+
+
+def _command(prog, name):
+    """Returns how a user calls another command, who has called this one by `prog`."""
+    return f"python {name}.py" if prog.endswith(".py") else f"keras-diffusion {name}"

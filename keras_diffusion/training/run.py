@@ -66,6 +66,9 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
         resume: resume from the newest checkpoint in `run_dir`.
         dry_run: only print what would be done.
 
+    Returns:
+        bool, whether this process has exported the model.
+
     Raises:
         ValueError, OSError: an option that cannot be used, a file that cannot be written; one line.
         signals.Interrupted: after Ctrl-C or SIGTERM; a checkpoint is written.
@@ -91,11 +94,12 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
             if dry_run:
                 print(json.dumps(dataclasses.asdict(run.config), indent=2))
                 print(f"dry run: nothing was trained; the run would be written to {run_dir}")
-                return
+                return False
             _train(run, model, progress)
             if votes.is_chief:
                 _finish(run, model, progress, export_dir)
             votes.total([1])  # a worker that ends before the chief would count as lost
+            return votes.is_chief
 
 
 def has_checkpoint(run_dir):

@@ -49,7 +49,7 @@ def print_costs(run, model):
 
 
 def print_results(run, export_dir, progress):
-    """Prints the paths of what a finished run has written, and what to do next."""
+    """Prints the paths of what a finished run has written."""
     best = checkpoints.best_of(run.dir / "checkpoints", progress)
     by = best and next(name for name in progress.best if name != "batches")
     lines = [
@@ -66,9 +66,6 @@ def print_results(run, export_dir, progress):
         f"  checkpoints   {run.dir}/checkpoints/"
         + (f", best by {by}: {best.name}" if best else ""),
         f"  SavedModel    {export_dir}",
-        "next",
-        f"  python sample.py --model {export_dir}",
+        f"  TensorBoard   {run.dir}/logs",
     ]
-    if run.data.whole_image is None:
-        lines.append(f"  python evaluate.py --model {export_dir}")
-    print("\n".join([*lines, f"  tensorboard --logdir {run.dir}/logs"]))
+    print("\n".join(lines))

@@ -94,6 +94,16 @@ def test_a_failure_has_an_exit_code_and_a_message(error, code, message, monkeypa
         assert capsys.readouterr().err.splitlines()[-1].find(message) >= 0
 
 
+def test_the_next_commands_are_called_as_this_one(monkeypatch, capsys):
+    monkeypatch.setattr(training, "run", lambda *_, **__: True)
+    assert console.main(["train", "--run-dir", "my run"]) == 0
+    model = "--model 'saved_models/my run'"
+    lines = ["next", f"  keras-diffusion sample {model}", f"  keras-diffusion evaluate {model}"]
+    assert capsys.readouterr().out.splitlines() == lines
+    assert train.main(["--image", "--run-dir", "rose"]) == 0
+    assert capsys.readouterr().out == "next\n  python sample.py --model saved_models/rose\n"
+
+
 def test_a_dry_run_prints_everything_and_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert train.main([*TINY, "--dry-run"]) == 0
@@ -126,7 +136,7 @@ def test_a_run_leaves_the_files_that_it_names(trained):
     assert facts["guidance_interval"] == record["config"]["guidance_interval"] == [0.1, 0.8]
     assert list((run / "logs").rglob("events*"))
     assert not list(folder.rglob("*part*"))
-    assert "sample.py --model saved_models/tiny" in printed
+    assert "\n  python sample.py --model saved_models/tiny\n" in printed
     best = re.search(r"checkpoints/, best by val_loss: (step-0000000\d.keras)", printed)
     assert best[1] in checkpoints
 
