@@ -1,10 +1,10 @@
-"""Runs notebooks from top to bottom and writes what they show into them.
+"""Executes notebooks from top to bottom and writes their outputs into them.
 
     make notebooks
     python -m notebooks.execute notebooks/flowers.ipynb    # only this one
 
-A notebook runs in a temporary folder, with the package as it is checked out. Data sets lie where
-tfds keeps them; the environment variable TFDS_DATA_DIR names another folder.
+A notebook runs in a temporary folder, with the package of this checkout. The environment variable
+TFDS_DATA_DIR names the folder of the tfds data sets, if it is not the default one.
 """
 
 import ast
@@ -19,22 +19,23 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from keras_diffusion.cli.parsing import OneLineParser
+from keras_diffusion.runtime.console import duration
 from keras_diffusion.runtime.files import whole_file
 
 FOLDER = Path(__file__).resolve().parent
-SETTINGS = "parameters"  # the tag of the settings cell, which papermill goes by as well
+SETTINGS = "parameters"  # tag of the settings cell, also that of papermill
 
 
 def execute(path, folder, settings=None):
-    """Runs a notebook, and returns it with its outputs.
+    """Executes a notebook and returns it with its outputs.
 
     Args:
         path: of the .ipynb.
-        folder: to run it in.
-        settings: None, or {name: value} instead of what its settings cell gives.
+        folder: current folder of the execution.
+        settings: None, or {name: value} that replace values of the settings cell.
 
     Raises:
-        ValueError: there is no settings cell, or it gives no such name.
+        ValueError: there is no settings cell, or it does not assign such a name.
         nbclient.exceptions.CellExecutionError: a cell has failed.
     """
     notebook = nbformat.read(path, as_version=4)
@@ -53,15 +54,15 @@ def execute(path, folder, settings=None):
 
 
 def settings_cell(notebook):
-    """Returns the one cell that holds what a reader may change.
+    """Returns the one cell with the settings that a reader may change.
 
     Raises:
         ValueError: there is none, or more than one.
     """
-    found = [cell for cell in notebook.cells if SETTINGS in cell.metadata.get("tags", ())]
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} cells have the tag {SETTINGS!r}; one must.")
-    return found[0]
+    cells = [cell for cell in notebook.cells if SETTINGS in cell.metadata.get("tags", ())]
+    if len(cells) != 1:
+        raise ValueError(f"{len(cells)} cells have the tag {SETTINGS!r}. Tag exactly one.")
+    return cells[0]
 
 
 def with_values(source, settings):
@@ -74,22 +75,23 @@ def with_values(source, settings):
     assigned = {node.targets[0].id for node in body if isinstance(node, ast.Assign)}
     unknown = sorted(set(settings) - assigned)
     if unknown:
-        raise ValueError(f"the settings cell does not set {', '.join(unknown)}.")
+        raise ValueError(f"the settings cell does not assign {', '.join(unknown)}.")
     return "\n".join([source, *(f"{name} = {value!r}" for name, value in settings.items())])
 
 
 def _environment():
-    """Of the kernel: this checkout's package, no chatter of TensorFlow's, folders from here."""
-    found = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    found["PYTHONPATH"] = os.pathsep.join(
+    """Returns the environment of the kernel: this checkout's package, and absolute folders."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment["PYTHONPATH"] = os.pathsep.join(
         [str(FOLDER.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
-    if "TFDS_DATA_DIR" in found:
-        found["TFDS_DATA_DIR"] = os.path.abspath(found["TFDS_DATA_DIR"])
-    return found
+    if "TFDS_DATA_DIR" in environment:
+        environment["TFDS_DATA_DIR"] = os.path.abspath(environment["TFDS_DATA_DIR"])
+    return environment
 
 
 def main(arguments=None):
+    """Executes the notebooks of the command line, or all of them."""
     parser = OneLineParser(prog="execute.py", description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", type=Path, default=sorted(FOLDER.glob("*.ipynb")))
     notebooks = parser.parse_args(arguments).notebooks
@@ -98,18 +100,18 @@ def main(arguments=None):
             parser.error(f"{path}: no such file")
     for path in notebooks:
         print(f"{path.name} ...", flush=True)
-        began = time.monotonic()
+        start = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             try:
                 notebook = execute(path, folder)
             except CellExecutionError as error:
                 sys.exit(f"{path}: {error}")
-        for cell in notebook.cells:  # what TensorFlow says of the machine that it runs on
+        for cell in notebook.cells:  # TensorFlow writes facts of the machine to stderr
             if cell.cell_type == "code":
-                cell.outputs = [found for found in cell.outputs if found.get("name") != "stderr"]
+                cell.outputs = [each for each in cell.outputs if each.get("name") != "stderr"]
         with whole_file(path) as part:
             nbformat.write(notebook, part)
-        print(f"{path.name}: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+        print(f"{path.name}: {duration(time.monotonic() - start)}", flush=True)
 
 
 if __name__ == "__main__":
