@@ -1,1 +1,1 @@
-"""Measurements beside the peers; `python benchmarks/bench.py`, or `make bench`."""
+"""Benchmarks beside other libraries: `make bench`, or `python benchmarks/bench.py`."""

@@ -34,7 +34,7 @@ PHASES = {"setup": "libraries, network", "first_steps": "until step 3", "later":
 
 
 class Clock:
-    """Times a training and tells when to stop it.
+    """Times a training and decides when to stop it.
 
     Args:
         warm_up: steps before the clock starts.

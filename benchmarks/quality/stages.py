@@ -82,7 +82,7 @@ def curve(plan, ours):
 
 
 def _set(plan, ours, variant, sampler, num_steps, seed=0, shares="data", num=None, **guidance):
-    """Returns what `workers.sample_ours` is to sample; the file name depends on all of it."""
+    """Returns a set of images for `workers.sample_ours`; the file name depends on all settings."""
     num = num or plan.num
     guidance = {**ours["export"].guidance.options(), **guidance}
     name = f"{sampler}-{num_steps}-guidance{guidance['guidance_scale']}-{shares}-seed{seed}-{num}"
@@ -102,8 +102,8 @@ def _set(plan, ours, variant, sampler, num_steps, seed=0, shares="data", num=Non
 def _labels(plan, ours, shares, num):
     """Returns the file of the classes to sample: with the frequencies of the data, or in turn.
 
-    The former is what is compared: a set with equal class shares is nearer to the training images
-    than as many real images are, and the peers do not choose their classes.
+    The peers are compared with the former: a set with equal class shares is nearer to the training
+    images than as many real images are, and the peers do not choose their classes.
     """
     path = ours["folder"] / f"labels-{shares}-{num}.npy"
     if not path.exists():

@@ -1,9 +1,11 @@
-"""Code that the subjects in Keras share. The memory of a peer must not hold our package."""
+"""Code that the subjects in Keras share. It must not load our package in a peer's process."""
+
+import itertools
 
 import keras
 import numpy as np
 
-STEPS_WITHOUT_END = 2**31 - 1
+MAX_STEPS = 2**31 - 1
 
 
 def facts(network):
@@ -16,24 +18,11 @@ def facts(network):
 
 def fit(model, batches, should_stop):
     """Trains on endless batches until should_stop(step) returns True."""
-    model.fit(
-        batches,
-        steps_per_epoch=STEPS_WITHOUT_END,
-        callbacks=[Stop(should_stop)],
-        shuffle=False,
-        verbose=0,
-    )
+    steps = itertools.count(1)
 
+    def after_step(batch, logs):
+        model.optimizer.iterations.numpy()  # waits for an asynchronous device
+        model.stop_training = should_stop(next(steps))
 
-class Stop(keras.callbacks.Callback):
-    """Ends `fit` after the step for which should_stop(step) returns True."""
-
-    def __init__(self, should_stop):
-        super().__init__()
-        self._should_stop, self._step = should_stop, 0
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.model.optimizer.iterations.numpy()  # waits for an asynchronous device
-        self._step += 1
-        if self._should_stop(self._step):
-            self.model.stop_training = True
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=after_step)
+    model.fit(batches, steps_per_epoch=MAX_STEPS, callbacks=[callback], shuffle=False, verbose=0)

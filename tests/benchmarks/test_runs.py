@@ -1,5 +1,6 @@
 """Measurements in fresh processes, timing, and the machine; nothing here is a benchmark."""
 
+import re
 import subprocess
 import sys
 
@@ -28,6 +29,13 @@ def test_nothing_heavy_is_loaded_before_a_measurement():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=runs.ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", ["ddp", "diffusers_unet", "torch_parts", "keras_ddim"])
+def test_a_library_is_measured_without_the_others(name):
+    others = "torch|keras_diffusion" if name == "keras_ddim" else "tensorflow|keras|keras_diffusion"
+    source = (runs.FOLDER / "subjects" / f"{name}.py").read_text()
+    assert not re.search(rf"^\s*(import|from) ({others})\b", source, re.MULTILINE)
 
 
 def test_rows_are_measured_in_turns_and_one_that_fails_stops():
