@@ -62,6 +62,10 @@ def test_names_in_the_cache(arrays):
     keys.add(classifier._key(dataclasses.replace(settings, seed=1), arrays))
     arrays["train_images"][0, 0, 0, 0] ^= 1
     assert len(keys | {classifier._key(settings, arrays)}) == 3
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    hashes = {extractors.weights_hash(network, [75]), extractors.weights_hash(network, [76])}
+    network.layers[0].kernel.assign_add(np.full((2, 2), 1e-3))
+    assert len(hashes | {extractors.weights_hash(network, [75])}) == 3
 
 
 def test_augmentation(arrays):
