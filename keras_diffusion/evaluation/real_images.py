@@ -48,7 +48,7 @@ class RealImages:
 
 
 def sample_labels(labels, num, seed):
-    """Returns int32 (num,) labels, drawn from `labels`.
+    """Returns int32 (num,) random labels, from those in `labels`.
 
     Labels in exactly equal shares would score better than real images do, as the classes of a
     random sample of these are not balanced.

@@ -23,7 +23,8 @@ def signature(model, start=()):
 
     Args:
         model: its `num_classes` and `prompts` decide which arguments there are.
-        start: {name: array (N, H, W, C)} of "endpoints" and "images", for each that is given.
+        start: {"endpoints" or "images": array (N, H, W, C)}, what sampling starts from instead of
+            noise.
     """
     shapes = {"seed": (), "indices": (None,), "num_steps": ()}
     if model.prompts:

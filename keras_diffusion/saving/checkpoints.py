@@ -1,9 +1,8 @@
-"""Checkpoints: all that decides how a run goes on, in one file that is whole or not there.
+"""Checkpoints: everything that a run needs to resume exactly, in one file.
 
 `checkpoints/step-00001234.keras` is the model after 1234 batches as Keras saves it (network,
-EMA network, optimizer with its step), with the training loop's `Progress` in the same zip
-file. Nothing else is needed to go on exactly: the order of the images is a function of (seed,
-epoch), noise and times of (seed, step).
+EMA network, optimizer with its step), with the `Progress` of the training loop in the same zip
+file. The order of the images is a function of (seed, epoch), noise and times of (seed, step).
 """
 
 import contextlib
@@ -19,25 +18,25 @@ import keras
 from keras_diffusion.models.diffusion_model import DiffusionModel
 from keras_diffusion.runtime.files import PART, whole_file
 
-FORMAT = 1  # of the progress file; a higher one was written by a later version
+FORMAT = 1  # of the progress file
 PROGRESS_FILE = "progress.json"  # inside of the .keras file
 NAME = re.compile(r"step-(\d+)\.keras")
 
 
 @dataclasses.dataclass
 class Progress:
-    """Where a run stands.
+    """State of the training loop.
 
     Attributes:
-        epoch: epochs that are finished.
-        step: batches of the next one that are done.
-        seconds: trained so far, all sittings together.
+        epoch: number of finished epochs.
+        step: number of finished batches of the next epoch.
+        seconds: of training, over all sessions.
         history: a dict for each finished epoch, the rows of history.csv.
         random: states of the network's random layers (dropout), which Keras does not save.
-        means: None, or the sums behind the running means of the begun epoch.
+        means: None, or the sums behind the running means of the unfinished epoch.
         best: None, or {"val_loss" or "fid", "batches"} of the best checkpoint so far.
-        skipped_in_a_row: steps skipped just before, because a gradient was not finite.
-        skipped_before: `skipped_steps` of the model when the epoch began.
+        skipped_in_a_row: number of last steps skipped because a gradient was not finite.
+        skipped_before: `skipped_steps` of the model at the start of the epoch.
     """
 
     epoch: int = 0
@@ -52,20 +51,20 @@ class Progress:
 
 
 def save(model, progress, directory, batches, keep=2):
-    """Writes a checkpoint; then deletes old ones, but for the last few and the best.
+    """Writes a checkpoint, then deletes old ones except for the last few and the best.
 
     Args:
         model: a compiled `DiffusionModel` or `Autoencoder`.
         progress: `Progress`.
         directory: folder of the checkpoints.
-        batches: int, how many batches the run has seen; the number in the name.
-        keep: how many of the last to keep.
+        batches: int, batches of the run so far; the number in the name.
+        keep: number of last checkpoints to keep.
 
     Returns:
         The path of the .keras file.
 
     Raises:
-        OSError: it cannot be written; earlier checkpoints are as they were.
+        OSError: it cannot be written; earlier checkpoints are unchanged.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -86,29 +85,29 @@ def save(model, progress, directory, batches, keep=2):
 
 def list_checkpoints(directory):
     """Returns the paths of the checkpoints in a folder, oldest first."""
-    found = [path for path in Path(directory).glob("step-*.keras") if NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(NAME.fullmatch(path.name)[1]))
+    paths = [path for path in Path(directory).glob("step-*.keras") if NAME.fullmatch(path.name)]
+    return sorted(paths, key=lambda path: int(NAME.fullmatch(path.name)[1]))
 
 
 def best_of(directory, progress):
-    """Returns the path of the best checkpoint that a `Progress` knows of, or None."""
+    """Returns the path of the best checkpoint of a `Progress`, or None."""
     return progress.best and Path(directory) / f"step-{progress.best['batches']:08d}.keras"
 
 
 def load(directory, kind=DiffusionModel, warn=print):
-    """Loads the newest checkpoint that reads back whole.
+    """Loads the newest checkpoint that is not damaged.
 
     Args:
         directory: folder of the checkpoints.
         kind: class of the model.
-        warn: called with a line for each one that does not, and is skipped.
+        warn: function of a line about each damaged one, which is skipped.
 
     Returns:
         (path, model, progress).
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: none can be read, or one is of a later version of this program.
+        ValueError: all are damaged, or one is of a later version of this program.
     """
     paths = list_checkpoints(directory)
     if not paths:
@@ -124,12 +123,12 @@ def load(directory, kind=DiffusionModel, warn=print):
     else:
         raise ValueError(f"--resume: none of the checkpoints in {directory} can be read.")
     if progress.best and not best_of(directory, progress).exists():
-        progress.best = None  # deleted for a better one, in a checkpoint that was skipped
+        progress.best = None  # deleted for a better one, which is damaged now
     return path, model, progress
 
 
 class LaterVersion(ValueError):
-    """A checkpoint is whole, but of a version of this program that is still to come."""
+    """A checkpoint is not damaged, but of a later version of this program."""
 
 
 def _read(path, kind):
@@ -145,7 +144,7 @@ def _read(path, kind):
     model = keras.models.load_model(path)
     if not isinstance(model, kind):
         raise ValueError(f"it holds a {type(model).__name__}")
-    if model.compiled:  # the file knows what XLA compiles where it was written; here is here
+    if model.compiled:  # again: whether XLA compiles it depends on the hardware
         model.compile(optimizer=model.optimizer)
     for variable, value in zip(_random_state(model), progress.random, strict=True):
         variable.assign(value)
@@ -153,7 +152,7 @@ def _read(path, kind):
 
 
 def _random_state(model):
-    """Variables of the network that are no weights: seeds of dropout. Autoencoders have none."""
+    """Returns the network's variables that are not weights: seeds of dropout."""
     if not isinstance(model, DiffusionModel):
         return []
     weights = {id(variable) for variable in model.network.weights}
@@ -162,11 +161,11 @@ def _random_state(model):
 
 def _skipped(path, error):
     reason = " ".join(str(error).split())[:160] or type(error).__name__
-    return f"warning: skipping {path}, which does not read back ({reason})"
+    return f"warning: skipping {path}, which is damaged ({reason})"
 
 
 def clear_parts(directory):
-    """Deletes what a killed run left half-written in its folder; only while none runs there."""
+    """Deletes the unfinished files of a killed run; call it only while no run uses the folder."""
     for folder in ("", "checkpoints", "samples"):
         for part in Path(directory, folder).glob(f"{PART}*"):
             with contextlib.suppress(OSError):

@@ -17,19 +17,19 @@ PROMPTED = SimpleNamespace(num_classes=3, prompts=PROMPTS, image_shape=SHAPE)
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, *SHAPE), np.uint8)
 
 
-def listed(arrays):
+def as_lists(arrays):
     return {name: array.tolist() for name, array in arrays.items()}
 
 
 def test_labels_are_the_classes_in_turn():
     request = Request(model=LABELLED, num_images=5, seed=-1, guidance=Guidance(2, (0, 0.5), 1))
-    assert listed(request.per_image) == {"indices": [0, 1, 2, 3, 4], "labels": [0, 1, 2, 0, 1]}
-    assert listed(request.shared) == {
+    assert as_lists(request.per_image) == {"indices": [0, 1, 2, 3, 4], "labels": [0, 1, 2, 0, 1]}
+    assert as_lists(request.shared) == {
         "seed": -1, "num_steps": 20, "guidance_scale": 2.0, "guidance_interval": [0.0, 0.5],
         "guidance_rescale": 1.0,
     }  # fmt: skip
     assert {a.dtype.name for a in request.per_image.values()} == {"int32"}
-    batches = [listed(rows) for rows in request.batches(3)]
+    batches = [as_lists(rows) for rows in request.batches(3)]
     assert batches == [
         {"indices": [0, 1, 2], "labels": [0, 1, 2]},
         {"indices": [3, 4], "labels": [0, 1]},
@@ -46,7 +46,7 @@ def test_a_model_without_labels_has_no_guidance():
 def test_prompts_are_tokens():
     def tokens(**options):
         options = {"guidance": Guidance(2.0), **options}
-        arrays = listed(Request(model=PROMPTED, num_images=2, **options).per_image)
+        arrays = as_lists(Request(model=PROMPTED, num_images=2, **options).per_image)
         return arrays["tokens"], arrays["negative_tokens"]
 
     plain, nothing = [[1, 2, 6], [1, 3, 4]], [[1, 0, 0]] * 2

@@ -148,34 +148,39 @@ def test_other_files_are_no_checkpoints(tmp_path):
 # Damage --------------------------------------------------------------------------------------
 
 
-def rewritten(whole, folder, without, text=None):
-    """Returns a checkpoint without one of its files, or with another text in it."""
-    (folder / "old").write_bytes(whole)
-    with zipfile.ZipFile(folder / "old") as old, zipfile.ZipFile(folder / "new", "w") as new:
-        for name in old.namelist():
-            if name != without:
-                new.writestr(name, old.read(name))
-        if text is not None:
-            new.writestr(without, text)
-    return (folder / "new").read_bytes()
+def with_other(name, text=None):
+    """Returns a function that removes a file of a checkpoint, or puts another text in it."""
+
+    def damage(whole, folder):
+        (folder / "old").write_bytes(whole)
+        with zipfile.ZipFile(folder / "old") as old, zipfile.ZipFile(folder / "new", "w") as new:
+            for other in old.namelist():
+                if other != name:
+                    new.writestr(other, old.read(other))
+            if text is not None:
+                new.writestr(name, text)
+        return (folder / "new").read_bytes()
+
+    return damage
 
 
 def of_another_class(whole, folder):
     inputs = keras.Input((2,))
     keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(folder / "other.keras")
+    record = {"format": checkpoints.FORMAT, **dataclasses.asdict(Progress())}
     with zipfile.ZipFile(folder / "other.keras", "a") as file:
-        record = {"format": checkpoints.FORMAT, **dataclasses.asdict(Progress())}
         file.writestr(checkpoints.PROGRESS_FILE, json.dumps(record))
     return (folder / "other.keras").read_bytes()
 
 
-def flipped(whole, share):
-    place = int(share * len(whole))
-    return whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :]
+def flipped(share):
+    """Returns a function that flips one bit of a checkpoint."""
 
+    def damage(whole, folder):
+        place = int(share * len(whole))
+        return whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :]
 
-def with_progress(text):
-    return lambda whole, folder: rewritten(whole, folder, "progress.json", text)
+    return damage
 
 
 DAMAGES = {
@@ -184,16 +189,15 @@ DAMAGES = {
     "cut by a byte": lambda whole, folder: whole[:-1],
     "zeros at the end": lambda whole, folder: whole[: len(whole) // 2] + bytes(len(whole) // 2),
     "not a zip file": lambda whole, folder: b"no zip file" * 1000,
-    "no progress.json": with_progress(None),
-    "no weights": lambda whole, folder: rewritten(whole, folder, "model.weights.h5"),
     "another class": of_another_class,
-    "no JSON": with_progress("{"),
-    "a list": with_progress("[]"),
-    "an unknown field": with_progress('{"format": 1, "color": 3}'),
-    "no format": with_progress("{}"),
-    "no random state": with_progress('{"format": 1}'),
-    "a bit in the middle": lambda whole, folder: flipped(whole, 0.5),
-    "a bit near the end": lambda whole, folder: flipped(whole, 0.9),
+    "no weights": with_other("model.weights.h5"),
+    "no progress.json": with_other("progress.json"),
+    "no JSON": with_other("progress.json", "{"),
+    "a list": with_other("progress.json", "[]"),
+    "an unknown field": with_other("progress.json", '{"format": 1, "color": 3}'),
+    "no random state": with_other("progress.json", '{"format": 1}'),
+    "a bit in the middle": flipped(0.5),
+    "a bit near the end": flipped(0.9),
 }
 
 
@@ -224,7 +228,7 @@ def test_a_later_version_is_not_skipped_and_nothing_is_left_of_damaged_ones(
     two, whole, tmp_path_factory
 ):
     newest, warnings = two / "step-00000010.keras", []
-    later = with_progress(json.dumps({"format": checkpoints.FORMAT + 1, "color": 3}))
+    later = with_other("progress.json", '{"format": 2, "color": 3}')
     newest.write_bytes(later(whole, tmp_path_factory.mktemp("spare")))
     with pytest.raises(ValueError, match=r"step-00000010.keras: was written by a later version"):
         checkpoints.load(two)
@@ -238,16 +242,14 @@ def test_a_later_version_is_not_skipped_and_nothing_is_left_of_damaged_ones(
 # Saves that fail -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [OSError("No space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize("written", [0, 0.5, 1])
-def test_a_failed_save_leaves_the_old_ones(model, two, whole, monkeypatch, error, written):
+def test_an_interrupted_save_leaves_the_old_ones(model, two, whole, monkeypatch):
     def save(path):
-        pathlib.Path(path).write_bytes(whole[: int(written * len(whole))])
-        raise error
+        pathlib.Path(path).write_bytes(whole)
+        raise KeyboardInterrupt
 
     before = names_in(two)
     monkeypatch.setattr(model, "save", save)
-    with pytest.raises(type(error)):
+    with pytest.raises(KeyboardInterrupt):
         checkpoints.save(model, Progress(), two, 15, keep=1)
     assert names_in(two) == before
 

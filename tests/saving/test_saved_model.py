@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from fixtures_exports import NUM_STEPS, SAMPLERS, awake_model
 
+from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.diffusion import samplers as all_samplers
 from keras_diffusion.saving import saved_model
 from keras_diffusion.saving.saved_model import export_saved_model
@@ -168,13 +169,12 @@ def old(tmp_path):
 
 
 def test_endpoints_of_all_samplers_and_their_arguments(model, archive, tmp_path, monkeypatch):
-    export_saved_model(model, tmp_path / "labelled")
-    common, guidance = ["seed", "indices", "num_steps"], ["scale", "interval", "rescale"]
-    kinds = ("generate", "trajectory")
+    export_saved_model(model, tmp_path / "new" / "labelled")
+    assert names_in(tmp_path / "new" / "labelled") == ["assets.extra", "saved_model.pb"]
+    kinds, common = ("generate", "trajectory"), ["seed", "indices", "num_steps"]
     names = {f"{kind}_{name}" for kind in kinds for name in all_samplers.SAMPLERS}
     assert set(archive.endpoints) == names | {"denoise"}
-    expected = [*common, "labels", *(f"guidance_{name}" for name in guidance)]
-    assert archive.endpoints["trajectory_cold"] == expected
+    assert archive.endpoints["trajectory_cold"] == [*common, "labels", *Guidance.NAMES]
     assert archive.endpoints["denoise"] == ["x_t", "t", "labels"]
     unlabelled = awake_model(num_classes=0)
     monkeypatch.setattr(unlabelled.graphs, "sampler", lambda *_: None)
