@@ -1,4 +1,4 @@
-"""Word vectors of KerasHub, with a stand-in for it: it is not among the requirements."""
+"""Word vectors of KerasHub, replaced by a fake module: it is not among the requirements."""
 
 import sys
 from types import SimpleNamespace
@@ -7,28 +7,28 @@ import numpy as np
 import pytest
 from fixtures_input import refusal
 
-import train
 from keras_diffusion import Prompts, build
+from keras_diffusion.cli import train
 from keras_diffusion.conditioning import word_vectors
 from keras_diffusion.config.options import Config
 
 PIECES = ["[pad]", "a", "an", "photo", "picture", "image", "of", "cat", "tiger", "tru", "##ck"]
 TABLE = np.random.default_rng(0).normal(size=(len(PIECES), 5)).astype("float32")
-TABLE[8] = TABLE[7] + 0.01  # a tiger is nearly a cat
+TABLE[8] = TABLE[7] + 0.01  # "tiger" is close to "cat"
 PROMPTS = Prompts(["cat", "tiger", "truck"])
 
 
 @pytest.fixture
 def hub(monkeypatch):
-    """KerasHub as far as it is used, with one preset, "tiny"; the list gets what is loaded."""
-    loaded = []
+    """A keras_hub with one preset, "tiny"; yields the list of loads."""
+    loads = []
 
-    def preset(what):
+    def preset(value):
         def from_preset(name):
             if name != "tiny":
                 raise FileNotFoundError(f"no preset\n{name}")
-            loaded.append(name)
-            return what
+            loads.append(name)
+            return value
 
         return SimpleNamespace(from_preset=from_preset)
 
@@ -41,11 +41,11 @@ def hub(monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "keras_hub", SimpleNamespace(models=models))
     word_vectors.word_vectors.cache_clear()
-    yield loaded
+    yield loads
     word_vectors.word_vectors.cache_clear()
 
 
-def test_words_lie_as_in_the_pretrained_model(hub):
+def test_distances_are_those_of_the_pretrained_model(hub):
     vectors = word_vectors.word_vectors("tiny", PROMPTS.words, 16)
     rows = [TABLE[PIECES.index(w)] if w != "truck" else TABLE[9:].mean(0) for w in PROMPTS.words]
     assert vectors.shape == (len(PROMPTS.words), 16)
@@ -61,7 +61,7 @@ def test_words_lie_as_in_the_pretrained_model(hub):
     assert word_vectors.word_vectors("tiny", PROMPTS.words, 2) is narrow and len(hub) == 4
 
 
-def test_training_begins_with_them(hub):
+def test_networks_are_initialised_with_them(hub):
     config = Config(
         text=True, word_vectors="tiny", text_width=16, widths=(4,), attention=(False,),
         embedding_width=8,
@@ -73,17 +73,12 @@ def test_training_begins_with_them(hub):
         np.testing.assert_array_equal(table[2:], expected)
 
 
-def test_without_keras_hub_one_line_says_what_to_install(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "keras_hub", None)  # as good as not installed
-    given = ["--dataset", "digits", "--text", "--set", "word_vectors=bert_tiny_en_uncased"]
-    [*_, line] = refusal(train.main, given, capsys)
-    assert line.startswith("train.py: error: --word-vectors: needs KerasHub: pip install keras-hub")
-    assert not list(tmp_path.iterdir())
-
-
-def test_another_name_is_named(hub):
-    with pytest.raises(
-        ValueError, match=r"^'huge' is not a text model of KerasHub \(no preset huge\)"
-    ):
+def test_errors_of_one_line(hub, tmp_path, monkeypatch, capsys):
+    with pytest.raises(ValueError, match=r"^'huge' is not a text model .*\(no preset huge\)"):
         word_vectors.word_vectors("huge", PROMPTS.words, 8)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "keras_hub", None)  # its import fails
+    options = ["--dataset", "digits", "--text", "--set", "word_vectors=bert_tiny_en_uncased"]
+    [*_, line] = refusal(train.main, options, capsys)
+    assert "--word-vectors" in line and "pip install keras-hub" in line
+    assert not list(tmp_path.iterdir())
