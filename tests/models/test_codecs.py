@@ -8,15 +8,12 @@ CODEC = PixelCodec()
 ALL_VALUES = np.arange(256, dtype="uint8").reshape(1, 16, 16, 1)
 
 
-def test_every_value_comes_back():
+def test_decode_inverts_encode_for_every_value():
     for images in (ALL_VALUES, (ALL_VALUES / 255).astype("float32")):
         x = CODEC.encode(tf.constant(images))
         assert x.dtype == tf.float32
         np.testing.assert_array_equal(CODEC.decode(x), ALL_VALUES)
-
-
-def test_black_is_minus_one_and_white_is_one():
-    x = CODEC.encode(tf.constant(ALL_VALUES)).numpy().ravel()
+    x = x.numpy().ravel()
     assert (x[0], x[255]) == (-1, 1)
     np.testing.assert_allclose(np.diff(x), 2 / 255, rtol=1e-4)
     assert np.abs(x).max() <= CODEC.clip
@@ -24,8 +21,7 @@ def test_black_is_minus_one_and_white_is_one():
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_floats_of_every_width(dtype):
-    images = tf.cast(tf.constant([[[[0.0], [0.25], [1.0]]]]), dtype)
-    x = CODEC.encode(images)
+    x = CODEC.encode(tf.cast(tf.constant([[[[0.0], [0.25], [1.0]]]]), dtype))
     assert x.dtype == tf.float32
     np.testing.assert_allclose(x[0, 0, :, 0], [-1, -0.5, 1])
 
@@ -36,19 +32,12 @@ def test_decode_clips_and_rounds_to_the_nearest():
     assert CODEC.decode(x).dtype == tf.uint8
 
 
-def test_resizing_may_overshoot_by_a_hair():
+def test_resizing_may_overshoot_slightly():
     CODEC.encode(tf.constant([-5e-4, 1.0005]))
 
 
 @pytest.mark.parametrize("images", [[0.0, 255.0], [-1.0, 1.0], [0.0, 1.01], [0.5, float("nan")]])
-def test_other_ranges_are_refused_with_their_bounds(images):
-    compiled = tf.function(CODEC.encode)
-    for encode in (CODEC.encode, compiled):
+def test_other_ranges_are_rejected(images):
+    for encode in (CODEC.encode, tf.function(CODEC.encode)):
         with pytest.raises(tf.errors.InvalidArgumentError, match=r"must lie in \[0, 1\]"):
             encode(tf.constant(images))
-
-
-@pytest.mark.parametrize("dtype", ["int64", "int32", "uint16", "bool"])
-def test_other_dtypes_are_refused(dtype):
-    with pytest.raises(ValueError, match=f"dtype {dtype}; give uint8"):
-        CODEC.encode(tf.cast(tf.constant([0, 1]), dtype))

@@ -11,6 +11,7 @@ from keras_diffusion import DiffusionModel
 from keras_diffusion.diffusion import samplers
 from keras_diffusion.diffusion.denoiser import make_denoiser
 from keras_diffusion.diffusion.time_grids import uniform_logsnr
+from keras_diffusion.runtime.randomness import image_noise
 from keras_diffusion.sampling.editing import img2img, noised
 
 SHAPE = (8, 8, 1)
@@ -46,6 +47,19 @@ def test_an_image_depends_on_the_seed_and_its_number_alone(model, sampler):
     assert largest(whole, model.generate(8, batch_size=3, **options)) <= 1
     assert largest(whole[:2], model.generate(2, **options)) <= 1
     assert all(changed(whole, model.generate(8, **{**options, "seed": 4})))
+
+
+def test_ddpm_adds_other_noise_in_every_step(model):
+    """Against a plain loop, with noise stream i + 1 in step i."""
+    seed, indices, schedule = tf.constant(3), tf.range(4), model.noise_schedule
+    condition = {"label": tf.constant([0, 1, 2, 0])}
+    denoiser = make_denoiser(model.ema_network, schedule, "v", condition=condition, clip=1.0)
+    x, times = image_noise(seed, indices, SHAPE, 0), uniform_logsnr(schedule, 3)
+    for i in range(3):
+        z = image_noise(seed, indices, SHAPE, i + 1)
+        x = samplers.ddpm(denoiser, schedule, x, times[i : i + 2], noise_fn=lambda _, z=z: z)
+    images = model.generate(4, sampler="ddpm", num_steps=3, seed=3)
+    assert largest(images, model.codec.decode(x).numpy()) <= 1
 
 
 def test_labels_are_the_classes_in_turn_unless_given(model):
