@@ -1,10 +1,8 @@
-"""The import contracts of pyproject.toml, and what the command line imports before it parses."""
+"""The import contracts of pyproject.toml, and the imports of the command line."""
 
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -15,8 +13,8 @@ def test_each_layer_imports_only_from_the_layers_below_it():
     assert result.returncode == 0, result.stdout[-2000:]
 
 
-@pytest.mark.parametrize("script", ["train", "sample", "evaluate"])
-def test_help_does_not_wait_for_slow_libraries(script):
-    code = f"import sys, {script}; print(*sorted(sys.modules))"
+def test_importing_the_commands_does_not_import_slow_libraries():
+    code = "import sys, train, sample, evaluate; print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert not {"tensorflow", "keras", "matplotlib"} & set(result.stdout.split()), result.stderr
+    assert "keras_diffusion.cli.train" in result.stdout, result.stderr
+    assert not {"tensorflow", "keras", "matplotlib"} & set(result.stdout.split())
