@@ -2,9 +2,7 @@
 
 import os
 import re
-import struct
 import unicodedata
-import zlib
 
 import numpy as np
 import pytest
@@ -24,17 +22,11 @@ RED, BLUE = (np.full((6, 4, 3), color, np.uint8) for color in ((255, 0, 0), (0, 
 
 
 def image(pixels, mode=None):
-    result = Image.fromarray(pixels)
-    return result.convert(mode) if mode else result
+    return Image.fromarray(pixels).convert(mode)
 
 
-def rotated():
-    """The EXIF orientation of a camera held upright."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return exif
-
-
+EXIF = Image.Exif()
+EXIF[0x0112] = 6  # the orientation of a camera held upright
 PALETTE = Image.fromarray(COLOR).quantize(8)
 PALETTE_PIXELS = np.array(PALETTE.convert("RGB"))
 FADING = np.arange(8, dtype=np.uint8) * 30  # alpha of each of the palette's colours
@@ -54,8 +46,7 @@ UNUSUAL = [
      np.dstack([PALETTE_PIXELS, FADING[np.array(PALETTE)]]), 0),
     ("16 bit", "a.png", image(GRAY.astype(np.uint16) * 256 + 77), {}, GRAY[..., None], 0),
     ("CMYK", "a.jpg", image(FLAT, "CMYK"), {"quality": 100}, FLAT, 3),
-    ("rotated JPEG", "a.jpg", image(FLAT[:4]), {"exif": rotated()}, FLAT[:, :4], 3),
-    ("rotated PNG", "a.png", image(COLOR), {"exif": rotated()}, np.rot90(COLOR, -1), 0),
+    ("rotated", "a.png", image(COLOR), {"exif": EXIF}, np.rot90(COLOR, -1), 0),
     ("animated GIF", "a.gif", image(RED), FRAMES, RED, 0),
     ("animated PNG", "a.png", image(RED), FRAMES, RED, 0),
     ("animated WebP", "a.webp", image(RED), {**FRAMES, "lossless": True}, RED, 0),
@@ -105,35 +96,17 @@ def test_sub_folders_are_classes(tmp_path):
     assert np.array_equal(labels, source.train_labels)
 
 
-def test_class_names_are_normalised(tmp_path):
-    class_folder(tmp_path, [2])
+def test_class_names_are_normalised_and_a_folder_without_classes_has_no_labels(tmp_path):
+    class_folder(tmp_path, [4])
     (tmp_path / "a").rename(tmp_path / unicodedata.normalize("NFD", "café"))
     assert sources.folder(tmp_path).class_names == ("café",)
-
-
-def test_a_folder_without_classes_has_no_labels(tmp_path):
-    for i in range(10):
-        save_picture(tmp_path / f"{i}.png", seed=i)
-    train, validation = load(folder=tmp_path, batch_size=4)
+    (images,) = tmp_path.iterdir()
+    train, validation = load(folder=images, batch_size=4)
     assert train.element_spec.keys() == {"image"}
     assert validation.element_spec.keys() == {"image", "index"}
-    assert len(list(train)) == 2
 
 
 # Files that cannot be used -------------------------------------------------------------------
-
-
-def png(width, height):
-    """A PNG with a header of this size, and hardly any pixels."""
-
-    def chunk(name, body):
-        return (
-            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = chunk(b"IDAT", zlib.compress(bytes(100)))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
 
 
 def damaged(change):
@@ -146,28 +119,18 @@ def damaged(change):
     return write
 
 
-def half(data):
-    return data[: len(data) // 2]
-
-
-def flipped_bits(data):
-    middle = len(data) // 2
-    return data[:middle] + bytes(b ^ 255 for b in data[middle : middle + 8]) + data[middle + 8 :]
-
-
+half = damaged(lambda data: data[: len(data) // 2])
 # (file, reason, function that writes it)
 BAD = [
     ("zero-byte.png", "an empty file", lambda path: path.write_bytes(b"")),
-    ("truncated.png", "truncated", damaged(half)),
-    ("truncated.jpg", "[Tt]runcated", damaged(half)),
-    ("truncated.gif", ".", damaged(half)),
-    ("truncated.bmp", "truncated", damaged(half)),
-    ("truncated.webp", ".", damaged(half)),
-    ("corrupt.png", ".", damaged(flipped_bits)),
+    ("truncated.png", "truncated", half),
+    ("truncated.jpg", "[Tt]runcated", half),
+    ("truncated.gif", ".", half),
+    ("truncated.webp", ".", half),
+    ("corrupt.png", ".", damaged(lambda data: data[:1000] + b"8bytes!!" + data[1008:])),
     ("text.jpg", "not an image by its content", lambda path: path.write_text("hello")),
-    ("no-width.png", "not an image by its content", lambda path: path.write_bytes(png(0, 8))),
-    ("large.png", "more than 89478485 pixels", lambda path: path.write_bytes(png(10_000, 10_000))),
-    ("bomb.png", "more than 89478485 pixels", lambda path: path.write_bytes(png(60_000, 60_000))),
+    ("large.png", "more than 89478485 pixels", Image.new("1", (10_000, 10_000)).save),
+    ("bomb.png", "more than 89478485 pixels", Image.new("1", (14_000, 14_000)).save),
     ("notes.txt", "not an image by its name", lambda path: path.write_text("hello")),
     ("link.png", "a broken link", lambda path: path.symlink_to("nowhere.png")),
     ("pipe.png", "not a file", lambda path: os.mkfifo(path)),
@@ -197,18 +160,14 @@ def test_unusable_files_are_named_and_skipped(tmp_path, monkeypatch, capfd):
     assert "Warning" not in printed.err
 
 
-@pytest.mark.parametrize("file", [None, "notes.txt", "empty.png"])
-def test_a_folder_without_a_readable_image(tmp_path, file):
-    if file:
-        (tmp_path / file).write_bytes(b"")
-    with pytest.raises(ValueError, match="no readable image") as error:
-        load(folder=tmp_path)
-    assert "\n" not in str(error.value)
-
-
-def test_a_missing_folder_and_one_that_is_too_small(tmp_path):
+def test_a_folder_that_is_missing_empty_or_too_small(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
         load(folder=tmp_path / "nowhere")
+    for file in (None, "notes.txt", "empty.png"):
+        if file:
+            (tmp_path / file).write_bytes(b"")
+        with pytest.raises(ValueError, match="^[^\n]*no readable image[^\n]*$"):
+            load(folder=tmp_path)
     save_picture(tmp_path / "one.png")
     with pytest.raises(ValueError, match="no two images"):
         load(folder=tmp_path)

@@ -38,13 +38,10 @@ def test_batches_are_those_of_the_images(options):
                 np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
-def test_latents_without_labels():
-    encoded = latents.encoded(digits(labels=False), halve, (4, 4, 2), batch_size=16)
+def test_latents_without_labels_and_of_a_data_set_that_ends_early():
+    images = digits(labels=False)
+    encoded = latents.encoded(images, halve, (4, 4, 2), batch_size=16)
     assert set(encoded.training_batches().element_spec) == {"latent"}
-
-
-def test_a_data_set_that_ends_early_is_an_error():
-    images = digits()
     source = dataclasses.replace(images.source, train=images.source.train.take(40))
     images = dataclasses.replace(images, source=source)
     with pytest.raises(ValueError, match="the data set ended after 40 of 70 images"):

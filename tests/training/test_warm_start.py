@@ -113,23 +113,15 @@ def test_latents_must_be_those_of_the_same_autoencoder(tmp_path):
         warm_start.load_weights(run_of(tmp_path, **options))
 
 
-@pytest.mark.parametrize(
-    ("options", "pattern"),
-    [
-        ({"widths": (16,)}, r"another network: \S+ is \(.*\) there and \(.*\) here; give"),
-        ({"block_depth": 2}, r"another network: \S+ is None there and \(.*\) here"),
-        ({"prediction_type": "eps"}, "predicts 'v'; give --prediction-type"),
-    ],
-)
-def test_another_network_is_rejected(digits, tmp_path, options, pattern):
-    run = run_of(tmp_path, start_from=str(digits[0]), **options)
-    with pytest.raises(ValueError, match=f"^--start-from: .*{pattern}"):
-        warm_start.load_weights(run)
-
-
-def test_a_path_that_cannot_be_started_from(tmp_path):
+def test_other_networks_and_wrong_paths_are_rejected(digits, tmp_path):
     (tmp_path / "export").mkdir()
     (tmp_path / "export/saved_model.pb").touch()
-    for name, pattern in (("export", "is an export"), ("nothing", "does not exist")):
-        with pytest.raises(ValueError, match=f"--start-from: .*{name} {pattern}"):
-            warm_start.load_weights(run_of(tmp_path, start_from=str(tmp_path / name)))
+    for path, options, pattern in (
+        (digits[0], {"widths": (16,)}, r"another network: \S+ is \(.*\) there and \(.*\) here"),
+        (digits[0], {"block_depth": 2}, r"another network: \S+ is None there and \(.*\) here"),
+        (digits[0], {"prediction_type": "eps"}, "predicts 'v'; give --prediction-type"),
+        (tmp_path / "export", {}, "is an export"),
+        (tmp_path / "nothing", {}, "does not exist"),
+    ):
+        with pytest.raises(ValueError, match=f"^--start-from: .*{pattern}"):
+            warm_start.load_weights(run_of(tmp_path, start_from=str(path), **options))
