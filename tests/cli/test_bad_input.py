@@ -6,7 +6,7 @@ import re
 
 import pytest
 from fixtures_data import DATA_DIR, class_folder, needs, save_picture
-from fixtures_input import check, file, saved, thesis
+from fixtures_input import check, file, other_files, run_with
 
 from keras_diffusion.cli import train
 
@@ -87,25 +87,25 @@ CALLS = [
     ("--latent --codec old", "--codec", None),
     ("--latent --codec a.keras", "--codec", file("a.keras", "x")),
     ("--start-from runs/x", "--start-from", None),
-    ("--start-from thesis", "--start-from", thesis),
+    ("--start-from thesis", "--start-from", other_files),
     ("--run-dir x", "--run-dir", file("x")),
     ("--run-dir x/y", "--run-dir", file("x")),
     ("--run-dir ''", "--run-dir", None),
     (f"--run-dir {'x' * 300}", "--run-dir", None),
     ("--export-dir x/y", "--export-dir", file("x")),
-    ("--export-dir thesis", "--export-dir", thesis),
+    ("--export-dir thesis", "--export-dir", other_files),
     # runs
     ("--resume", "--resume", None),
     ("--resume old", "--resume", None),
     ("--resume old", "--resume", file("old")),
-    ("--resume old", "--resume", thesis),
+    ("--resume old", "--resume", other_files),
     ("--resume a --run-dir b", "--run-dir", None),
     ("--resume old", "config.json", file("old/config.json")),
     ("--resume old", "config.json", file("old/config.json", '{"config": {"epochs": 5, ')),
     ("--resume old", "config.json", file("old/config.json", '{"name": "another program"}')),
     ("--resume old", "config.json", file("old/config.json", "[" * 100_000)),
-    ("--resume old", "config.json", saved({"wings": 2})),
-    ("--resume old --seed 5", "--seed", saved({"dataset": "digits"})),
+    ("--resume old", "config.json", run_with({"wings": 2})),
+    ("--resume old --seed 5", "--seed", run_with({"dataset": "digits"})),
 ]
 SPLITS = [
     "--train-split trian --val-split test",

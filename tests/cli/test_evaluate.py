@@ -4,7 +4,7 @@ What it does is tested in tests/evaluation.
 """
 
 import pytest
-from fixtures_input import check, file, refusal
+from fixtures_input import check, file, rejection
 
 from keras_diffusion.cli import evaluate
 from keras_diffusion.evaluation import run
@@ -55,4 +55,4 @@ def test_an_interruption_says_what_is_written(error, message, tmp_path, monkeypa
 
 def test_too_little_memory_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "run", lambda *_: (_ for _ in ()).throw(MemoryError()))
-    assert "--batch-size" in refusal(evaluate.main, ["--model", str(tmp_path)], capsys)[-1]
+    assert "--batch-size" in rejection(evaluate.main, ["--model", str(tmp_path)], capsys)[-1]

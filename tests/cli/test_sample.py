@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from commands import ROOT
-from fixtures_input import check, file, refusal
+from fixtures_input import check, file, rejection
 from PIL import Image
 
 from keras_diffusion.cli import sample
@@ -180,7 +180,7 @@ def test_a_model_that_is_not_what_its_config_says(case, folder, monkeypatch, cap
 
 def test_a_damaged_model_ends_in_one_line(folder, capsys):
     file("saved_models/ant/saved_model.pb", b"\x00damaged")()
-    errors = refusal(sample.main, [], capsys)
+    errors = rejection(sample.main, [], capsys)
     assert errors[-1].startswith("sample.py: error: --model: saved_models/ant cannot be loaded")
 
 

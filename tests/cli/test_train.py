@@ -9,7 +9,7 @@ import signal
 import pytest
 import tensorflow as tf
 from commands import TINY
-from fixtures_input import refusal
+from fixtures_input import rejection
 from PIL import Image
 
 from keras_diffusion.cli import __main__ as console
@@ -38,12 +38,12 @@ def copy(trained, tmp_path, monkeypatch):
 
 
 def test_the_console_script_runs_the_commands(capsys):
-    lines = refusal(console.main, ["train", "--epochs", "many"], capsys)
+    lines = rejection(console.main, ["train", "--epochs", "many"], capsys)
     assert lines[0].startswith("keras-diffusion train: error: --epochs: ")
-    lines = refusal(console.main, ["evaluate", "--model", "nowhere"], capsys)
+    lines = rejection(console.main, ["evaluate", "--model", "nowhere"], capsys)
     assert lines[0].startswith("keras-diffusion evaluate: error: --model: ")
     for arguments in ([], ["dream"]):
-        assert refusal(console.main, arguments, capsys)[0].startswith("keras-diffusion: error: ")
+        assert rejection(console.main, arguments, capsys)[0].startswith("keras-diffusion: error: ")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_failure_has_an_exit_code_and_a_message(error, code, message, monkeypa
     monkeypatch.setattr(training, "run", fail)
     arguments = ["--dataset", "digits", "--run-dir", "my run"]
     if code == 2:
-        assert message in refusal(train.main, arguments, capsys)[-1]
+        assert message in rejection(train.main, arguments, capsys)[-1]
     else:
         assert train.main(arguments) == code
         assert capsys.readouterr().err.splitlines()[-1].find(message) >= 0
@@ -171,6 +171,6 @@ def test_a_finished_run_is_not_trained_again(trained, copy, monkeypatch):
 def test_a_run_is_not_overwritten_contradicted_or_used_twice(copy, capsys):
     calls = ([*TINY, "--run-dir", "runs/tiny"], ["--resume", "--seed", "5"])
     for arguments, flag in zip(calls, ("--run-dir", "--seed"), strict=True):
-        assert f"error: {flag}: " in refusal(train.main, arguments, capsys)[-1]
+        assert f"error: {flag}: " in rejection(train.main, arguments, capsys)[-1]
     with locked("runs/tiny"):
-        assert "error: --run-dir: " in refusal(train.main, ["--resume"], capsys)[-1]
+        assert "error: --run-dir: " in rejection(train.main, ["--resume"], capsys)[-1]

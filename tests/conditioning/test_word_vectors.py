@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fixtures_input import refusal
+from fixtures_input import rejection
 
 from keras_diffusion import Prompts, build
 from keras_diffusion.cli import train
@@ -79,6 +79,6 @@ def test_errors_of_one_line(hub, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "keras_hub", None)  # its import fails
     options = ["--dataset", "digits", "--text", "--set", "word_vectors=bert_tiny_en_uncased"]
-    [*_, line] = refusal(train.main, options, capsys)
+    [*_, line] = rejection(train.main, options, capsys)
     assert "--word-vectors" in line and "pip install keras-hub" in line
     assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fixtures_input import refusal
+from fixtures_input import rejection
 from PIL import Image
 
 from keras_diffusion.cli import evaluate
@@ -122,7 +122,7 @@ def test_what_does_not_fit_the_model_is_rejected(quick, arguments, message, caps
         path = quick / f"pets/{'cats' if index % 2 else 'dogs'}/{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((8, 8), 30 * index, "uint8")).save(path)
-    assert f"error: {message}" in refusal(evaluate.main, arguments.split(), capsys)[-1]
+    assert f"error: {message}" in rejection(evaluate.main, arguments.split(), capsys)[-1]
 
 
 def test_the_extractors_have_the_names_of_the_package():

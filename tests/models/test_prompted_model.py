@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from fixtures_input import refusal
+from fixtures_input import rejection
 from fixtures_models import IMAGES, LABELS, SHAPE, tiny_model
 from PIL import Image
 
@@ -163,7 +163,7 @@ def test_a_run_with_prompts(tmp_path, monkeypatch, capsys):
     config = json.loads((tmp_path / "saved_models/tiny/assets.extra/config.json").read_text())
     assert config["prompts"]["plain"][7:9] == ["a photo of a 7", "a photo of an 8"]
     capsys.readouterr()
-    [line] = refusal(sample.main, ["--prompt", "a foto of a 7"], capsys)
+    [line] = rejection(sample.main, ["--prompt", "a foto of a 7"], capsys)
     assert "--prompt: 'a foto of a 7'" in line and "(nearest: photo)" in line
 
 
@@ -174,6 +174,6 @@ def test_class_names_with_the_same_words_are_rejected(tmp_path, monkeypatch, cap
             path = tmp_path / "pets" / name / f"{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((8, 8), 20 * index, "uint8")).save(path)
-    lines = refusal(train.main, ["--folder", "pets", "--text", "--dry-run"], capsys)
+    lines = rejection(train.main, ["--folder", "pets", "--text", "--dry-run"], capsys)
     assert "--text: " in lines[-1] and "'red-cat' and 'red_cat'" in lines[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["pets"]

@@ -1,4 +1,4 @@
-"""What every refusal has in common, and how to see that nothing was touched."""
+"""Rejected calls of commands: exit code 2, one line on stderr, and no file is changed."""
 
 import json
 import os
@@ -9,8 +9,8 @@ import shlex
 import pytest
 
 
-def refusal(main, arguments, capsys):
-    """Calls a script that must end with exit code 2; returns the lines on stderr."""
+def rejection(main, arguments, capsys):
+    """Calls a command that must end with exit code 2; returns the lines on stderr."""
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
@@ -19,25 +19,25 @@ def refusal(main, arguments, capsys):
 
 def contents(folder):
     """{path: bytes of a file, target of a link, None} of everything below a folder."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        kept = path.read_bytes() if path.is_file() else None
-        found[str(path.relative_to(folder))] = os.readlink(path) if path.is_symlink() else kept
-    return found
+    return {
+        str(path.relative_to(folder)): os.readlink(path) if path.is_symlink()
+        else path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }  # fmt: skip
 
 
 def check(main, arguments, pattern, capsys):
-    """Calls a script that must refuse in one line, and leave the current folder as it was."""
+    """Calls a command that must be rejected in one line; the current folder must stay the same."""
     folder = pathlib.Path.cwd()
     before = contents(folder)
-    lines = refusal(main, shlex.split(arguments), capsys)
+    lines = rejection(main, shlex.split(arguments), capsys)
     assert len(lines) == 1, lines
     assert lines[0].startswith(("train.py: error: ", "sample.py: error: ", "evaluate.py: error: "))
     assert re.search(pattern, lines[0]), lines[0]
     assert contents(folder) == before
 
 
-# What rows find in their folder: functions that are called in it --------------------------
+# What prepares the folder of a test: functions that are called in it ------------------------
 
 
 def file(path, content=""):
@@ -50,11 +50,11 @@ def file(path, content=""):
     return prepare
 
 
-def saved(config):
-    """A run whose config.json holds these options."""
+def run_with(config):
+    """A run "old" whose config.json holds these options."""
     return file("old/config.json", json.dumps({"config": config}))
 
 
-def thesis():
-    """A folder of something else."""
+def other_files():
+    """A folder "thesis" that must not be overwritten."""
     file("thesis/chapter1.tex", "years of work")()

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 from fixtures_exports import one_sampler
-from fixtures_input import contents, refusal
+from fixtures_input import contents, rejection
 from PIL import Image
 
 from keras_diffusion.cli import train
@@ -113,7 +113,7 @@ def test_its_autoencoder_can_be_used_again(folder, monkeypatch, capsys):
         ("--codec runs/other", "--codec: .*runs/tiny"),
     ):
         deep = again.replace("--network cnn --set widths=(8,)", "--set widths=(8,8,8,8)")
-        [*_, line] = refusal(train.main, shlex.split(f"{deep} {options}"), capsys)
+        [*_, line] = rejection(train.main, shlex.split(f"{deep} {options}"), capsys)
         assert re.search(f"error: {flag}", line), line
     assert contents(folder) == before
 

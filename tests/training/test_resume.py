@@ -5,7 +5,7 @@ import time
 
 import kills
 import pytest
-from fixtures_input import refusal
+from fixtures_input import rejection
 
 from keras_diffusion.cli import train
 from keras_diffusion.saving import checkpoints
@@ -27,7 +27,7 @@ def test_a_signal_saves_and_says_how_to_resume(tmp_path, monkeypatch, capsys):
             assert process.poll() is None and time.monotonic() < until
             time.sleep(0.02)
         for arguments in (["--resume", RUN], SMALL):
-            line = refusal(train.main, [*arguments, "--export-dir", "export"], capsys)[-1]
+            line = rejection(train.main, [*arguments, "--export-dir", "export"], capsys)[-1]
             assert "error: --run-dir: my run" in line
         process.send_signal(signal.SIGINT)
         assert process.wait(DEADLINE) == 128 + signal.SIGINT

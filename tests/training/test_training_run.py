@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from fixtures_data import save_picture
-from fixtures_input import contents, file, refusal
+from fixtures_input import contents, file, rejection
 from fixtures_runs import tiny_run
 
 from keras_diffusion.cli import train
@@ -42,7 +42,7 @@ def test_a_rejected_run_writes_nothing(flag, arguments, tmp_path, monkeypatch, c
     file("old/checkpoints/step-00000001.keras")()
     before = contents(tmp_path)
     arguments = shlex.split(arguments if "--resume" in arguments else f"{TINY} {arguments}")
-    *_, line = refusal(train.main, arguments, capsys)
+    *_, line = rejection(train.main, arguments, capsys)
     assert line.startswith(f"train.py: error: {flag}")
     assert contents(tmp_path) == before
 
