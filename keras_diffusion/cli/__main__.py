@@ -3,13 +3,9 @@
 import importlib
 import sys
 
-from keras_diffusion.cli.parsing import OneLineParser
+from keras_diffusion.cli.parsing import OneLineParser, one_of
 
-COMMANDS = {
-    "train": "train a diffusion model and export it",
-    "sample": "generate images from an exported model",
-    "evaluate": "score a trained model",
-}
+COMMANDS = ("train", "sample", "evaluate")
 
 
 def main(arguments=None):
@@ -19,9 +15,12 @@ def main(arguments=None):
         description="Diffusion models in Keras on TensorFlow.",
         epilog="keras-diffusion COMMAND --help lists the flags of a command.",
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, summary in COMMANDS.items():
-        commands.add_parser(name, help=summary, add_help=False)
+    parser.add_argument(
+        "command",
+        metavar="COMMAND",
+        type=one_of(COMMANDS),
+        help="train a model and export it, sample from an export, or evaluate a trained model",
+    )
     arguments = sys.argv[1:] if arguments is None else arguments
     name = parser.parse_args(arguments[:1]).command
     command = importlib.import_module(f"keras_diffusion.cli.{name}")

@@ -160,6 +160,7 @@ def test_a_finished_run_is_not_trained_again(trained, copy, monkeypatch):
     del record["config"]["guidance_interval"]  # a run of an earlier version
     path.write_text(json.dumps(record))
     before = {path: path.read_bytes() for path in copy.glob("runs/tiny/checkpoints/*")}
+    monkeypatch.setattr(training, "_plot", lambda *_: None)
     exports = []
     monkeypatch.setattr(training, "export_saved_model", lambda *_, **how: exports.append(how))
     assert train.main(["--resume", "runs/tiny", "--set", "guidance_scale=3.5"]) == 0
