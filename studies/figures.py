@@ -1,6 +1,12 @@
 """Files of figures: small enough for a page, and only what the data for is there."""
 
+import os
+import shutil
+
+from PIL import Image
+
 from keras_diffusion.plotting import figures
+from keras_diffusion.runtime.files import whole_file
 
 MAX_BYTES = 300_000  # of a PNG or GIF
 DISTANCE, BASELINE = "Frechet distance to real digits", "real digits (baseline)"
@@ -23,6 +29,19 @@ def save_all(folder, plots):
             continue
         if figure is not None:
             figures.save(figure, folder / f"{name}.png", MAX_BYTES)
+
+
+def copy_png(source, path):
+    """Copies a figure if it exists; one that is too large gets fewer colours and pixels."""
+    if not source.exists():
+        return
+    with Image.open(source) as image, whole_file(path) as part:
+        shutil.copyfile(source, part)
+        for size in (1.0, 0.75, 0.5, 0.25):
+            if os.path.getsize(part) <= MAX_BYTES:
+                return
+            sides = [round(size * side) for side in image.size]
+            image.convert("RGB").resize(sides).quantize(256).save(part, "PNG", optimize=True)
 
 
 def level_row_titles(figure):

@@ -1,12 +1,9 @@
 """The figures of this study."""
 
-import shutil
-
 from keras_diffusion.plotting import figures
-from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.training import autoencoder_stage
 from studies import runs
-from studies.figures import level_row_titles, save_all
+from studies.figures import copy_png, level_row_titles, save_all
 from studies.latents import KINDS
 from studies.latents.measure import IMAGES
 from studies.latents.report import best
@@ -23,10 +20,8 @@ def plot(results, stages, folder):
         "classes": lambda: _classes(results, _images(stages)),
         "scales": lambda: _scales(results, _images(stages)),
     })  # fmt: skip
-    source = runs.folder("latents", stages) / autoencoder_stage.FOLDER / RECONSTRUCTIONS
-    if source.exists():
-        with whole_file(folder / RECONSTRUCTIONS) as part:
-            shutil.copyfile(source, part)
+    codec = runs.folder("latents", stages) / autoencoder_stage.FOLDER
+    copy_png(codec / RECONSTRUCTIONS, folder / RECONSTRUCTIONS)
 
 
 def _images(stages):

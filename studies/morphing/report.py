@@ -18,9 +18,10 @@ BIASED = 0.05  # share of images that would have to be another digit, more than 
 def claims(results):
     """Returns the claims, decided."""
     morphing, noise = results["morphing"], results["noise"]
-    rows, best, found = results["ways"][morphing], results["best"], results["limits"]
+    rows, best = results["ways"][morphing], results["best"]
+    starts = results["limits"]
     return [
-        _gives_digits(found["sets"], results["classifier"]),
+        _gives_digits(starts["sets"], results["classifier"]),
         lower_distance(
             "with the same U-Net, garments give better digits than Gaussian noise: it was the "
             "morphing",
@@ -43,12 +44,12 @@ def claims(results):
             {"steps": best[morphing], "one": _best_of(rows, num_steps=1)},
         ),
         *_restoration_claims(results["restored"][morphing]),
-        _own_digits(found["sets"]["sizes"]),
-        _noise_helps(found["noise"], found["sets"]["sure"]),
-        _averages_are_biased(found["averages"][-1], found["sets"]),
+        _own_digits(starts["sets"]["sizes"]),
+        _noise_helps(starts["noise"], starts["sets"]["sure"]),
+        _averages_are_biased(starts["averages"][-1], starts["sets"]),
         lower_distance(
             "starting points sampled from a mixture of Gaussians are no worse than garments",
-            {"samples": found["mixture"]["mixture"], "garments": found["sets"]},
+            {"samples": starts["mixture"]["mixture"], "garments": starts["sets"]},
             equal=True,
         ),
     ]
@@ -204,15 +205,15 @@ def _restoration_table(results):
     return table(header, rows)
 
 
-def _limit_table(found):
-    kinds = {"garments": found["sets"]}
-    kinds |= {f"averages of {each['averaged']}": each for each in found["averages"]}
+def _limit_table(starts):
+    kinds = {"garments": starts["sets"]}
+    kinds |= {f"averages of {each['averaged']}": each for each in starts["averages"]}
     kinds |= {
         f"garments with noise of {each['strength']:g} ({each['of']} garments)": each
-        for each in found["noise"][2::2]
+        for each in starts["noise"][2::2]
     }
-    kinds |= {"garments projected on their principal components": found["mixture"]["projected"]}
-    kinds |= {"samples of the mixture": found["mixture"]["mixture"]}
+    kinds |= {"garments projected on their principal components": starts["mixture"]["projected"]}
+    kinds |= {"samples of the mixture": starts["mixture"]["mixture"]}
     rows = [
         [name, f"{each['different']} of {each['images']}", distance(each), f"{each['sure']:.0%}",
          f"{each['off']:.0%}"]

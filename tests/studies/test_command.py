@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from keras_diffusion.plotting import figures
+from keras_diffusion.plotting.images import save_png
 from keras_diffusion.runtime.signals import Interrupted
 from studies import command, noise_schedules, one_image
 from studies import figures as study_figures
@@ -93,6 +94,16 @@ def test_figures_without_their_images_are_skipped(tmp_path):
 
     study_figures.save_all(tmp_path, {"a": missing, "b": lambda: figures.subplots()[0]})
     assert [path.name for path in tmp_path.iterdir()] == ["b.png"]
+
+
+def test_copied_figures_are_small(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (320, 400, 3), "uint8")
+    save_png(tmp_path / "a.png", noise)
+    study_figures.copy_png(tmp_path / "a.png", tmp_path / "b.png")
+    study_figures.copy_png(tmp_path / "missing.png", tmp_path / "c.png")
+    assert (tmp_path / "a.png").stat().st_size > study_figures.MAX_BYTES
+    assert (tmp_path / "b.png").stat().st_size <= study_figures.MAX_BYTES
+    assert not (tmp_path / "c.png").exists()
 
 
 def test_row_titles_are_not_cut_off():

@@ -212,19 +212,6 @@ def test_sampling_is_that_of_the_package(toys):
     assert mixed.dtype == np.float32
 
 
-def test_starting_points_with_noise_and_averages():
-    rng = np.random.default_rng(0)
-    x = rng.uniform(-1, 1, (6, 4, 4, 1)).astype("float32")
-    noisy = starts.noisy(x, 0.1, 50, rng)
-    assert noisy.shape == (300, 4, 4, 1) and noisy.dtype == np.float32
-    assert (noisy.reshape(6, 50, 4, 4, 1) - x[:, None]).std() == pytest.approx(0.1, rel=0.05)
-    means = starts.averages(x, 6, 3, rng)  # of all: the same mean each time
-    np.testing.assert_allclose(means, np.repeat(x.mean(axis=0)[None], 3, 0), atol=1e-6)
-    assert starts.averages(x, 2, 500, rng).std(axis=0).mean() < x.std(axis=0).mean()
-    assert starts.nearest(x, x) == pytest.approx(0, abs=1e-3)
-    assert starts.nearest(x + 0.1, x) == pytest.approx(0.1, abs=1e-3)
-
-
 def test_a_mixture_gives_new_garments_of_the_same_kinds():
     rng = np.random.default_rng(0)
     greys = np.where(rng.random(400) < 0.25, -0.5, 0.5)  # two kinds, one of them rarer

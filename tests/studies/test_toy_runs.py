@@ -53,6 +53,8 @@ def run(name, folder, *flags):
 
 def test_latents(folder, monkeypatch, capsys):
     monkeypatch.setattr(classifier, "settings_for", lambda *_: classifier.TINY)
+    for name in ("_watchers", "_finish"):  # previews, figures and exports
+        monkeypatch.setattr(runs.run, name, lambda *_: [])
     results, stages = run("latents", folder)
     for kind in latents.KINDS:
         result = results[kind]
@@ -135,17 +137,17 @@ def test_morphing(folder, monkeypatch, capsys):
         assert all(best[part] == chosen[part] for part in ("num_steps", "grid", "update"))
         assert best["distance"] != chosen["distance"]  # from other starting points
         assert len(results["ways"][name]) == (9 if name.startswith("morphing") else 5)
-    found = results["limits"]
-    for each in (found["sets"], *found["averages"], found["mixture"]["mixture"]):
+    starts = results["limits"]
+    for each in (starts["sets"], *starts["averages"], starts["mixture"]["mixture"]):
         assert sum(each["shares"]) == pytest.approx(1)
-    assert np.sum(found["sets"]["table"]) == settings.pictures
+    assert np.sum(starts["sets"]["table"]) == settings.pictures
 
 
 def test_a_stopped_training_continues_as_if_it_had_not_been(folder):
     """Of noise_schedules: losses and images of the second part are the same to the bit."""
     settings = noise_schedules.Settings(**noise_schedules.TINY)
     batches = noise_training.Data(scoring.real_images("digits"), settings)
-    found = []
+    results = []
     for restart in (False, True):
         stages = Stages(folder / str(restart) / "key")
         training = noise_training.Training("cosine", batches, settings, stages, steps=3)
@@ -155,16 +157,9 @@ def test_a_stopped_training_continues_as_if_it_had_not_been(folder):
             training = noise_training.Training("cosine", batches, settings, stages, steps=3)
         parts = training.run()
         images = stages.array("cosine-part2", "pictures.npy")
-        found.append(([part["loss"] + part["val_loss"] for part in parts], images))
-    assert found[0][0] == found[1][0]
-    np.testing.assert_array_equal(found[0][1], found[1][1])
-
-
-def test_the_pace_is_measured(folder):
-    settings = noise_schedules.Settings(**noise_schedules.TINY)
-    batches = noise_training.Data(scoring.real_images("digits"), settings)
-    pace = noise_training._pace(batches, settings)
-    assert 0 < pace["step"] < 60 and 0 < pace["call"] < 10
+        results.append(([part["loss"] + part["val_loss"] for part in parts], images))
+    assert results[0][0] == results[1][0]
+    np.testing.assert_array_equal(results[0][1], results[1][1])
 
 
 def test_a_training_that_fails_is_one_line(folder, monkeypatch, capsys):
