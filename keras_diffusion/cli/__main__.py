@@ -12,6 +12,7 @@ def main(arguments=None):
     """Runs one of the commands; returns its exit code."""
     parser = OneLineParser(
         prog="keras-diffusion",
+        usage="keras-diffusion train|sample|evaluate [flags]",
         description="Diffusion models in Keras on TensorFlow.",
         epilog="keras-diffusion COMMAND --help lists the flags of a command.",
     )
