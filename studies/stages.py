@@ -1,14 +1,13 @@
 """Stages of a study: each is computed once and cached, so a stopped study resumes."""
 
 import dataclasses
-import hashlib
 import json
 import time
 from pathlib import Path
 
 import numpy as np
 
-from keras_diffusion.runtime.files import whole_folder
+from keras_diffusion.runtime.files import content_hash, whole_folder
 
 RESULT = "figures.json"  # of a stage, written last
 
@@ -92,4 +91,4 @@ def key(settings):
     """Returns a short name for settings, a dataclass or a JSON-serialisable dict."""
     if dataclasses.is_dataclass(settings):
         settings = dataclasses.asdict(settings)
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+    return content_hash(json.dumps(settings, sort_keys=True))[:10]

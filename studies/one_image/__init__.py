@@ -8,7 +8,6 @@ The trainings are those of `python train.py --image`, with its preset.
 """
 
 import dataclasses
-import hashlib
 
 MINUTES = (3.0, 10.0)  # of the two trainings
 IDENTIFIABLE = 24.0  # dB, PSNR of the reconstruction from t = 0.5
@@ -30,7 +29,7 @@ class Settings:
 class FileSettings(Settings):
     """The same for an image file, whose content may change."""
 
-    sha256: str = ""  # of the pixels
+    sha256: str = ""  # first digits, of the pixels
 
 
 TINY = {
@@ -49,6 +48,7 @@ def add_flags(flags):
 def settings(args):
     """Returns the `Settings` for parsed arguments; --minutes are shared by the trainings."""
     from keras_diffusion.data import single_image
+    from keras_diffusion.runtime.files import content_hash
 
     options = {**(TINY if args.tiny else {}), "image": args.image or "flower", "seed": args.seed}
     if args.epochs:
@@ -59,4 +59,4 @@ def settings(args):
     if options["image"] in single_image.BUNDLED:
         return Settings(**options)
     pixels = single_image.read(options["image"])
-    return FileSettings(**options, sha256=hashlib.sha256(pixels.tobytes()).hexdigest())
+    return FileSettings(**options, sha256=content_hash(str(pixels.shape), pixels))
