@@ -43,6 +43,11 @@ __all__ = [*_CLASSES, *_MODULES]
 
 def __getattr__(name):
     if name in _CLASSES:
+        keras = sys.modules.get("keras")
+        if name != "Prompts" and keras and keras.config.backend() != "tensorflow":
+            raise ImportError(
+                f"{name}: needs the TensorFlow backend. Set KERAS_BACKEND=tensorflow."
+            )
         return getattr(importlib.import_module(f"{__name__}.{_CLASSES[name]}"), name)
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{_MODULES[name]}")

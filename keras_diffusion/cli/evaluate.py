@@ -5,7 +5,6 @@ score is compared with that of real, held-out images (docs/evaluation.md). Tenso
 after parsing.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -20,6 +19,9 @@ from keras_diffusion.cli.parsing import (
 from keras_diffusion.config.fields import LARGEST_INT, flag
 from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.config.options import OPTIONS
+from keras_diffusion.runtime import frameworks
+from keras_diffusion.runtime.signals import exiting_at_once
+from keras_diffusion.saving import export_folder
 
 EXTRACTORS = ("classifier", "inception")
 INCEPTION_SIZE = 75  # pixels, the smallest that Inception takes
@@ -116,12 +118,12 @@ def _check(args):
 
 
 def _evaluate(args):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
+    frameworks.import_keras()
+    with exiting_at_once():
+        import tensorflow as tf
 
-    from keras_diffusion.evaluation import real_images
-    from keras_diffusion.evaluation import run as evaluating
-    from keras_diffusion.saving import export_folder
+        from keras_diffusion.evaluation import real_images
+        from keras_diffusion.evaluation import run as evaluating
 
     try:
         model = Path(args.model or export_folder.newest())

@@ -6,7 +6,6 @@ TensorFlow is imported after the flags are checked.
 
 import argparse
 import dataclasses
-import os
 import sys
 import time
 from difflib import get_close_matches
@@ -17,6 +16,7 @@ import numpy as np
 from keras_diffusion.cli.parsing import OneLineParser, folder, with_flag, within
 from keras_diffusion.config.guidance import LARGEST_SCALE, Guidance
 from keras_diffusion.plotting.images import add_labels, grid, save_gif, save_png
+from keras_diffusion.runtime.frameworks import import_tensorflow
 from keras_diffusion.sampling.request import Request
 from keras_diffusion.saving import export_folder
 
@@ -85,6 +85,9 @@ def main(arguments=None, prog="sample.py"):
         flags.error(with_flag(error, FLAGS))
     except MemoryError:
         flags.error("out of memory: choose a smaller --num.")
+    except KeyboardInterrupt:
+        print("\ninterrupted; no image is written", file=sys.stderr)
+        return 130
 
 
 def sample(options):
@@ -203,9 +206,7 @@ def generate(path, endpoint, requests, batch_size, image_shape):
         requests: list of `Request` for the same number of images.
         image_shape: (H, W, C).
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     try:
         model = tf.saved_model.load(str(path))
         function = getattr(model, endpoint)

@@ -5,7 +5,6 @@ keras_diffusion/config/presets/ decides the others. TensorFlow is imported after
 """
 
 import contextlib
-import os
 import re
 import shlex
 import sys
@@ -14,6 +13,8 @@ from pathlib import Path
 
 from keras_diffusion.cli.parsing import OneLineParser, add_options, folder, parse_options
 from keras_diffusion.config.resolve import resolve, resumed
+from keras_diffusion.runtime import frameworks
+from keras_diffusion.runtime.signals import Interrupted, exiting_at_once
 
 
 def parser(prog="train.py"):
@@ -87,14 +88,13 @@ def newest_run(root="runs"):
 
 def _train(config, run_dir, export_dir, args, prog):
     """Runs a training; returns the exit code: 0, 1 if it failed, 130 or 143 after a signal."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
-    import tensorflow as tf
+    keras = frameworks.import_keras()
+    with exiting_at_once():
+        import tensorflow as tf
 
-    from keras_diffusion.runtime.distribution import WorkerLost
-    from keras_diffusion.runtime.signals import Interrupted
-    from keras_diffusion.training import run
-    from keras_diffusion.training.callbacks import TrainingStopped
+        from keras_diffusion.runtime.distribution import WorkerLost
+        from keras_diffusion.training import run
+        from keras_diffusion.training.callbacks import TrainingStopped
 
     keras.utils.set_random_seed(config.seed)  # of initial weights and dropout
     resume = args.resume is not None

@@ -16,6 +16,7 @@ import numpy as np
 
 from keras_diffusion.evaluation.distances import Gaussian
 from keras_diffusion.evaluation.scores import accuracy, class_shares
+from keras_diffusion.networks.layers import conv2d
 from keras_diffusion.runtime import precision
 from keras_diffusion.runtime.files import content_hash, whole_folder
 from keras_diffusion.runtime.locks import exclusive
@@ -91,7 +92,7 @@ def classifier(image_shape, num_classes, settings):
     for level, width in enumerate(settings.widths):
         for depth in range(1 if level == last else 2):
             begins = level == depth == 0
-            x = keras.layers.Conv2D(
+            x = conv2d(
                 width,
                 5 if begins and settings.stem > 1 else 3,
                 strides=settings.stem if begins else 1,
@@ -101,8 +102,10 @@ def classifier(image_shape, num_classes, settings):
             x = keras.layers.BatchNormalization(momentum=0.95)(x)
             x = keras.layers.ReLU()(x)
         if level != last:
-            x = keras.layers.MaxPooling2D(padding="same")(x)
-    features = keras.layers.GlobalAveragePooling2D(dtype="float32", name="features")(x)
+            x = keras.layers.MaxPooling2D(padding="same", data_format="channels_last")(x)
+    features = keras.layers.GlobalAveragePooling2D(
+        "channels_last", dtype="float32", name="features"
+    )(x)
     x = keras.layers.Dropout(settings.dropout, dtype="float32")(features)
     classes = keras.layers.Dense(
         num_classes, activation="softmax", dtype="float32", name="classes"

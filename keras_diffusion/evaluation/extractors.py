@@ -139,10 +139,12 @@ def feature_model(network, image_shape, preprocess=None):
     x = _of_channels(x, channels)
     if (height, width) not in ((None, None), tuple(image_shape[:2])):
         # Antialiasing has no effect where images are enlarged, as in keras.io's example.
-        x = keras.layers.Resizing(height, width, interpolation="bilinear", antialias=True)(x)
+        x = keras.layers.Resizing(
+            height, width, interpolation="bilinear", antialias=True, data_format="channels_last"
+        )(x)
     features = network(x if preprocess is None else preprocess(x))
     if len(features.shape) == 4:
-        features = keras.layers.GlobalAveragePooling2D()(features)
+        features = keras.layers.GlobalAveragePooling2D("channels_last")(features)
     if len(features.shape) != 2:
         raise ValueError(f"its output {features.shape} is not (N, F) or (N, h, w, F)")
     return keras.Model(images, features)
@@ -155,7 +157,7 @@ def _of_channels(x, channels):
     if own == 4:  # alpha is left out
         x = x[..., :3]
     if channels == 1:
-        return keras.ops.image.rgb_to_grayscale(x)
+        return keras.ops.image.rgb_to_grayscale(x, data_format="channels_last")
     if channels != 3:
         raise ValueError(f"images of {own} channels cannot be converted to {channels}")
     return keras.ops.repeat(x, 3, axis=-1) if own == 1 else x

@@ -8,7 +8,7 @@ an image must be kept.
 import keras
 from keras import layers
 
-from keras_diffusion.networks.layers import DepthToSpace, SpaceToDepth
+from keras_diffusion.networks.layers import DepthToSpace, SpaceToDepth, conv2d
 from keras_diffusion.networks.unet import check_size
 
 FIRST_LOG_VARIANCE = -4.0  # initial standard deviation of the latent noise: 0.14
@@ -39,12 +39,12 @@ def encoder(image_shape, *, latent_channels=4, widths=(64,), block_depth=1, name
     h = x = keras.Input(image_shape, name="x")
     for level, width in enumerate(widths):
         h = SpaceToDepth(name=f"halve{level}")(h)
-        h = layers.Conv2D(width, 1 if level else 3, padding="same", name=f"halve{level}_conv")(h)
+        h = conv2d(width, 1 if level else 3, padding="same", name=f"halve{level}_conv")(h)
         for index in range(block_depth):
             h = _residual_block(h, name=f"level{level}_{index}")
     h = layers.Activation("silu", name="out_silu")(h)
-    mean = layers.Conv2D(latent_channels, 3, padding="same", name="mean")(h)
-    log_variance = layers.Conv2D(
+    mean = conv2d(latent_channels, 3, padding="same", name="mean")(h)
+    log_variance = conv2d(
         latent_channels,
         3,
         padding="same",
@@ -80,15 +80,15 @@ def decoder(image_shape, *, latent_channels=4, widths=(64,), block_depth=1, name
     factor, last = 2 ** len(widths), len(widths) - 1
     check_size((height, width), factor)
     latent = keras.Input((height // factor, width // factor, latent_channels), name="latent")
-    h = layers.Conv2D(widths[last], 3, padding="same", name="stem")(latent)
+    h = conv2d(widths[last], 3, padding="same", name="stem")(latent)
     for level in reversed(range(len(widths))):
         for index in range(block_depth + (level == last)):
             h = _residual_block(h, name=f"level{level}_{index}")
         if level:
-            h = layers.Conv2D(4 * widths[level - 1], 1, name=f"double{level}_conv")(h)
+            h = conv2d(4 * widths[level - 1], 1, name=f"double{level}_conv")(h)
             h = DepthToSpace(name=f"double{level}")(h)
     h = layers.Activation("silu", name="out_silu")(h)
-    h = layers.Conv2D(4 * channels, 3, padding="same", name="out")(h)
+    h = conv2d(4 * channels, 3, padding="same", name="out")(h)
     h = DepthToSpace(name="double0")(h)
     return keras.Model(
         latent, layers.Activation("linear", dtype="float32", name="out_float32")(h), name=name
@@ -100,7 +100,7 @@ def _residual_block(x, *, name):
     h, width = x, x.shape[-1]
     for number, initializer in ((1, "glorot_uniform"), (2, "zeros")):
         h = layers.Activation("silu", name=f"{name}_silu{number}")(h)
-        h = layers.Conv2D(
+        h = conv2d(
             width, 3, padding="same", kernel_initializer=initializer, name=f"{name}_conv{number}"
         )(h)
     return layers.Add(name=f"{name}_add")([x, h])

@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from keras_diffusion.networks.embedding import conditioned_inputs
+from keras_diffusion.networks.layers import conv2d
 
 
 def cnn(
@@ -38,7 +39,7 @@ def cnn(
     inputs, embedding, _ = conditioned_inputs(image_shape, num_classes, embedding_width)
     h = inputs["x"]
     for index, width in enumerate(widths):
-        h = layers.Conv2D(width, 7, padding="same", name=f"conv{index}")(h)
+        h = conv2d(width, 7, padding="same", name=f"conv{index}")(h)
         h = layers.LayerNormalization(axis=(1, 2, 3), name=f"norm{index}")(h)
         h = layers.Activation("gelu", name=f"gelu{index}")(h)
         if index == 0:
@@ -46,6 +47,6 @@ def cnn(
             shift = layers.Reshape((1, 1, width), name="embedding_pixel")(shift)
             h = layers.Add(name="embedding_add")([h, shift])
     channels = image_shape[-1]
-    h = layers.Conv2D(channels, 3, padding="same", kernel_initializer="zeros", name="out")(h)
+    h = conv2d(channels, 3, padding="same", kernel_initializer="zeros", name="out")(h)
     output = layers.Activation("linear", dtype="float32", name="out_float32")(h)
     return keras.Model(inputs, output, name=name)

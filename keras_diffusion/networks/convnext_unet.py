@@ -4,6 +4,7 @@ import functools
 
 from keras import layers
 
+from keras_diffusion.networks.layers import conv2d
 from keras_diffusion.networks.normalisation import AdaptiveNorm, GroupRMSNorm
 from keras_diffusion.networks.unet import build_unet
 
@@ -55,13 +56,15 @@ def convnext_unet(
 
 
 def _convnext_block(x, embedding, *, name, width, dropout, kernel_size, expansion):
-    h = layers.DepthwiseConv2D(kernel_size, padding="same", name=f"{name}_depthwise")(x)
+    h = layers.DepthwiseConv2D(
+        kernel_size, padding="same", data_format="channels_last", name=f"{name}_depthwise"
+    )(x)
     h = AdaptiveNorm(name=f"{name}_norm1")(h, embedding)
-    h = layers.Conv2D(expansion * width, 3, padding="same", name=f"{name}_conv1")(h)
+    h = conv2d(expansion * width, 3, padding="same", name=f"{name}_conv1")(h)
     h = GroupRMSNorm(activation="silu", name=f"{name}_norm2")(h)
     if dropout:
         h = layers.Dropout(dropout, name=f"{name}_dropout")(h)
-    h = layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_conv2")(h)
+    h = conv2d(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_conv2")(h)
     if x.shape[-1] != width:
-        x = layers.Conv2D(width, 1, name=f"{name}_shortcut")(x)
+        x = conv2d(width, 1, name=f"{name}_shortcut")(x)
     return layers.Add(name=f"{name}_add")([x, h])

@@ -15,6 +15,11 @@ def register(cls):
     return keras.saving.register_keras_serializable("keras_diffusion")(cls)
 
 
+def conv2d(filters, kernel_size, **options):
+    """Returns a `Conv2D` of (B, H, W, C), also where keras.json says channels_first."""
+    return layers.Conv2D(filters, kernel_size, data_format="channels_last", **options)
+
+
 @register
 class LogSNREmbedding(layers.Layer):
     """Sinusoidal embedding of the log signal-to-noise ratio, (B,) -> (B, width).

@@ -11,6 +11,7 @@ from keras_diffusion.networks.layers import (
     Recomputed,
     SpaceToDepth,
     SpatialAttention,
+    conv2d,
 )
 from keras_diffusion.networks.normalisation import AdaptiveNorm, GroupRMSNorm
 from keras_diffusion.networks.text_encoder import CrossAttention
@@ -99,22 +100,22 @@ def build_unet(block, image_shape, *, widths, block_depth, attention, remat, nam
         return h
 
     last = len(widths) - 1
-    h = layers.Conv2D(widths[0], 3, padding="same", name="stem")(inputs["x"])
+    h = conv2d(widths[0], 3, padding="same", name="stem")(inputs["x"])
     skips = []
     for level in range(last):
         h = blocks(h, level, f"down{level}")
         skips.append(h)
         h = SpaceToDepth(name=f"halve{level}")(h)
-        h = layers.Conv2D(widths[level + 1], 1, name=f"halve{level}_conv")(h)
+        h = conv2d(widths[level + 1], 1, name=f"halve{level}_conv")(h)
     h = blocks(h, last, "middle", 2 * block_depth)
     for level in reversed(range(last)):
-        h = layers.Conv2D(4 * widths[level], 1, name=f"double{level}_conv")(h)
+        h = conv2d(4 * widths[level], 1, name=f"double{level}_conv")(h)
         h = DepthToSpace(name=f"double{level}")(h)
         h = layers.Concatenate(name=f"skip{level}")([h, skips[level]])
         h = blocks(h, level, f"up{level}")
     h = GroupRMSNorm(activation="silu", name="out_norm")(h)
     channels = image_shape[-1]
-    h = layers.Conv2D(channels, 3, padding="same", kernel_initializer="zeros", name="out")(h)
+    h = conv2d(channels, 3, padding="same", kernel_initializer="zeros", name="out")(h)
     output = layers.Activation("linear", dtype="float32", name="out_float32")(h)
     return keras.Model(inputs, output, name=name)
 
@@ -158,13 +159,13 @@ def _residual_block(x, embedding, *, name, width, dropout):
     for a third more weights.
     """
     h = GroupRMSNorm(activation="silu", name=f"{name}_norm1")(x)
-    h = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv1")(h)
+    h = conv2d(width, 3, padding="same", name=f"{name}_conv1")(h)
     h = AdaptiveNorm(activation="silu", name=f"{name}_norm2")(h, embedding)
     if dropout:
         h = layers.Dropout(dropout, name=f"{name}_dropout")(h)
-    h = layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_conv2")(h)
+    h = conv2d(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_conv2")(h)
     if x.shape[-1] != width:
-        x = layers.Conv2D(width, 1, name=f"{name}_shortcut")(x)
+        x = conv2d(width, 1, name=f"{name}_shortcut")(x)
     return layers.Add(name=f"{name}_add")([x, h])
 
 

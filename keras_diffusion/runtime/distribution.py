@@ -21,16 +21,16 @@ def make_strategy(name="auto"):
             "mirrored": all GPUs of this machine, or its logical CPUs if there is no GPU.
             "multiworker": the workers in the environment variable TF_CONFIG.
             "tpu": a TPU.
-            "auto": "multiworker" if TF_CONFIG is set, "mirrored" with several GPUs, else "single".
+            "auto": "multiworker" if TF_CONFIG names other machines, "mirrored" with several GPUs,
+                else "single".
 
     Raises:
         ValueError: no TPU, or a missing or invalid TF_CONFIG.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if name == "auto":
-        name = "mirrored" if len(gpus) > 1 else "single"
-        if "TF_CONFIG" in os.environ:
-            name = "multiworker"
+        alone = "mirrored" if len(gpus) > 1 else "single"
+        name = alone if _is_alone() else "multiworker"
     if name == "single":
         return tf.distribute.get_strategy()
     if name == "mirrored":
@@ -47,6 +47,19 @@ def make_strategy(name="auto"):
     return tf.distribute.TPUStrategy(resolver)
 
 
+def _is_alone():
+    """bool: TF_CONFIG is missing, empty, or names this process only, as a chief or worker."""
+    try:
+        config = json.loads(os.environ.get("TF_CONFIG", "").strip() or "{}")
+        tasks = {
+            (job, i) for job, hosts in config.get("cluster", {}).items() for i in range(len(hosts))
+        }
+        own = config.get("task", {"type": "worker", "index": 0})
+        return not tasks or tasks == {(own["type"], own["index"])} <= {("chief", 0), ("worker", 0)}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
 def _cluster():
     """Returns (addresses of the workers, index of this one) from TF_CONFIG."""
     example = """{"cluster": {"worker": ["host0:1234", "host1:1234"]}, """
@@ -58,7 +71,8 @@ def _cluster():
     except (KeyError, ValueError, TypeError, AssertionError) as error:
         raise ValueError(
             f"--strategy: multiworker needs the environment variable TF_CONFIG, which is "
-            f"{os.environ.get('TF_CONFIG', 'not set')}. Example: {example}."
+            f"{os.environ.get('TF_CONFIG', 'not set')}. Example: {example}. For one machine give "
+            "--strategy single."
         ) from error
     return workers, task["index"]
 

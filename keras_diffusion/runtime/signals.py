@@ -31,6 +31,28 @@ class Pending:
 
 
 @contextlib.contextmanager
+def exiting_at_once():
+    """Ctrl-C exits at once with code 130 and one line.
+
+    For imports, which may turn a KeyboardInterrupt into other errors, or print it and continue.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(signum, frame):
+        with contextlib.suppress(OSError):
+            os.write(2, b"\ninterrupted; nothing has been written\n")
+        os._exit(128 + signum)
+
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
 def deferred_signals():
     """Yields a `Pending` that records the first signal; a second one exits at once.
 

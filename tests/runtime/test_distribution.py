@@ -26,7 +26,7 @@ DEADLINE = 600  # seconds, for waiting for a process
 
 @pytest.mark.parametrize(
     "config",
-    [None, "", "{", "[]", "{}", '{"cluster": {"worker": []}}',
+    [None, "{", "[]", '{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
      '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
      '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}'],
 )  # fmt: skip
@@ -37,8 +37,20 @@ def test_multiworker_needs_a_valid_tf_config(monkeypatch, config):
         monkeypatch.setenv("TF_CONFIG", config)
         with pytest.raises(ValueError, match="TF_CONFIG"):
             distribution.make_strategy("auto")
-    with pytest.raises(ValueError, match="^--strategy: .*TF_CONFIG.*Example: {"):
+    with pytest.raises(ValueError, match="^--strategy: .*TF_CONFIG.*Example: {.*--strategy single"):
         distribution.make_strategy("multiworker")
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["", " ", "{}", '{"cluster": {}}', '{"cluster": {"worker": []}}',
+     '{"cluster": {"worker": ["a:1"]}}',
+     '{"cluster": {"chief": ["a:1"]}, "task": {"type": "chief", "index": 0}}',
+     '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}'],
+)  # fmt: skip
+def test_a_tf_config_without_other_machines_is_one_device(monkeypatch, config):
+    monkeypatch.setenv("TF_CONFIG", config)
+    assert distribution.make_strategy("auto") is SINGLE
 
 
 def test_a_missing_tpu_is_an_error():

@@ -1,0 +1,46 @@
+"""Imports of TensorFlow and Keras for the commands, whatever settings a user has for others."""
+
+import os
+
+from keras_diffusion.runtime.signals import exiting_at_once
+
+
+def import_tensorflow():
+    """Imports TensorFlow with few messages; Ctrl-C meanwhile exits at once."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with exiting_at_once():
+        import tensorflow
+    return tensorflow
+
+
+def import_keras():
+    """Imports Keras, and replaces what keras.json and the environment may set in this process.
+
+    Raises:
+        ValueError: another backend is chosen by KERAS_BACKEND, or Keras cannot be imported.
+    """
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend != "tensorflow":
+        raise ValueError(
+            f"KERAS_BACKEND: is {backend!r}, but this command needs TensorFlow. Unset it, or set "
+            "KERAS_BACKEND=tensorflow."
+        )
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever backend keras.json names
+    import_tensorflow()
+    try:
+        with exiting_at_once():
+            import keras
+    except (AssertionError, ImportError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"KERAS_HOME: Keras cannot be imported ({reason}). Check keras.json there, in ~/.keras "
+            "by default, and KERAS_ variables of the environment."
+        ) from error
+    if keras.config.backend() != "tensorflow":  # imported before
+        raise ValueError(f"KERAS_BACKEND: is {keras.config.backend()!r}. Choose tensorflow.")
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_max_epochs(None)
+    keras.config.set_max_steps_per_epoch(None)
+    return keras
