@@ -8,7 +8,7 @@ an image must be kept.
 import keras
 from keras import layers
 
-from keras_diffusion.networks.layers import DepthToSpace, SpaceToDepth, conv2d
+from keras_diffusion.networks.layers import DepthToSpace, SpaceToDepth, check_precision, conv2d
 from keras_diffusion.networks.unet import check_size
 
 FIRST_LOG_VARIANCE = -4.0  # initial standard deviation of the latent noise: 0.14
@@ -35,6 +35,7 @@ def encoder(image_shape, *, latent_channels=4, widths=(64,), block_depth=1, name
     Reference: Rombach et al. 2022, arXiv:2112.10752, appendix G (latents of a KL autoencoder);
         Lim et al. 2017, arXiv:1707.02921 (residual blocks without normalisation).
     """
+    check_precision()
     check_size(image_shape[:2], 2 ** len(widths))
     h = x = keras.Input(image_shape, name="x")
     for level, width in enumerate(widths):
@@ -76,6 +77,7 @@ def decoder(image_shape, *, latent_channels=4, widths=(64,), block_depth=1, name
     Raises:
         ValueError: height or width is not a multiple of f.
     """
+    check_precision()
     height, width, channels = image_shape
     factor, last = 2 ** len(widths), len(widths) - 1
     check_size((height, width), factor)

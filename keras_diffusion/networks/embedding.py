@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from keras_diffusion.networks.layers import LabelEmbedding, LogSNREmbedding
+from keras_diffusion.networks.layers import LabelEmbedding, LogSNREmbedding, check_precision
 from keras_diffusion.networks.text_encoder import MaskedMean, TextEncoder
 
 CONDITION_INPUTS = ("label", "tokens")  # a network has one of them or none
@@ -29,8 +29,9 @@ def conditioned_inputs(image_shape, num_classes, embedding_width, text=None):
         words: [(B, L, features)], or [] without prompts.
 
     Raises:
-        ValueError: both labels and prompts.
+        ValueError: both labels and prompts; weights that are not float32.
     """
+    check_precision()
     if num_classes and text is not None:
         raise ValueError("text: replaces labels. Leave num_classes at 0.")
     width = embedding_width

@@ -20,6 +20,20 @@ def conv2d(filters, kernel_size, **options):
     return layers.Conv2D(filters, kernel_size, data_format="channels_last", **options)
 
 
+def check_precision():
+    """Raises ValueError if new layers would not have float32 weights."""
+    for name, value in (
+        ("floatx", keras.config.floatx()),
+        ("dtype_policy", keras.config.dtype_policy().variable_dtype),
+    ):
+        if value != "float32":
+            raise ValueError(
+                f"keras.config.{name}: is {value!r}, but networks need float32 weights. Call "
+                f"keras.config.set_{name}('float32') first"
+                + (", or set mixed_bfloat16." if name == "dtype_policy" else ".")
+            )
+
+
 @register
 class LogSNREmbedding(layers.Layer):
     """Sinusoidal embedding of the log signal-to-noise ratio, (B,) -> (B, width).
@@ -40,7 +54,7 @@ class LogSNREmbedding(layers.Layer):
         self.shortest = shortest
 
     def call(self, logsnr):
-        exponents = ops.linspace(0.0, 1.0, self.width // 2)
+        exponents = ops.linspace(0.0, 1.0, self.width // 2, dtype="float32")
         lengths = self.longest * (self.shortest / self.longest) ** exponents
         angles = logsnr[:, None] * (2 * math.pi / lengths)
         return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)

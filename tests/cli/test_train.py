@@ -94,6 +94,13 @@ def test_a_failure_has_an_exit_code_and_a_message(error, code, message, monkeypa
         assert capsys.readouterr().err.splitlines()[-1].find(message) >= 0
 
 
+def test_another_backend_is_rejected_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert "error: KERAS_BACKEND: " in rejection(train.main, TINY, capsys)[-1]
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_next_commands_are_called_as_this_one(monkeypatch, capsys):
     monkeypatch.setattr(training, "run", lambda *_, **__: True)
     assert console.main(["train", "--run-dir", "my run"]) == 0

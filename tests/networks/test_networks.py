@@ -102,6 +102,24 @@ def test_a_network_starts_at_zero_uses_every_input_and_trains_every_weight(name)
     assert float(loss()) < before
 
 
+@pytest.mark.parametrize("name", ["cnn, 5x7, labels", "convnext, labels, 5x5, dropout"])
+def test_global_settings_of_keras_do_not_matter_or_are_named(name, monkeypatch):
+    network, inputs = randomise(build(name)), inputs_of(name)
+    expected = network(inputs, training=False)
+    keras.config.set_image_data_format("channels_first")
+    try:
+        other = build(name)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    other.set_weights(network.get_weights())
+    np.testing.assert_array_equal(other(inputs, training=False), expected)
+    for setting in ("dtype_policy", "floatx"):
+        monkeypatch.setattr(keras.config, setting, lambda: keras.DTypePolicy("float64"))
+        with pytest.raises(ValueError, match=f"^keras.config.{setting}: "):
+            build(name)
+        monkeypatch.undo()
+
+
 @pytest.mark.parametrize(
     "name", ["cnn, 5x7, labels", "unet, prompts", "convnext, labels, 5x5, dropout"]
 )
