@@ -111,7 +111,11 @@ def sample(options):
     images = generate(model, endpoint, requests, options.batch_size, config.image_shape)
     seconds = time.monotonic() - began
     frames = images if options.gif else images[None]
-    write(frames, out, options.separate, grid_function(names, guidances, requests[0].num_images))
+    arrange = grid_function(names, guidances, requests[0].num_images)
+    try:
+        write(frames, out, options.separate, arrange)
+    except OSError as error:
+        raise OSError(f"--out: {out} cannot be written: {error}") from error
     steps = f"{requests[0].num_steps} steps of {sampler}, seed {options.seed}"
     print(f"wrote {out}: {len(frames[-1])} images of {model}, {steps}, in {seconds:.1f} s")
     return 0

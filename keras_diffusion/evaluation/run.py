@@ -187,16 +187,15 @@ class Evaluation:
         Raises:
             ValueError: not even the first one fits.
         """
-        self._check_time(0.0, "--minutes: over before the first image was generated. Features of "
-            "the real images are kept in --cache: the same command has more time now.")  # fmt: skip
+        if self._is_late(0.0):
+            raise ValueError(
+                "--minutes: over before the first image was generated. Features of the real images "
+                "are kept in --cache: the same command has more time now."
+            )
         scoring = 0.0 if self.deadline is None else self._seconds_of_extractor()
         for number, setting in enumerate(settings):
             seconds = [self.generator.seconds_for(each) + scoring for each in settings[number:]]
-            if number == 0:
-                self._check_time(seconds[0], f"--minutes: {setting} alone would take about "
-                    f"{console.duration(seconds[0])}; choose a smaller --num, or fewer --steps."
-                )  # fmt: skip
-            elif self._is_late(seconds[0]):
+            if self._is_late(seconds[0]):
                 self.record["left_out"] = [str(each) for each in settings[number:]]
                 break
             total = f"; about {console.duration(sum(seconds))} in all" if seconds[1:] else ""
@@ -209,13 +208,14 @@ class Evaluation:
                 for name in FIGURES:  # of an earlier evaluation
                     (self.out / name).unlink(missing_ok=True)
             self._write()
+        if self.best is None:
+            raise ValueError(
+                f"--minutes: {settings[0]} alone would take about {console.duration(seconds[0])}. "
+                "Choose a smaller --num, or fewer --steps."
+            )
 
     def _is_late(self, seconds):
         return self.deadline is not None and time.monotonic() + seconds > self.deadline
-
-    def _check_time(self, seconds, message):
-        if self._is_late(seconds):
-            raise ValueError(message)
 
     def _seconds_of_extractor(self):
         """Returns how long the extractor will take for all images, measured on one batch."""

@@ -222,6 +222,15 @@ def test_without_a_model(tmp_path, monkeypatch, capsys):
     check(sample.main, "", "--model: there is no model in saved_models/", capsys)
 
 
+def test_a_full_disk(calls, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sample, "save_png", full)
+    [*_, error] = refusal(sample.main, [], capsys)
+    assert error.startswith("sample.py: error: --out: samples/ant.png cannot be written")
+
+
 def test_a_folder_is_no_png(folder, capsys):
     pathlib.Path("x.png").mkdir()
     check(sample.main, "--out x.png", "--out: x.png", capsys)
