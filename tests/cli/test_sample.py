@@ -227,7 +227,7 @@ def test_a_full_disk(calls, monkeypatch, capsys):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sample, "save_png", full)
-    [*_, error] = refusal(sample.main, [], capsys)
+    [*_, error] = rejection(sample.main, [], capsys)
     assert error.startswith("sample.py: error: --out: samples/ant.png cannot be written")
 
 
