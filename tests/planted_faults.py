@@ -44,13 +44,13 @@ FAULTS = [
         "EMA never moves", "models/diffusion_model.py",
         "average.assign(average + (1 - decay) * (weight - average))",
         "average.assign(average)",
-        "tests/models/test_diffusion_model.py",
+        "tests/models/test_diffusion_model.py::test_the_ema_is_that_of_the_formula",
     ),
     Fault(
         "EMA without warm-up", "models/diffusion_model.py",
         "decay = tf.minimum(self.ema_decay, (1 + step) / (10 + step))",
         "decay = tf.constant(self.ema_decay)",
-        "tests/models/test_diffusion_model.py",
+        "tests/models/test_diffusion_model.py::test_the_ema_is_that_of_the_formula",
     ),
     Fault(
         "guidance outside of the interval", "diffusion/denoiser.py",
@@ -80,13 +80,13 @@ FAULTS = [
         "resumed one batch late", "data/pipeline.py",
         ".skip(first_step)",
         ".skip(first_step + 1 if first_step else 0)",
-        "tests/training tests/data",
+        "tests/training/test_fit.py",
     ),
     Fault(
         "no label dropout", "models/diffusion_model.py",
         "dropped = uniform < self.label_dropout",
         "dropped = uniform < 0",
-        "tests/models/test_diffusion_model.py",
+        "tests/models/test_diffusion_model.py::test_label_dropout_replaces_its_share_of_labels",
     ),
     Fault(
         "file renamed before it is flushed", "runtime/files.py",
@@ -99,25 +99,25 @@ FAULTS = [
         "    build.check_size(config)\n    data = build.load_data(config)\n",
         "    run_dir.mkdir(parents=True)\n    build.check_size(config)\n"
         "    data = build.load_data(config)\n",
-        "tests/cli",
+        "tests/cli/test_bad_input.py",
     ),
     Fault(
         "validation images in training", "data/splits.py",
         "return order[~in_validation[order]], order[in_validation[order]]",
         "return order, order[in_validation[order]]",
-        "tests/data tests/test_properties.py",
+        "tests/data/test_splits.py",
     ),
     Fault(
         "labels not shuffled with their images", "data/pipeline.py",
         "return {name: tf.gather(values, rows) for name, values in block.items()}",
         'return {**block, "image": tf.gather(block["image"], rows)}',
-        "tests/data",
+        "tests/data/test_pipeline.py",
     ),
     Fault(
         "balance ignored", "data/pipeline.py",
         'labels = arrays["label"] if balance else None',
         "labels = None",
-        "tests/data",
+        "tests/data/test_pipeline.py",
     ),
     Fault(
         "cosine not divided by its value at 0", "diffusion/schedules.py",
@@ -141,13 +141,13 @@ FAULTS = [
         "no learning-rate warmup", "training/callbacks.py",
         "return max((progress - self._warmup_start) / self.warmup, 0.01)",
         "return 1.0",
-        "tests/training",
+        "tests/training/test_callbacks.py",
     ),
     Fault(
         "raw weights in samples and exports", "sampling/graphs.py",
         "lambda inputs: model.ema_network(inputs, training=False)",
         "lambda inputs: model.network(inputs, training=False)",
-        "tests/models/test_diffusion_model.py",
+        "tests/models/test_diffusion_model.py::test_evaluation_and_samples_use_the_ema_and_change_no_weights",
     ),
     Fault(
         "negative prompt ignored", "sampling/graphs.py",
@@ -159,7 +159,7 @@ FAULTS = [
         "same noise in every step of DDPM", "sampling/graphs.py",
         "lambda i: image_noise(seed, indices, shape, i + 1)",
         "lambda i: image_noise(seed, indices, shape, 1)",
-        "tests/sampling",
+        "tests/sampling/test_generate.py::test_ddpm_adds_other_noise_in_every_step",
     ),
     Fault(
         "seed ignored by the noise", "runtime/randomness.py",
@@ -177,13 +177,13 @@ FAULTS = [
         "FID without the covariances' overlap", "evaluation/distances.py",
         "overlap = np.linalg.svd(first.root @ second.root, compute_uv=False).sum()",
         "overlap = np.trace(first.root @ second.root)",
-        "tests/evaluation",
+        "tests/evaluation/test_distances.py",
     ),
     Fault(
         "grid filled column by column", "plotting/images.py",
         "row, column = divmod(index, columns)",
         "column, row = divmod(index, rows)",
-        "tests/plotting",
+        "tests/plotting/test_images.py",
     ),
 ]  # fmt: skip
 
@@ -207,7 +207,9 @@ def run(folder, arguments):
     if done.returncode == 0:
         return None, done.stdout
     failed = FIRST_FAILURE.search(done.stdout)
-    return failed[1] if failed else f"pytest ended with {done.returncode}", done.stdout
+    if done.returncode != 1 or not failed:
+        sys.exit(f"pytest {arguments} ended with {done.returncode}:\n{done.stdout[-2000:]}")
+    return failed[1], done.stdout
 
 
 def plant(fault, folder, near):

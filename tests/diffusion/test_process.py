@@ -98,29 +98,6 @@ def test_min_snr_gives_one_loss_in_every_space():
     np.testing.assert_allclose(losses[2], losses[0], rtol=1e-3)
 
 
-@every_type
-def test_loss_weights_at_the_ends_of_time(prediction_type):
-    level = np.array([1.0, 0.00316], "float32"), np.array([0.0, 1.0], "float32")
-    assert np.isfinite(process.loss_weights(level, prediction_type, "min_snr")).all()
-    np.testing.assert_array_equal(process.loss_weights(level, prediction_type, "uniform"), 1)
-
-
-@pytest.mark.parametrize(
-    ("call", "choices"),
-    [
-        (lambda: process.target((1, 1), (1, 1), "noise"), ("eps", "x0", "v")),
-        (lambda: process.to_pair(1, 1, (1, 1), "noise"), ("eps", "x0", "v")),
-        (lambda: process.loss_weights((1.0, 1.0), "eps", "snr"), ("uniform", "min_snr")),
-        (lambda: process.loss_weights((1.0, 1.0), "noise", "min_snr"), ("eps", "x0", "v")),
-        (lambda: process.errors(np.ones(1), np.ones((2, 1)), "noise"), ("eps", "x0", "v")),
-    ],
-)
-def test_unknown_names_list_the_choices(call, choices):
-    with pytest.raises(ValueError, match="unknown") as error:
-        call()
-    assert all(choice in str(error.value) for choice in choices)
-
-
 def largest_gap(times):
     """The largest distance between neighbours on the circle of length 1."""
     ordered = np.sort(np.asarray(times, "float64"))
@@ -137,12 +114,6 @@ def test_times_of_consecutive_positions_are_evenly_spaced(count):
         for stride, bound in ((2, 2.4), (3, 2.8), (4, 3.4)):
             times = process.spread_times(0.3, first + stride * np.arange(count))
             assert count == 1 or largest_gap(times) <= bound / count, (first, stride)
-
-
-def test_each_time_is_uniform_over_the_offsets():
-    offsets = (np.arange(100, dtype="float32") + 0.5) / 100
-    times = np.stack([process.spread_times(offset, np.arange(64)) for offset in offsets])
-    assert np.abs(np.sort(times, axis=0) - offsets[:, None]).max() < 0.0051
 
 
 def test_times_of_large_positions_are_exact():

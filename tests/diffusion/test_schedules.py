@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_diffusion.diffusion import schedules
 from keras_diffusion.diffusion.schedules import FLOOR, SCHEDULES
@@ -78,13 +77,3 @@ def test_time_of_logsnr_inverts_logsnr(name):
     np.testing.assert_allclose(back, TIMES[20:900], atol=1e-4)
     ends = schedules.time_of_logsnr(schedule, [-100.0, 100.0])
     np.testing.assert_allclose(ends, [1, 0], atol=1e-6)
-
-
-@every_schedule
-def test_scalar_vector_and_graph_agree(name):
-    schedule = SCHEDULES[name]
-    vector = np.array(schedule(TIMES[::100]))
-    np.testing.assert_allclose([schedule(t) for t in TIMES[::100].tolist()], vector, atol=1e-6)
-    traced = tf.function(lambda t: (schedule(t), *schedules.rates(schedule, t)))
-    np.testing.assert_allclose(traced(tf.constant(TIMES[::100]))[0], vector, atol=1e-6)
-    assert all(part.shape == () for part in traced(tf.constant(0.3)))

@@ -26,11 +26,6 @@ def test_a_grid_decreases_from_start_to_0_in_one_trace(grid, schedule):
     np.testing.assert_allclose(GRIDS[grid](SCHEDULES[schedule], 7), times_of(7, 1.0), atol=1e-6)
 
 
-def test_uniform_t_is_linspace():
-    times = GRIDS["uniform_t"](SCHEDULES["linear"], 10, 0.5)
-    np.testing.assert_allclose(times, np.linspace(0.5, 0, 11), atol=1e-6)
-
-
 @every_schedule
 def test_uniform_logsnr_has_equal_steps(schedule):
     schedule = SCHEDULES[schedule]

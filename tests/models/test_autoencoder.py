@@ -6,7 +6,6 @@ from fixtures_latents import shades, tiny_autoencoder
 from keras import layers
 
 from keras_diffusion import Autoencoder, LatentCodec
-from keras_diffusion.evaluation.restoration import compare
 from keras_diffusion.networks import decoder, encoder
 from keras_diffusion.networks.layers import DepthToSpace, SpaceToDepth
 
@@ -32,14 +31,6 @@ def test_networks_that_do_not_fit():
             half((6, 8, 3), widths=(8, 8))
     with pytest.raises(ValueError, match=r"decoder: .*\(4, 4, 5\).*\(4, 4, 3\)"):
         Autoencoder(encoder((8, 8, 1), latent_channels=3), decoder((8, 8, 1), latent_channels=5))
-
-
-def test_outputs_are_float32_under_mixed_precision():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    autoencoder = tiny_autoencoder(*TINY)
-    assert {layer.compute_dtype for layer in autoencoder.encoder.layers} >= {"bfloat16"}
-    outputs = [*autoencoder.encoder(tf.zeros((1, 8, 8, 1))), autoencoder(shades(1, (8, 8, 1)))]
-    assert {tensor.dtype for tensor in outputs} == {tf.float32}
 
 
 def shifting(offset, log_variance):
@@ -96,18 +87,6 @@ def test_it_trains_with_fit(trained):
     assert history["val_psnr"][-1] > max(20, before["psnr"] + 6)
     assert history["val_ssim"][-1] > before["ssim"] + 0.2
     assert history["val_edges"][-1] < 0.8 * before["edges"]
-
-
-def test_psnr_and_ssim_are_those_of_the_reconstructed_images(trained):
-    autoencoder, images = trained[0], shades(32)
-    results = autoencoder.evaluate(images, batch_size=32, return_dict=True, verbose=0)
-    halves = (keras.models.clone_model(half) for half in (autoencoder.encoder, autoencoder.decoder))
-    codec = LatentCodec(*halves)
-    codec.encoder.set_weights(autoencoder.encoder.get_weights())
-    codec.decoder.set_weights(autoencoder.decoder.get_weights())
-    expected = compare(codec.decode(codec.encode(tf.constant(images))), images)
-    for name, values in expected.items():
-        assert results[name] == pytest.approx(values.mean(), rel=5e-3), name
 
 
 def test_the_networks_of_a_codec_are_not_trained():

@@ -1,9 +1,5 @@
 """Training and evaluation against formulas in numpy; averaging, label dropout, saving."""
 
-import json
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -308,15 +304,3 @@ data = np.load(sys.argv[2])
 results = model.train_on_batch(data["images"], data["labels"], return_dict=True)
 print(json.dumps([float(results["loss"])]))
 """
-
-
-@pytest.mark.slow
-def test_another_process_continues_alike_with_nothing_but_the_import(tmp_path):
-    model, data = tiny_model(num_classes=2), tmp_path / "data.npz"
-    losses_of(model, 1, IMAGES, LABELS)
-    model.save(tmp_path / "model.keras")
-    np.savez(data, images=IMAGES, labels=LABELS)
-    command = [sys.executable, "-c", LOAD, tmp_path / "model.keras", data]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == losses_of(model, 1, IMAGES, LABELS)

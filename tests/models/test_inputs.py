@@ -42,11 +42,6 @@ def test_every_form_of_labelled_images(data):
     assert keys is None or sorted(data) == keys, "the user's dict is not changed"
 
 
-def test_images_without_labels():
-    for data in (IMAGES, (IMAGES,), {"image": IMAGES}):
-        assert list(unpack(data, SHAPE, num_classes=0)) == ["image"]
-
-
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
 def test_floats_train_as_uint8_does(dtype):
     losses, weights = [], []

@@ -14,7 +14,6 @@ from PIL import Image
 from keras_diffusion import Prompts
 from keras_diffusion.cli import sample, train
 from keras_diffusion.config.guidance import Guidance
-from keras_diffusion.models.inputs import with_tokens
 from keras_diffusion.saving import loading, saved_model
 
 PROMPTS = Prompts(["dark", "bright"])
@@ -62,13 +61,6 @@ def test_a_label_becomes_a_random_prompt_of_its_class():
     assert (later.numpy() != first.numpy()).any()
     evaluation = model._noised_by_index(batch())["tokens"]
     np.testing.assert_array_equal(evaluation, PROMPTS.table[LABELS, 0])
-
-
-def test_uniform_numbers_choose_templates_in_equal_shares():
-    labels = {"label": tf.zeros(4, tf.int32), "index": tf.range(4)}
-    tokens = with_tokens(labels, PROMPTS, tf.constant([0.0, 0.199, 0.2, 0.999999]))
-    np.testing.assert_array_equal(tokens["tokens"], PROMPTS.table[0, [0, 0, 1, 4]])
-    assert set(tokens) == {"tokens", "index"} and with_tokens(labels, None) is labels
 
 
 def test_samples_follow_the_prompt(model):

@@ -77,13 +77,6 @@ def test_the_error_in_bfloat16_is_a_few_roundings(activation):
         assert error.max() < 0.03 * np.abs(other).max()  # 8 bits: 0.004 for each rounding
 
 
-def test_initially_it_only_normalises():
-    x, embedding, *_ = sample(32, "float32")
-    y = AdaptiveNorm(group_width=16)(x, embedding)
-    grouped = np.reshape(y, (3, 20, 2, 16))
-    np.testing.assert_allclose((grouped**2).mean(axis=(1, 3)), 1.0, atol=1e-4)
-
-
 def test_an_unknown_activation_is_rejected():
     with pytest.raises(ValueError, match="activation: unknown 'relu'"):
         AdaptiveNorm(activation="relu")
