@@ -159,6 +159,9 @@ class Config:
     minutes: float | None = option(None, flag=True, above=0, at_most=1_000_000,
         help="train for this time, instead of --epochs. The learning rate falls until the end, so "
         "a run cannot be extended: use --start-from")
+    repeats: int | None = option(None, at_least=1, at_most=1_000_000,
+        help="passes over the training images in each epoch; default: 1, or with fewer images than "
+        "a batch has as many as fill 8 batches")
     batch_size: int = option(64, flag=True, at_least=1, at_most=LARGEST_INT,
         help="images in a batch, over all devices")
     accumulate: int = option(1, flag=True, at_least=1, at_most=LARGEST_INT, movable=True,

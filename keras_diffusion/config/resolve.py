@@ -125,6 +125,7 @@ def _read(path):
         raise FileNotFoundError(f"--resume: there is no run in {path.parent}.")
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))["config"]
+        saved = {"repeats": 1, **saved}  # of earlier versions
         saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f"{type(error).__name__}: {str(error)[:100]}"

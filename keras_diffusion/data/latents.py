@@ -49,7 +49,7 @@ def encoded(data, encode, x_shape, *, batch_size, seed=0, balance=None):
 
     return dataclasses.replace(
         data,
-        epoch_batches=epoch_batches,
+        epoch_batches=pipeline.repeated(epoch_batches, data.repeats, source.num_train, batch_size),
         validation=pipeline.validation_batches(validation, batch_size),
     )
 

@@ -169,6 +169,29 @@ def steps_per_epoch(num_images, batch_size):
     return max(1, num_images // batch_size)
 
 
+def repeated(epoch_batches, repeats, num_images, batch_size):
+    """Epochs of several passes over few images, in batches that may hold an image several times.
+
+    Args:
+        epoch_batches: as from `batches_in_memory`; a pass is one of its epochs.
+        repeats: int, passes in each epoch.
+        num_images: int, images in a pass.
+        batch_size: int.
+
+    Returns:
+        epoch_batches(epoch), of `steps_per_epoch(repeats * num_images, batch_size)` batches.
+    """
+    if repeats == 1:
+        return epoch_batches
+
+    def passes(epoch):
+        images = tf.data.Dataset.range(repeats * epoch, repeats * (epoch + 1))
+        images = images.flat_map(epoch_batches).unbatch()
+        return images.batch(batch_size, drop_remainder=repeats * num_images >= batch_size)
+
+    return passes
+
+
 def batch_rows(rows, num_images, batch_size):
     """tf.data.Dataset of the training batches of a tensor with one row per image."""
     dataset = tf.data.Dataset.from_tensor_slices(rows)

@@ -11,6 +11,7 @@ from keras_diffusion.data import pipeline, single_image, sources
 from keras_diffusion.data.sources import Source
 
 MAX_SKIPPED_LINES = 10
+SHORT_EPOCH = 8  # batches
 # Mirrored flowers are flowers; mirrored digits, or text in a photo, are not valid images.
 FLIPPED = ("oxford_flowers102", "tf_flowers")
 
@@ -27,6 +28,7 @@ class TrainingData:
         epoch_batches: function, epoch (int from 0) -> tf.data.Dataset of that epoch's batches.
         validation: tf.data.Dataset, in order and with the remainder.
         whole_image: None, or the single image, uint8 (H, W, C), that all images are crops of.
+        repeats: int, passes over the images in each epoch, see `repeated`.
     """
 
     source: Source
@@ -36,6 +38,27 @@ class TrainingData:
     epoch_batches: Callable
     validation: tf.data.Dataset
     whole_image: np.ndarray | None = None
+    repeats: int = 1
+
+    def repeated(self, repeats, batch_size):
+        """Returns the same data with `repeats` passes in each epoch.
+
+        Args:
+            repeats: int; None: 1, or with fewer images than a batch has as many as fill
+                `SHORT_EPOCH` batches: validation, checkpoints and previews of an epoch take
+                longer than a step.
+            batch_size: int, that of the batches.
+        """
+        images = self.source.num_train
+        if repeats is None:
+            repeats = 1 if images >= batch_size else -(-SHORT_EPOCH * batch_size // images)
+        images = min(images, self.steps_per_epoch * batch_size)  # without the remainder
+        return dataclasses.replace(
+            self,
+            repeats=repeats,
+            steps_per_epoch=pipeline.steps_per_epoch(repeats * images, batch_size),
+            epoch_batches=pipeline.repeated(self.epoch_batches, repeats, images, batch_size),
+        )
 
     def training_batches(self, first_epoch=0, first_step=0):
         """Infinite batches from a step of an epoch on; `fit` needs steps_per_epoch."""

@@ -315,4 +315,4 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
 def progress_callbacks(run):
     """Returns callbacks that show the losses of a `run.Run`: TensorBoard and the progress bar."""
     curves = keras.callbacks.TensorBoard(run.dir / "logs", write_graph=False)
-    return [curves, ProgressBar(run.config.batch_size)]
+    return [curves, ProgressBar(run.batch_size)]

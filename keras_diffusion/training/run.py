@@ -50,6 +50,11 @@ class Run:
     dir: Path
     votes: distribution.Votes
 
+    @property
+    def batch_size(self):
+        """int: images in each batch, fewer than in the Config if there are not so many."""
+        return min(self.config.batch_size, self.data.repeats * self.data.source.num_train)
+
     @functools.cached_property
     def prompts(self):
         """`Prompts` of the class names, or None without --text."""
@@ -135,7 +140,7 @@ def _prepare(config, run_dir, votes, resume):
     keras.config.set_dtype_policy(policy)
     print(f"precision: {policy} ({reason})")
     build.check_size(config)
-    data = build.load_data(config)
+    data = build.load_data(config).repeated(config.repeats, config.batch_size)
     print(data.summary, flush=True)
     real_images.check_scores(config, data.source)
     size = "image_size" if data.whole_image is None else "crop_size"
@@ -145,6 +150,7 @@ def _prepare(config, run_dir, votes, resume):
         channels=data.image_shape[2],
         horizontal_flip=data.horizontal_flip,
         precision=policy,
+        repeats=data.repeats,
     )
     build.check_size(config)
     run = Run(config, data, run_dir, votes)

@@ -14,12 +14,13 @@ def print_batches(run):
         ValueError: it cannot be shared out evenly.
     """
     strategy, accumulate = run.votes.strategy, run.config.accumulate
-    batch_size = min(run.config.batch_size, run.data.source.num_train)
     try:
-        share = distribution.images_per_replica(strategy, batch_size, accumulate)
+        share = distribution.images_per_replica(strategy, run.batch_size, accumulate)
     except ValueError as error:
         raise ValueError(f"--batch-size: {error}") from error
     replicas = strategy.num_replicas_in_sync
+    if run.data.repeats > 1:
+        print(f"an epoch shows every training image {run.data.repeats} times")
     parts = f" in {accumulate} parts" if accumulate > 1 else ""
     default = strategy is tf.distribute.get_strategy()
     name = "single" if default else type(strategy).__name__
@@ -37,12 +38,12 @@ def print_costs(run, model):
             f"latents {height}x{width}x{channels}, {encoder['flops'] / 1e9:.3f} GFLOP per image "
             f"to encode, {decoder['flops'] / 1e9:.3f} to decode"
         )
-    batch_size = run.config.batch_size
-    network = estimate_costs(model.network, batch_size)
+    at_once = run.batch_size // run.votes.strategy.num_replicas_in_sync // run.config.accumulate
+    network = estimate_costs(model.network, at_once)
     print(
         f"network: {network['parameters'] / 1e6:.2f} M parameters, "
         f"{network['flops'] / 1e9:.2f} GFLOP per image forward, "
-        f"about {network['memory'] / 2**30:.1f} GiB to train batches of {batch_size}"
+        f"about {network['memory'] / 2**30:.1f} GiB to train {at_once} images at once"
     )
     whole = model.jit_compile  # Keras decides: only on a single GPU
     print(f"XLA: {'the whole training step' if whole else 'element-wise chains'}", flush=True)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_diffusion.data import pipeline
+from keras_diffusion.data import load_source, pipeline
 
 rng = np.random.default_rng(0)
 
@@ -201,3 +201,17 @@ def test_fit_gets_the_epochs_in_turn():
     model.fit(train, epochs=1, verbose=0, shuffle=False)
     assert model.images == [*itertools.chain(*expected[:3])]
     assert order_of(train) == expected[3]
+
+
+@pytest.mark.parametrize(("num_images", "repeats", "steps"), [(3, 11, 8), (4, 1, 1), (9, 1, 2)])
+def test_an_epoch_of_few_images_repeats_them(num_images, repeats, steps):
+    data = load_source("digits", limit=num_images, batch_size=4).repeated(None, 4)
+    assert (data.repeats, data.steps_per_epoch) == (repeats, steps)
+    batches = [list(data.epoch_batches(epoch)) for epoch in range(2)]
+    assert {len(batch["image"]) for batch in batches[0]} == {4} and len(batches[0]) == steps
+    resumed = next(iter(data.training_batches(1, first_step=steps - 1)))
+    np.testing.assert_array_equal(resumed["image"], batches[1][-1]["image"])
+    if repeats > 1:
+        images = np.concatenate([batch["image"] for batch in batches[0]]).reshape(4 * steps, -1)
+        _, counts = np.unique(images, axis=0, return_counts=True)
+        assert list(counts) == pytest.approx([32 / 3] * 3, abs=1)
