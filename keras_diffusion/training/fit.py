@@ -91,23 +91,20 @@ def _fit(run, model, progress, callbacks):
         )
 
     # Keras starts epochs only at their first batch, so the rest of one is a `fit` of its own.
+    epochs = UNLIMITED_EPOCHS if run.config.minutes else run.config.epochs
     if progress.step == steps_per_epoch:
-        _end_epoch(model, progress, callbacks, steps_per_epoch, verbose, **validation)
+        shown = {"verbose": verbose, "epochs": epochs, "steps": steps_per_epoch}
+        _end_epoch(model, progress, callbacks, shown, **validation)
     elif progress.step:
         train(steps_per_epoch - progress.step, progress.epoch + 1)
-    epochs = UNLIMITED_EPOCHS if run.config.minutes else run.config.epochs
     if not model.stop_training and progress.epoch < epochs:
         train(steps_per_epoch, epochs)
 
 
-def _end_epoch(
-    model, progress, callbacks, steps, verbose, validation_data=None, validation_steps=None
-):
+def _end_epoch(model, progress, callbacks, shown, validation_data=None, validation_steps=None):
     """Validates and ends an epoch whose batches are all done, as the end of Keras' `fit` does."""
     epoch = progress.epoch
-    callbacks = keras.callbacks.CallbackList(
-        callbacks, model=model, verbose=verbose, epochs=epoch + 1, steps=steps
-    )
+    callbacks = keras.callbacks.CallbackList(callbacks, model=model, **shown)
     callbacks.on_train_begin()
     callbacks.on_epoch_begin(epoch)
     logs = {name: float(value) for name, value in model.get_metrics_result().items()}
