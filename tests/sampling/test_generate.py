@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from fixtures_exports import awake_model
+from fixtures_models import tiny_model
 from keras import layers, ops
 
 from keras_diffusion import DiffusionModel
@@ -22,12 +22,12 @@ KNOWN = rng.integers(0, 256, SHAPE, np.uint8)
 
 @pytest.fixture(scope="module")
 def model():
-    return awake_model(SHAPE, num_classes=3)
+    return tiny_model(SHAPE, num_classes=3, schedule="linear")
 
 
 @pytest.fixture(scope="module")
 def unlabelled():
-    return awake_model(SHAPE, num_classes=0)
+    return tiny_model(SHAPE)
 
 
 def largest(one, other):
@@ -106,7 +106,7 @@ def test_an_unknown_sampler_lists_the_choices(model):
 
 
 def test_only_samplers_frames_and_schedules_are_traced(monkeypatch):
-    model, graphs = awake_model(SHAPE, num_classes=3), []
+    model, graphs = tiny_model(SHAPE, num_classes=3, schedule="linear"), []
     run = samplers.SAMPLERS["ddim"]
     monkeypatch.setitem(
         samplers.SAMPLERS,

@@ -7,7 +7,7 @@ import zipfile
 
 import keras
 import pytest
-from fixtures_exports import awake_model
+from fixtures_models import tiny_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = [*ROOT.glob("*.py"), *(ROOT / "keras_diffusion").rglob("*.py")]
@@ -40,7 +40,7 @@ def harmful():
 def test_code_in_the_network_of_a_model_is_rejected_and_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path, marker = tmp_path / "m.keras", tmp_path / "harm"
-    awake_model().save(path)
+    tiny_model().save(path)
     with zipfile.ZipFile(path) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     config = json.loads(files["config.json"])

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from fixtures_exports import NUM_STEPS, SAMPLERS, awake_model
+from fixtures_exports import NUM_STEPS, SAMPLERS
+from fixtures_models import tiny_model
 
 from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.diffusion import samplers as all_samplers
@@ -26,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 model = tf.saved_model.load(sys.argv[1])
-first = dict(seed=3, indices=[0, 1, 2], num_steps=5, labels=[2, 0, 1], guidance_scale=2.0,
+first = dict(seed=3, indices=[0, 1, 2], num_steps=5, labels=[2, 0, 1], guidance_scale=6.0,
              guidance_interval=[0.0, 1.0], guidance_rescale=0.0)
 changes = {
     "first": {}, "one step": {"num_steps": 1}, "50 steps": {"num_steps": 50},
@@ -69,7 +70,7 @@ def difference(images, others):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_same_pixels_as_generate(export, outside, sampler):
     def expected(num_steps=5, **guidance):
-        options = {"sampler": sampler, "labels": [2, 0, 1], "seed": 3, "guidance_scale": 2.0}
+        options = {"sampler": sampler, "labels": [2, 0, 1], "seed": 3, "guidance_scale": 6.0}
         return export[0].generate(3, num_steps=num_steps, **options, **guidance)
 
     first = outside[f"{sampler} first"]
@@ -176,7 +177,7 @@ def test_endpoints_of_all_samplers_and_their_arguments(model, archive, tmp_path,
     assert set(archive.endpoints) == names | {"denoise"}
     assert archive.endpoints["trajectory_cold"] == [*common, "labels", *Guidance.NAMES]
     assert archive.endpoints["denoise"] == ["x_t", "t", "labels"]
-    unlabelled = awake_model(num_classes=0)
+    unlabelled = tiny_model()
     monkeypatch.setattr(unlabelled.graphs, "sampler", lambda *_: None)
     export_saved_model(unlabelled, tmp_path / "unlabelled", samplers=["ddim"], sampler="ddim")
     assert archive.endpoints["generate_ddim"] == common
