@@ -5,14 +5,10 @@ import pathlib
 import shutil
 import subprocess
 
-import pytest
-
 from keras_diffusion.runtime import git
 
 
-@pytest.fixture
-def repository(tmp_path):
-    """A repository of one commit with a copy of git.py; returns (folder, the copy as a module)."""
+def test_only_changed_python_files_make_a_revision_dirty(tmp_path):
     shutil.copy(git.__file__, tmp_path / "git.py")
     (tmp_path / "RESULTS.md").write_text("old")
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
@@ -21,21 +17,16 @@ def repository(tmp_path):
     spec = importlib.util.spec_from_file_location("copied_git", tmp_path / "git.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return tmp_path, module
-
-
-def test_only_changed_code_is_dirty(repository):
-    folder, module = repository
     clean = module.git_revision()
     assert clean and "dirty" not in clean
-    (folder / "RESULTS.md").write_text("new figures")
+    (tmp_path / "RESULTS.md").write_text("new")
     assert module.git_revision() == clean
-    with open(folder / "git.py", "a") as file:
+    with open(tmp_path / "git.py", "a") as file:
         file.write("# changed\n")
     assert module.git_revision() == f"{clean}-dirty"
 
 
-def test_without_a_repository_there_is_none(tmp_path, monkeypatch):
+def test_without_a_repository_there_is_no_revision(tmp_path, monkeypatch):
     monkeypatch.setattr(git, "__file__", str(tmp_path / "git.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(pathlib.Path(tmp_path).parent))
     assert git.git_revision() is None

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from fixtures_runs import SHAPE, tiny_network
+from fixtures_models import SHAPE, tiny_network
 
 from keras_diffusion import Autoencoder, DiffusionModel, LatentCodec, Prompts
 from keras_diffusion.networks import TextEncoder, decoder, encoder, unet
@@ -37,7 +37,7 @@ def trained(strategy, cls=Poisoned, dropout=0.0, **options):
     """Returns (model, history) after two epochs of two steps; most gradients are clipped."""
     keras.utils.set_random_seed(1)
     with strategy.scope():
-        model = cls(tiny_network(dropout), **options)
+        model = cls(tiny_network(num_classes=CLASSES, dropout=dropout), **options)
         model.compile(keras.optimizers.SGD(0.2, momentum=0.9, global_clipnorm=0.3))
     fit_options = {"steps_per_epoch": 2, "epochs": 2, "shuffle": False, "verbose": 0}
     history = model.fit(

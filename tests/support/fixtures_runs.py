@@ -4,37 +4,22 @@ from types import SimpleNamespace
 
 import keras
 import numpy as np
-from keras import layers
+from fixtures_models import SHAPE, tiny_network
 
 from keras_diffusion import DiffusionModel
 from keras_diffusion.config.options import Config
 from keras_diffusion.data import TrainingData, pipeline
-from keras_diffusion.networks.layers import LabelEmbedding
 from keras_diffusion.runtime import distribution
 from keras_diffusion.training.run import Run
 
-SHAPE = (4, 4, 1)
 BATCH = 8
 STEPS = 5  # in an epoch
-
-
-def tiny_network(dropout=0.2):
-    """A labelled network with dropout, quickly traced."""
-    inputs = {
-        "x": keras.Input(SHAPE, name="x"),
-        "logsnr": keras.Input((), name="logsnr"),
-        "label": keras.Input((), dtype="int32", name="label"),
-    }
-    shift = layers.Reshape((1, 1, 4))(LabelEmbedding(2, 4)(inputs["label"]))
-    h = layers.Conv2D(4, 3, padding="same", activation="relu")(inputs["x"])
-    h = layers.Dropout(dropout, seed=5)(layers.Add()([h, shift]))
-    return keras.Model(inputs, layers.Conv2D(1, 3, padding="same", name="out")(h))
 
 
 def tiny_model(seed=0, dropout=0.2, learning_rate=1e-2, **options):
     """A compiled model, always with the same weights."""
     keras.utils.set_random_seed(seed)
-    model = DiffusionModel(tiny_network(dropout), seed=seed, **options)
+    model = DiffusionModel(tiny_network(num_classes=2, dropout=dropout), seed=seed, **options)
     model.compile(keras.optimizers.AdamW(learning_rate, global_clipnorm=1.0))
     return model
 
