@@ -132,11 +132,6 @@ def test_ddpm_is_ddim_with_eta_one_and_fresh_noise_in_each_step():
     assert np.abs(other - expected).max() > 0.1
 
 
-def test_eta_needs_noise():
-    with pytest.raises(ValueError, match="noise_fn"):
-        ddim(gaussian_denoiser(COSINE), COSINE, gaussian(), uniform_t(COSINE, 2), eta=0.5)
-
-
 @every_schedule
 def test_cold_with_the_endpoint_inverts_a_mixture(schedule):
     """Exactly, if the predictions are exact; an error in x0 does not depend on the steps."""

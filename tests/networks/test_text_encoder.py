@@ -51,16 +51,6 @@ def test_the_mean_is_over_the_words_of_a_prompt(encoder):
         np.testing.assert_allclose(means[row], words[row, :count].numpy().mean(axis=0), atol=1e-6)
 
 
-def test_an_encoder_is_float32_under_mixed_precision_and_is_restored():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    layer = TextEncoder(num_tokens=5, length=4, width=8, depth=1)
-    assert layer(TOKENS).dtype == "float32"
-    again = TextEncoder.from_config(layer.get_config())
-    again(TOKENS)
-    again.set_weights(layer.get_weights())
-    np.testing.assert_array_equal(again(TOKENS), layer(TOKENS))
-
-
 @pytest.mark.parametrize(("channels", "head_width"), [(8, 4), (3, 4)])
 def test_cross_attention_against_numpy(channels, head_width):
     rng = np.random.default_rng(0)
