@@ -17,9 +17,9 @@ def policy(name):
         if capability >= (8, 0):
             return "mixed_bfloat16", f"the GPU has compute capability {capability[0]}"
         return "float32", "the GPU has no bfloat16"
-    found = [name for name in CPU_BFLOAT16 if name in _cpu_flags()]
-    if found:
-        return "mixed_bfloat16", f"the processor has {' and '.join(found)}"
+    flags = [name for name in CPU_BFLOAT16 if name in _cpu_flags()]
+    if flags:
+        return "mixed_bfloat16", f"the processor has {' and '.join(flags)}"
     return "float32", "the processor has no bfloat16"
 
 

@@ -146,8 +146,8 @@ def test_several_scales_are_columns_beside_the_names(calls):
     assert [float(call["guidance_scale"]) for call in calls] == [1, 1, 2, 2, 3.5, 3.5]
     with Image.open("samples/ant.png") as page:
         grey = np.asarray(page.convert("L"))
-    shades = np.array([50, 100, 150, 200, 250, 44])
-    left = [np.flatnonzero((grey == shade).sum(axis=0) > 20).mean() for shade in shades]
+    edge_images = np.array([50, 100, 150, 200, 250, 44])
+    left = [np.flatnonzero((grey == shade).sum(axis=0) > 20).mean() for shade in edge_images]
     assert left[0] == left[1] < left[2] == left[3] < left[4] == left[5]
     assert (grey[:, : int(left[0]) - 75] < 128).sum() > 50, "names"
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from fixtures_latents import shades, tiny_autoencoder
+from fixtures_latents import edge_images, tiny_autoencoder
 from keras import layers
 
 from keras_diffusion import Autoencoder, LatentCodec
@@ -73,7 +73,7 @@ def test_metrics_are_those_of_the_formulas():
 @pytest.fixture(scope="module")
 def trained():
     """(autoencoder after 12 epochs, its first metrics, history)."""
-    images, held_out = shades(64), shades(32, seed=1)
+    images, held_out = edge_images(64), edge_images(32, seed=1)
     autoencoder = tiny_autoencoder(widths=(8,))
     before = autoencoder.evaluate(held_out, return_dict=True, verbose=0)
     data = tf.data.Dataset.from_tensor_slices({"image": images, "label": np.zeros(64)}).batch(32)
@@ -91,13 +91,13 @@ def test_it_trains_with_fit(trained):
 
 def test_the_networks_of_a_codec_are_not_trained():
     autoencoder = tiny_autoencoder(*TINY)
-    LatentCodec.measured(autoencoder, shades(4, (8, 8, 1)))
+    LatentCodec.measured(autoencoder, edge_images(4, (8, 8, 1)))
     with pytest.raises(ValueError, match="a LatentCodec has frozen it"):
-        autoencoder.fit(shades(4, (8, 8, 1)), verbose=0)
+        autoencoder.fit(edge_images(4, (8, 8, 1)), verbose=0)
 
 
 def test_microbatches_give_the_same_weights():
-    images = shades(16, (8, 8, 1))
+    images = edge_images(16, (8, 8, 1))
     weights = []
     for accumulate in (1, 4):
         autoencoder = tiny_autoencoder(*TINY, accumulate=accumulate)
@@ -112,14 +112,14 @@ def test_a_step_with_an_infinite_gradient_is_skipped():
     autoencoder = tiny_autoencoder(*TINY)
     autoencoder.decoder.get_layer("stem").bias.assign([np.nan] * 4)
     before = autoencoder.encoder.get_weights()
-    autoencoder.fit(shades(8, (8, 8, 1)), batch_size=4, verbose=0)
+    autoencoder.fit(edge_images(8, (8, 8, 1)), batch_size=4, verbose=0)
     assert int(autoencoder.skipped_steps) == 2
     for one, other in zip(before, autoencoder.encoder.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_a_loaded_autoencoder_is_the_same(tmp_path):
-    images = shades(4, (8, 8, 1))
+    images = edge_images(4, (8, 8, 1))
     autoencoder = tiny_autoencoder(*TINY, edge_weight=0.25, kl_weight=1e-2)
     autoencoder.optimizer.build(autoencoder.trainable_variables)
     autoencoder.save(tmp_path / "a.keras")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from fixtures_latents import shades, tiny_autoencoder
+from fixtures_latents import edge_images, tiny_autoencoder
 from fixtures_models import tiny_network
 
 from keras_diffusion import DiffusionModel, LatentCodec
@@ -15,8 +15,8 @@ SHAPE, X_SHAPE = (16, 16, 3), (8, 8, 4)
 @pytest.fixture(scope="module")
 def codec():
     autoencoder = tiny_autoencoder()
-    autoencoder.fit(shades(), epochs=10, batch_size=16, verbose=0)
-    return LatentCodec.measured(autoencoder, shades())
+    autoencoder.fit(edge_images(), epochs=10, batch_size=16, verbose=0)
+    return LatentCodec.measured(autoencoder, edge_images())
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def model(codec):
 
 
 def test_latents_are_standardised_and_bounded(codec):
-    x = codec.encode(tf.constant(shades())).numpy()
+    x = codec.encode(tf.constant(edge_images())).numpy()
     assert x.shape == (64, *X_SHAPE) and x.dtype == np.float32
     np.testing.assert_allclose(x.mean(axis=(0, 1, 2)), 0, atol=1e-4)
     np.testing.assert_allclose(x.std(axis=(0, 1, 2)), 1, rtol=1e-4)
@@ -35,7 +35,7 @@ def test_latents_are_standardised_and_bounded(codec):
 
 
 def test_images_are_decoded_from_their_latents(codec):
-    images = shades(8, seed=1)
+    images = edge_images(8, seed=1)
     x = codec.encode(tf.constant(images))
     decoded = codec.decode(x).numpy()
     assert decoded.dtype == np.uint8 and decoded.shape == images.shape
@@ -48,7 +48,7 @@ def test_images_are_decoded_from_their_latents(codec):
 
 def test_the_scale_is_measured_on_arrays_or_batches():
     autoencoder = tiny_autoencoder()
-    images = shades(32)
+    images = edge_images(32)
     batches = tf.data.Dataset.from_tensor_slices((images, np.zeros(32))).batch(8)
     dicts = batches.map(lambda image, label: {"image": image, "label": label})
     numbers = [
@@ -69,7 +69,7 @@ def test_a_codec_that_does_not_fit(codec):
 
 def test_a_model_of_latents_takes_and_generates_images(codec, model, tmp_path):
     assert (model.image_shape, model.x_shape) == (SHAPE, X_SHAPE)
-    images, labels = shades(), np.arange(64) % 2
+    images, labels = edge_images(), np.arange(64) % 2
     before = [w.copy() for w in codec.get_weights()]
     model.fit(images, labels, batch_size=16, epochs=2, verbose=0)
     for one, other in zip(before, model.codec.get_weights(), strict=True):
@@ -89,7 +89,7 @@ def test_a_model_of_latents_takes_and_generates_images(codec, model, tmp_path):
 
 
 def test_latents_in_a_batch_replace_their_images(codec, model):
-    images, labels = tf.constant(shades(4)), tf.constant([0, 1, 0, 1])
+    images, labels = tf.constant(edge_images(4)), tf.constant([0, 1, 0, 1])
     x0 = model({"image": images, "label": labels})
     latents = {"latent": tf.cast(codec.encode(images), "float16"), "label": labels}
     np.testing.assert_allclose(model(latents), x0, atol=2e-3)

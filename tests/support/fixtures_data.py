@@ -20,7 +20,7 @@ def needs(name):
 
 
 def save_picture(path, mode="RGB", size=(10, 8), seed=0, **options):
-    """Writes a random picture, size (width, height), and returns its pixels."""
+    """Writes a random image, size (width, height), and returns its pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
     pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], *channels), np.uint8)
@@ -29,7 +29,7 @@ def save_picture(path, mode="RGB", size=(10, 8), seed=0, **options):
 
 
 def class_folder(root, counts, **options):
-    """A folder with a class "a", "b", ... of counts[0], counts[1], ... pictures."""
+    """A folder with a class "a", "b", ... of counts[0], counts[1], ... images."""
     for label, count in enumerate(counts):
         for i in range(count):
             save_picture(root / "abcdefgh"[label] / f"{i}.png", seed=100 * label + i, **options)
