@@ -131,19 +131,3 @@ def test_verdicts_follow_the_numbers(name, changes, index, verdict):
     reporting = importlib.import_module(f"studies.{name}.report")
     claim = reporting.claims(changed(record_of(name)["results"], changes))[index]
     assert claim.holds is verdict and claim.measured
-
-
-def test_a_step_that_is_never_reached_is_called_never():
-    reporting = importlib.import_module("studies.noise_schedules.report")
-    changes = {"normality.linear.study_firsts": [None, 800, None],
-               "normality.cosine.study_firsts": [906, 1000, None]}  # fmt: skip
-    claims = reporting.claims(changed(record_of("noise_schedules")["results"], changes))
-    assert claims[0].measured == "step 1,000 (median of 3 tests, 906 - never)"
-    assert claims[1].measured.startswith("linear never, constant 375")
-
-
-def test_a_goal_that_is_reached_late_is_reported():
-    reporting = importlib.import_module("studies.one_image.report")
-    changes = {"trainings.0.curve": curve((3.0, 21.0)), "trainings.1.curve": curve((10.0, 25.0))}
-    [claim, *_] = reporting.claims(changed(record_of("one_image")["results"], changes))
-    assert claim.measured == "21 after 3.0 minutes; reached after 10.0"
