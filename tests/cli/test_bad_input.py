@@ -5,7 +5,7 @@ import pathlib
 import re
 
 import pytest
-from fixtures_data import DATA_DIR, class_folder, needs, save_picture
+from fixtures_data import DATA_DIR, class_folder, needs, save_image
 from fixtures_input import check, file, other_files, run_with
 
 from keras_diffusion.cli import train
@@ -22,7 +22,7 @@ def folder(*names):
 
 
 def image(*paths, **options):
-    return lambda: [save_picture(pathlib.Path(path), **options) for path in paths]
+    return lambda: [save_image(pathlib.Path(path), **options) for path in paths]
 
 
 def two_sizes():

@@ -6,7 +6,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from fixtures_data import class_folder, save_picture
+from fixtures_data import class_folder, save_image
 from PIL import Image
 
 from keras_diffusion.cli import train
@@ -83,7 +83,7 @@ def test_all_images_of_a_folder_have_the_same_channels(tmp_path):
 
 def test_sub_folders_are_classes(tmp_path):
     class_folder(tmp_path, [10, 5, 1])
-    save_picture(tmp_path / "b" / "deep" / "er.png", seed=999)
+    save_image(tmp_path / "b" / "deep" / "er.png", seed=999)
     source = sources.folder(tmp_path)
     assert source.class_names == ("a", "b", "c")
     assert (source.num_train, source.num_val) == (8 + 5 + 1, 2 + 1)
@@ -113,7 +113,7 @@ def damaged(change):
     """Writes an image whose bytes are then changed."""
 
     def write(path):
-        save_picture(path, size=(32, 32))
+        save_image(path, size=(32, 32))
         path.write_bytes(change(path.read_bytes()))
 
     return write
@@ -141,7 +141,7 @@ def test_unusable_files_are_named_and_skipped(tmp_path, monkeypatch, capfd):
     class_folder(tmp_path / "pets", [4, 4])
     (tmp_path / "pets" / "empty").mkdir()
     (tmp_path / "pets" / "damaged").mkdir()
-    save_picture(tmp_path / "pets" / "loose.png")
+    save_image(tmp_path / "pets" / "loose.png")
     (tmp_path / "pets" / "a" / ".hidden.png").write_text("")
     for name, _, write in BAD:
         write(tmp_path / "pets" / "damaged" / name)
@@ -168,7 +168,7 @@ def test_a_folder_that_is_missing_empty_or_too_small(tmp_path):
             (tmp_path / file).write_bytes(b"")
         with pytest.raises(ValueError, match="^[^\n]*no readable image[^\n]*$"):
             load(folder=tmp_path)
-    save_picture(tmp_path / "one.png")
+    save_image(tmp_path / "one.png")
     with pytest.raises(ValueError, match="no two images"):
         load(folder=tmp_path)
     with pytest.raises(NotADirectoryError, match="is a file"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fixtures_data import save_picture
+from fixtures_data import save_image
 from PIL import Image
 
 from keras_diffusion.data import load, load_source, single_image
@@ -37,7 +37,7 @@ def test_any_image_is_read_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # a rotated camera
     path = tmp_path / "photo.tiff"
-    pixels = save_picture(path, size=(40, 32), exif=exif)
+    pixels = save_image(path, size=(40, 32), exif=exif)
     upright = load_source(image=str(path)).whole_image
     np.testing.assert_array_equal(upright, np.rot90(pixels, -1)[4:-4])
     gray = load_source(image=str(path), channels=1, crop_size=32)

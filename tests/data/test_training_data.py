@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from fixtures_data import DATA_DIR, class_folder, needs, save_picture
+from fixtures_data import DATA_DIR, class_folder, needs, save_image
 
 from keras_diffusion.data import load, load_source, pipeline, sources
 
@@ -51,8 +51,8 @@ def test_large_folders_are_streamed(tmp_path, monkeypatch):
 
 
 def test_images_of_several_sizes_need_an_image_size(tmp_path):
-    save_picture(tmp_path / "1.png", size=(20, 10))
-    save_picture(tmp_path / "2.png", size=(10, 20), seed=1)
+    save_image(tmp_path / "1.png", size=(20, 10))
+    save_image(tmp_path / "2.png", size=(10, 20), seed=1)
     with pytest.raises(ValueError, match="--image-size"):
         load(folder=tmp_path)
     train, _ = load(folder=tmp_path, image_size=8)

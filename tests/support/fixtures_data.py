@@ -19,7 +19,7 @@ def needs(name):
     return pytest.mark.skipif(missing, reason=f"no {name} in {DATA_DIR} (KERAS_DIFFUSION_DATA)")
 
 
-def save_picture(path, mode="RGB", size=(10, 8), seed=0, **options):
+def save_image(path, mode="RGB", size=(10, 8), seed=0, **options):
     """Writes a random image, size (width, height), and returns its pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
@@ -32,5 +32,5 @@ def class_folder(root, counts, **options):
     """A folder with a class "a", "b", ... of counts[0], counts[1], ... images."""
     for label, count in enumerate(counts):
         for i in range(count):
-            save_picture(root / "abcdefgh"[label] / f"{i}.png", seed=100 * label + i, **options)
+            save_image(root / "abcdefgh"[label] / f"{i}.png", seed=100 * label + i, **options)
     return root

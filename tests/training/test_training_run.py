@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from fixtures_data import save_picture
+from fixtures_data import save_image
 from fixtures_input import contents, file, rejection
 from fixtures_runs import tiny_run
 
@@ -38,7 +38,7 @@ TINY = "--limit 16 --batch-size 8 --network cnn --set widths=(4,) --set embeddin
 def test_a_rejected_run_writes_nothing(flag, arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for index in range(4):
-        save_picture(tmp_path / f"images/{index}.png")
+        save_image(tmp_path / f"images/{index}.png")
     file("old/checkpoints/step-00000001.keras")()
     before = contents(tmp_path)
     arguments = shlex.split(arguments if "--resume" in arguments else f"{TINY} {arguments}")
