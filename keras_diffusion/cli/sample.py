@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_diffusion.cli.parsing import OneLineParser, folder, with_flag, within
 from keras_diffusion.config.guidance import LARGEST_SCALE, Guidance
-from keras_diffusion.plotting.images import add_labels, grid, save_gif, save_png
+from keras_diffusion.plotting.images import add_labels, grid, readable, save_gif, save_png
 from keras_diffusion.runtime.frameworks import import_tensorflow
 from keras_diffusion.sampling.request import Request
 from keras_diffusion.saving import export_folder
@@ -102,6 +102,8 @@ def sample(options):
         choices = ", ".join(config.samplers)
         raise ValueError(f"--sampler: unknown {sampler!r}. Choose from: {choices}.")
     names, conditions = choose_conditions(options, config)
+    numbers = conditions.get("labels", range(1, len(names) + 1))  # prompts count from 1
+    names = [readable(name, number) for name, number in zip(names, numbers, strict=False)]
     guidances = choose_guidances(options, config)
     requests = make_requests(options, config, conditions, guidances)
     out = choose_out(options, model.resolve().name)

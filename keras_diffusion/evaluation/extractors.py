@@ -154,8 +154,9 @@ def _of_channels(x, channels):
     own = x.shape[-1]
     if own == channels:
         return x
-    if own == 4:  # alpha is left out
-        x = x[..., :3]
+    if own == 4:  # over white
+        alpha = x[..., 3:] / 255
+        x = x[..., :3] * alpha + 255 * (1 - alpha)
     if channels == 1:
         return keras.ops.image.rgb_to_grayscale(x, data_format="channels_last")
     if channels != 3:
@@ -167,6 +168,8 @@ def _extractor(name, model, digest, size, image_shape):
     def extract(images):
         return model.predict_on_batch(images), None
 
+    if image_shape[-1] == 4:  # earlier versions left alpha out: their cached features differ
+        digest = content_hash(digest, "over white")
     same = tuple(size) in ((None, None), tuple(image_shape[:2]))
     return Extractor(name, extract, "none" if same else _resize_in_words(*size), digest)
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 from PIL import Image
 
-from keras_diffusion.plotting.images import grid
+from keras_diffusion.plotting.images import grid, over_white, readable
 from keras_diffusion.runtime.files import whole_file
 
 DPI = (120, 100, 80, 65)  # fewer dots per inch only if the file would be too large
@@ -55,8 +55,9 @@ def plot_lines(axes, curves, xlabel, ylabel, title=None, reference=None, log="",
         log: the axes that are logarithmic: "", "x", "y" or "xy".
         markers: bool, whether points are marked.
     """
-    for label, (xs, ys) in curves.items():
-        axes.plot(xs, ys, marker="o" if markers else None, ms=3.5, lw=1.4, label=label)
+    for number, (label, (xs, ys)) in enumerate(curves.items()):
+        marker = "o" if markers else None
+        axes.plot(xs, ys, marker=marker, ms=3.5, lw=1.4, label=_plain(label, number))
     if reference:
         axes.axhline(reference[0], color="black", ls="--", lw=1, label=reference[1])
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
@@ -107,18 +108,24 @@ def image_table(rows, column_titles, row_titles=None, notes=None, width=2.0, col
             place.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
     for place, note in zip(axes.flat, itertools.chain(*notes or ()), strict=False):
         place.set_xlabel(note or "", fontsize=8)
-    for place, title in zip(axes[:, 0], row_titles or (), strict=False):
-        place.set_ylabel(title, fontsize=9)
-    for place, title in zip(axes[0], column_titles, strict=True):
-        place.set_title(title, fontsize=9)
+    for number, (place, title) in enumerate(zip(axes[:, 0], row_titles or (), strict=False)):
+        place.set_ylabel(_plain(title, number), fontsize=9)
+    for number, (place, title) in enumerate(zip(axes[0], column_titles, strict=True)):
+        place.set_title(_plain(title, number), fontsize=9)
     return figure
+
+
+def _plain(text, number):
+    """Text that matplotlib shows as it is, or the number if its font lacks a character."""
+    lines = [readable(line, number, longest=1000) for line in str(text).split("\n")]
+    return "\n".join(lines).replace("$", r"\$")
 
 
 def _image_of(cell, columns):
     """The image of a cell of `image_table`, as matplotlib takes it."""
     if cell is None:
         return None
-    image = np.asarray(grid(cell, columns)) if cell.ndim == 4 else cell
+    image = np.atleast_3d(grid(cell, columns)) if cell.ndim == 4 else over_white(np.asarray(cell))
     return image[..., 0] if image.shape[-1] == 1 else image
 
 

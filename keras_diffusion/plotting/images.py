@@ -1,9 +1,13 @@
 """Grids of images, labels beside them, PNG and GIF files (numpy and Pillow only).
 
-Images are uint8 arrays (H, W, C) with C = 1, 3 or 4. Files are written whole or not at all.
+Images are uint8 arrays (H, W, C) with C = 1, 3 or 4. What is shown, a grid or an animation, has
+transparent images over white. Files are written whole or not at all.
 """
 
+import functools
+import importlib.util
 import os
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -12,6 +16,7 @@ from keras_diffusion.runtime.files import whole_file
 
 MIN_SIDE = 560  # pixels; smaller grids are enlarged by a whole factor
 GIF_COLOURS = (256, 64, 16, 8)  # per frame; fewer only if the file would be too large
+LONGEST_LABEL = 48  # characters
 
 
 def to_pillow(image):
@@ -19,8 +24,19 @@ def to_pillow(image):
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
+def over_white(images):
+    """Composites uint8 (..., 4) over white: (..., 3); other images are unchanged."""
+    if images.shape[-1] != 4:
+        return images
+    alpha = images[..., 3:].astype("uint16")
+    color = images[..., :3] * alpha + 255 * (255 - alpha)  # at most 255 * 255
+    return ((color + 127) // 255).astype("uint8")
+
+
 def grid(images, columns=None):
     """Arranges images in rows with thin white gaps, and enlarges the grid if it is small.
+
+    Transparent images are shown over white.
 
     Args:
         images: uint8 (N, H, W, C).
@@ -29,6 +45,7 @@ def grid(images, columns=None):
     Returns:
         Pillow image.
     """
+    images = over_white(images)
     count, height, width, channels = images.shape
     columns = min(count, columns or int(np.ceil(np.sqrt(count))))
     rows = -(-count // columns)
@@ -44,6 +61,32 @@ def grid(images, columns=None):
     return to_pillow(sheet.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
+@functools.cache
+def _font(size):
+    """matplotlib's DejaVu Sans, found without importing matplotlib, else Pillow's font."""
+    spec = importlib.util.find_spec("matplotlib")
+    if spec and spec.origin:
+        path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if path.is_file():
+            return ImageFont.truetype(str(path), size)
+    return ImageFont.load_default(size)
+
+
+def readable(text, number, longest=LONGEST_LABEL):
+    """Returns text for an image or a figure, in one line.
+
+    Args:
+        text: any text.
+        number: what replaces it if the font lacks a character of it.
+        longest: characters.
+    """
+    text, font = " ".join(text.split()), _font(14)
+    missing = bytes(font.getmask("\uffff"))
+    if any(bytes(font.getmask(character)) == missing for character in set(text) - {" "}):
+        return str(number)
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
 def add_labels(sheet, rows, columns, corner=""):
     """Writes a label to the left of each row of a grid and above each column.
 
@@ -55,7 +98,8 @@ def add_labels(sheet, rows, columns, corner=""):
     Returns:
         Pillow image in RGB, larger than the grid.
     """
-    font = ImageFont.load_default(14)
+    font = _font(14)
+    rows, columns = ([readable(t, i) for i, t in enumerate(texts)] for texts in (rows, columns))
     left, top = 16 + round(max(font.getlength(text) for text in (corner, *rows))), 28
     labelled = Image.new("RGB", (left + sheet.width, top + sheet.height), "white")
     labelled.paste(sheet, (left, top))
@@ -82,7 +126,7 @@ def save_gif(path, frames, durations, max_bytes=None):
 
     Args:
         path: of the file.
-        frames: list of Pillow images of one size.
+        frames: list of Pillow images of one size, without alpha.
         durations: list, milliseconds per frame.
         max_bytes: None, or a limit that is kept by using fewer colours.
 

@@ -13,7 +13,7 @@ def numbered(count, height, width, channels=1):
     return np.broadcast_to(values, (count, height, width, channels))
 
 
-@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
 def test_grid_fills_rows_from_the_left_with_gaps(channels, mode):
     gap = 20  # a sixteenth of the height
     sheet = images.grid(numbered(5, 320, 200, channels), columns=3)
@@ -56,6 +56,24 @@ def test_labels_stand_beside_the_grid():
     assert all(part.min() < 128 for part in np.array_split(pixels[top:, :left], 3))
     assert all(part.min() < 128 for part in np.array_split(pixels[:top, left:], 2, axis=1))
     assert pixels[:top, :left].min() < 128
+
+
+def test_transparent_images_are_shown_over_white():
+    pixels = np.zeros((3, 600, 600, 4), "uint8")
+    pixels[..., 1], pixels[:, ..., 3] = 200, np.array([0, 255, 51])[:, None, None]
+    sheet = np.asarray(images.grid(pixels, 3))
+    shown = [sheet[300, 300 + 637 * i].tolist() for i in range(3)]
+    assert shown == [[255, 255, 255], [0, 200, 0], [204, 244, 204]]
+
+
+def test_labels_that_the_font_lacks_are_numbers(monkeypatch):
+    assert [images.readable(x, 7) for x in ("a\n b", "Kühe", "Ёж", "猫", "a🐈")] == [
+        "a b", "Kühe", "Ёж", "7", "7"]  # fmt: skip
+    assert len(images.readable("long " * 40, 0)) == images.LONGEST_LABEL
+    monkeypatch.setattr(images.importlib.util, "find_spec", lambda name: None)  # no matplotlib
+    images._font.cache_clear()
+    assert [images.readable(x, 7) for x in ("cat", "猫")] == ["cat", "7"]
+    images._font.cache_clear()
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
