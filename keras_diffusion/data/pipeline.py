@@ -20,7 +20,7 @@ def convert_channels(image, channels):
 
     Args:
         image: uint8 tensor (..., H, W, C) with a static C of 1, 3 or 4.
-        channels: 1 (luma; alpha is dropped), 3 (alpha is dropped), or 4 (alpha 255 if new).
+        channels: 1 (luma) or 3, both over white if the image has alpha, or 4 (alpha 255 if new).
 
     Returns:
         uint8 tensor (..., H, W, channels).
@@ -34,6 +34,10 @@ def convert_channels(image, channels):
     if have not in (1, 3, 4) or channels not in (1, 3, 4):
         raise ValueError(f"channels must be 1, 3 or 4: cannot convert {have} to {channels}")
     color = tf.image.grayscale_to_rgb(image) if have == 1 else image[..., :3]
+    if have == 4:
+        alpha = tf.cast(image[..., 3:], tf.float32) / 255
+        color = tf.round(tf.cast(color, tf.float32) * alpha + 255 * (1 - alpha))
+        color = tf.saturate_cast(color, tf.uint8)
     if channels == 1:
         return tf.image.rgb_to_grayscale(color)
     if channels == 3:
@@ -61,6 +65,8 @@ def centre_crop(image, height, width):
 def resize(image, height, width):
     """Centre crop and antialiased resize; an image of that size is unchanged.
 
+    Colours are weighted by alpha; where the result is fully transparent they are white.
+
     Args:
         image: uint8 tensor (H, W, C) with a static C.
         height, width: ints, pixels.
@@ -71,7 +77,15 @@ def resize(image, height, width):
 
     def resized():
         # A triangle filter, as wide as the reduction requires; bilinear when enlarging.
-        pixels = tf.image.resize(centre_crop(image, height, width), (height, width), antialias=True)
+        pixels = centre_crop(image, height, width)
+        if image.shape[-1] == 4:
+            pixels = tf.cast(pixels, tf.float32)
+            pixels = tf.concat([pixels[..., :3] * pixels[..., 3:] / 255, pixels[..., 3:]], -1)
+        pixels = tf.image.resize(pixels, (height, width), antialias=True)
+        if image.shape[-1] == 4:
+            alpha = pixels[..., 3:]
+            color = tf.where(alpha < 0.5, 255.0, pixels[..., :3] * 255 / tf.maximum(alpha, 0.5))
+            pixels = tf.concat([color, alpha], -1)
         return tf.saturate_cast(tf.round(pixels), tf.uint8)
 
     same = tf.reduce_all(tf.shape(image)[:2] == (height, width))
@@ -289,20 +303,23 @@ def endless(epoch_batches, first_epoch=0, first_step=0):
     return _untuned(epochs.flat_map(epoch_batches).skip(first_step).prefetch(2))
 
 
-def one_epoch_per_iteration(epoch_batches, steps):
+def one_epoch_per_iteration(epoch_batches, steps, done=None):
     """A finite data set whose k-th complete iteration is epoch k.
 
     An epoch counts when its last batch is returned. Counting iterators would be wrong: Keras
-    makes two per epoch, and one more to build the model.
+    makes two per epoch, and one more to build the model. `take(n)` of the data set is the first
+    n batches of each epoch in turn, by the same rule; after other methods, such as `map`, it is
+    tf.data's own, which repeats one epoch.
 
     Args:
         epoch_batches: as from `batches_in_memory`.
         steps: int, batches per epoch.
+        done: None, or int64 array (), the number of complete epochs, which is counted up.
 
     Returns:
         tf.data.Dataset of `steps` batches.
     """
-    done = np.zeros((), np.int64)
+    done = np.zeros((), np.int64) if done is None else done
 
     def count(step):
         done[...] += step == steps - 1
@@ -317,7 +334,15 @@ def one_epoch_per_iteration(epoch_batches, steps):
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False  # it would count too early
     counting = _untuned(batches.enumerate().map(counted).with_options(options))
-    return counting.apply(tf.data.experimental.assert_cardinality(steps))
+    counting = counting.apply(tf.data.experimental.assert_cardinality(steps))
+
+    def take(count, name=None):
+        if not 0 < count < steps:
+            return tf.data.Dataset.take(counting, count, name)
+        return one_epoch_per_iteration(lambda epoch: epoch_batches(epoch).take(count), count, done)
+
+    counting.take = take
+    return counting
 
 
 def _untuned(dataset):

@@ -33,7 +33,8 @@ class Source:
             (num_train,) and (num_val,); None without classes.
         train_split: str, which images are for training.
         val_split: str, likewise.
-        skipped: tuple of "file: reason", files that cannot be used.
+        skipped: tuple of "file: reason", files that are not used.
+        notes: function, channels of the training -> tuple of text: how the files were read.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Source:
     train_split: str = ""
     val_split: str = ""
     skipped: tuple = ()
+    notes: Callable = lambda channels: ()
 
     @property
     def num_classes(self):
@@ -129,8 +131,8 @@ def folder(path, val_percent=20):
     """A folder of images; see `keras_diffusion.data.folder.scan` for which files are read.
 
     Args:
-        path: the folder; its sub-folders, if any, are the classes.
-        val_percent: percent of every class for validation.
+        path: the folder; its sub-folders, if any, are the classes, or train and val.
+        val_percent: percent of every class for validation, unless the folder has splits.
 
     Returns:
         A `Source` that decodes files as it is read.
@@ -149,13 +151,20 @@ def folder(path, val_percent=20):
 
     name = pathlib.Path(path).resolve().name
     source = _from_slices(
-        name, np.array(files.paths), files.labels, files.class_names, files.image_shape, val_percent
-    )
+        name, np.array(files.paths), files.labels, files.class_names, files.image_shape,
+        val_percent, files.held_out,
+    )  # fmt: skip
     train, validation = (
         data.map(read, num_parallel_calls=tf.data.AUTOTUNE)
         for data in (source.train, source.validation)
     )
-    return dataclasses.replace(source, train=train, validation=validation, skipped=files.skipped)
+    return dataclasses.replace(
+        source,
+        train=train,
+        validation=validation,
+        skipped=files.skipped,
+        notes=lambda channels: (*files.notes, *files.channel_notes(channels)),
+    )
 
 
 def tfds(name, data_dir=None, train_split=None, val_split=None):
@@ -216,10 +225,19 @@ def tfds(name, data_dir=None, train_split=None, val_split=None):
     )
 
 
-def _from_slices(name, images, labels, class_names, image_shape, val_percent):
-    """A source of arrays (images or file names), split at random within every class."""
+def _from_slices(name, images, labels, class_names, image_shape, val_percent, held_out=None):
+    """A source of arrays (images or file names), split at random within every class.
+
+    With the bool array `held_out`, these are the images for validation instead.
+    """
     strata = np.zeros(len(images), np.int64) if labels is None else labels.astype(np.int64)
-    chosen = splits.stratified(strata, val_percent)
+    if held_out is None:
+        chosen = splits.stratified(strata, val_percent)
+        names = [f"{percent}% of every class" for percent in (100 - val_percent, val_percent)]
+    else:
+        order = np.random.default_rng(0).permutation(len(images))
+        chosen = order[~held_out[order]], order[held_out[order]]
+        names = ["the folder of training images", "the folder of held-out images"]
     if not len(chosen[1]):
         raise ValueError(
             f"{name!r} has no two images of one class to split for validation; "
@@ -234,8 +252,7 @@ def _from_slices(name, images, labels, class_names, image_shape, val_percent):
     return Source(
         name, *datasets, image_shape, *map(len, chosen), class_names,
         None if labels is None else lambda: tuple(strata[indices] for indices in chosen),
-        train_split=f"{100 - val_percent}% of every class",
-        val_split=f"{val_percent}% of every class",
+        train_split=names[0], val_split=names[1],
     )  # fmt: skip
 
 

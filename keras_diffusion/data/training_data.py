@@ -9,9 +9,14 @@ import tensorflow as tf
 
 from keras_diffusion.data import pipeline, single_image, sources
 from keras_diffusion.data.sources import Source
+from keras_diffusion.runtime import console
 
-MAX_SKIPPED_LINES = 10
 SHORT_EPOCH = 8  # batches
+MAX_REASONS = 10  # that the summary has lines for
+SAMPLED = 64  # images whose pixels are examined for the summary
+FEW_IMAGES = 100
+GREY = 8  # of 255, largest difference of red, green and blue that is grey
+DARK = 64  # of 255; 16 bit files that hold 14 bits or less are darker than this
 # Mirrored flowers are flowers; mirrored digits, or text in a photo, are not valid images.
 FLIPPED = ("oxford_flowers102", "tf_flowers")
 
@@ -66,22 +71,84 @@ class TrainingData:
 
     @property
     def summary(self):
-        """str: a table of the splits, and the files that were skipped."""
+        """str: a table of the splits, notes, and the files that are not used, by reason."""
         source = self.source
         height, width, channels = self.image_shape
         classes = f"{source.num_classes} classes" if source.num_classes else "no labels"
         lines = [f"{source.name}: {height}x{width}x{channels}, {classes}"]
+        lines += [f"note: {note}" for note in self._notes()]
         if self.whole_image is None:
             lines.append(str(source.table))
         else:
             lines.append(f"per epoch {source.num_train} {source.train_split}")
-        if source.skipped:
-            files = "file" if len(source.skipped) == 1 else "files"
-            lines.append(f"skipped {len(source.skipped)} {files}:")
-            lines += [f"  {file}" for file in source.skipped[:MAX_SKIPPED_LINES]]
-            if len(source.skipped) > MAX_SKIPPED_LINES:
-                lines.append(f"  and {len(source.skipped) - MAX_SKIPPED_LINES} more")
+        reasons = {}
+        for file, _, reason in (entry.partition(": ") for entry in source.skipped):
+            reasons.setdefault(reason, []).append(file)
+        if reasons:
+            lines.append(f"not used: {len(source.skipped)} files or folders")
+        rows = sorted(reasons.items(), key=lambda item: -len(item[1]))
+        for reason, files in rows[:MAX_REASONS]:
+            lines.append(f"  {len(files)} {reason}: {console.names(files, 3)}")
+        if len(rows) > MAX_REASONS:
+            rest = sum(len(files) for _, files in rows[MAX_REASONS:])
+            lines.append(f"  {rest} for {len(rows) - MAX_REASONS} other reasons")
         return "\n".join(lines)
+
+    def _notes(self):
+        """Lines about what degrades the images without an error."""
+        notes = [*self.source.notes(self.image_shape[-1])]
+        shape = None if self.whole_image is not None else self.image_shape
+        notes += examine(self.source.train, self.image_shape[-1], shape)
+        if shape and self.source.num_train < FEW_IMAGES:
+            notes.append(
+                f"only {self.source.num_train} training images: samples will be copies of them; "
+                "more images, or --horizontal-flip, help"
+            )
+        return notes
+
+
+def examine(dataset, channels, shape=None):
+    """Lines about the pixels of some images: greys stored in colour, darkness, cropping, scale.
+
+    Args:
+        dataset: tf.data.Dataset of {"image": uint8 (H, W, C)}; the first `SAMPLED` are read.
+        channels: int, those of the training.
+        shape: (height, width, ...) that they are cropped and resized to, or None.
+    """
+    grey, brightest, kept, scales = [], 0, [], []
+    for example in dataset.take(SAMPLED).as_numpy_iterator():
+        image = example["image"]
+        side, (height, width) = max(1, max(image.shape) // 64), image.shape[:2]
+        color = np.asarray(pipeline.convert_channels(tf.constant(image[::side, ::side]), 3), int)
+        grey.append(np.ptp(color, axis=-1).max() <= GREY)
+        brightest = max(brightest, color.max())
+        if shape:
+            scale = max(shape[0] / height, shape[1] / width)
+            scales.append(scale)
+            kept.append(shape[0] * shape[1] / (height * width * scale**2))
+    notes = []
+    if channels >= 3 and np.mean(grey) >= 0.95:
+        share = "all" if all(grey) else f"{np.mean(grey):.0%} of the"
+        notes.append(
+            f"{share} {len(grey)} images examined are grey, and samples in colour will have "
+            "coloured specks; --channels 1 trains on grey"
+        )
+    if brightest < DARK:
+        notes.append(
+            f"the brightest pixel of {len(grey)} images examined is {brightest} of 255: they are "
+            "nearly black (16 bit files with values of 10 or 12 bit?); rescale the files"
+        )
+    if shape and np.mean(kept) < 0.6:
+        notes.append(
+            f"on average {1 - np.mean(kept):.0%} of each image is cut off by the crop to "
+            f"{shape[0]}x{shape[1]}; --image-size HEIGHTxWIDTH takes their shape"
+        )
+    if shape and np.mean(scales) > 1.5:
+        notes.append(
+            f"images are enlarged {np.mean(scales):.1f} times on average, which adds no detail; "
+            "a smaller --image-size trains faster"
+        )
+    return notes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,7 +213,8 @@ def load(name=None, *, batch_size=64, seed=0, **options):
         `(train, validation)`, two tf.data.Datasets of {"image": uint8 (B, H, W, C), "label":
         int64 (B,)}, without "label" if there are no classes; validation also has "index",
         int64 (B,), see `pipeline.validation_batches`. Each complete iteration of `train` is the
-        next epoch, in another order. Validation is never shuffled.
+        next epoch, in another order, and so is each of `train.take(n)`. Validation is never
+        shuffled.
 
     Raises:
         ValueError, FileNotFoundError: as `load_source`.

@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from keras_diffusion import __version__
 from keras_diffusion.data import single_image
+from keras_diffusion.data.folder import SPLITS
+from keras_diffusion.runtime import console
 from keras_diffusion.runtime.files import content_hash, whole_file
 from keras_diffusion.runtime.git import git_revision
 
@@ -64,7 +66,14 @@ def check_data(run):
     """Raises ValueError if the data differs from that in config.json of the `run.Run`."""
     path = run.dir / "config.json"
     before = json.loads(path.read_text()).get("data", {})
-    for name, value in _describe_data(run).items():
+    now = _describe_data(run)
+    old, new = (facts.get("classes", now["classes"]) for facts in (before, now))
+    if old != new and old and all(name.casefold() in SPLITS for name in old):
+        raise ValueError(
+            f"--resume: the data is read differently now: {console.names(old)} were classes when "
+            f"{path} was written, and are splits now. Start a new run."
+        )
+    for name, value in now.items():
         if before.get(name, value) != value:
             raise ValueError(
                 f"--resume: the data has changed: {name} is {_brief(value)}, "

@@ -45,6 +45,9 @@ UNUSUAL = [
     ("palette, fading", "a.png", PALETTE, {"transparency": FADING.tobytes()},
      np.dstack([PALETTE_PIXELS, FADING[np.array(PALETTE)]]), 0),
     ("16 bit", "a.png", image(GRAY.astype(np.uint16) * 256 + 77), {}, GRAY[..., None], 0),
+    ("16 bit, transparent", "a.png", image(GRAY.astype(np.uint16) * 256), {
+        "transparency": int(GRAY[0, 0]) * 256},
+     np.dstack([GRAY, GRAY, GRAY, np.where(GRAY[0, 0] == GRAY, 0, 255).astype(np.uint8)]), 0),
     ("CMYK", "a.jpg", image(FLAT, "CMYK"), {"quality": 100}, FLAT, 3),
     ("rotated", "a.png", image(COLOR), {"exif": EXIF}, np.rot90(COLOR, -1), 0),
     ("animated GIF", "a.gif", image(RED), FRAMES, RED, 0),
@@ -106,6 +109,40 @@ def test_class_names_are_normalised_and_a_folder_without_classes_has_no_labels(t
     assert validation.element_spec.keys() == {"image", "index"}
 
 
+def test_train_and_val_folders_are_splits(tmp_path):
+    for split, counts in {"Train": [4, 4], "valid": [2, 2, 1], "test": [3]}.items():
+        class_folder(tmp_path / split, counts)
+    data = load_source(folder=tmp_path)
+    assert data.source.class_names == ("a", "b")
+    assert (data.source.num_train, data.source.num_val) == (8, 4)
+    assert sum("held out" in line for line in data.source.skipped) == 1  # class c
+    assert sum("in test/" in line for line in data.source.skipped) == 3
+    assert "training from Train/, held-out from valid/" in data.summary
+    (tmp_path / "Train").rename(tmp_path / "testing")
+    with pytest.raises(ValueError, match="no train folder"):
+        load(folder=tmp_path)
+    (tmp_path / "testing").rename(tmp_path / "bus")  # not only splits: classes
+    for name in ("valid", "test"):
+        (tmp_path / name).rename(tmp_path / name[::-1])
+    assert sources.folder(tmp_path).class_names == ("bus", "dilav", "tset")
+
+
+def test_links_are_followed_once(tmp_path):
+    class_folder(tmp_path / "store", [3])
+    class_folder(tmp_path / "p", [2, 2])
+    links = {"a/batch": "../../store/a", "a/0_link.png": "0.png", "b/up": "../..", "c": "a"}
+    for name, target in links.items():
+        (tmp_path / "p" / name).symlink_to(target)
+    files = folder.scan(tmp_path / "p")
+    assert np.bincount(files.labels).tolist() == [5, 2, 5]
+    assert {line.split(":")[0] for line in files.skipped} == {
+        "a/0_link.png",
+        "b/up",
+        "c/0_link.png",
+    }
+    assert str(tmp_path / "p" / "a" / "0.png") in files.paths
+
+
 # Files that cannot be used -------------------------------------------------------------------
 
 
@@ -149,14 +186,16 @@ def test_unusable_files_are_named_and_skipped(tmp_path, monkeypatch, capfd):
     assert data.source.class_names == ("a", "b")
     assert data.source.num_train + data.source.num_val == 8
     reasons = dict(line.split(": ", 1) for line in data.source.skipped)
-    assert set(reasons) == {"empty", "loose.png", *(f"damaged/{name}" for name, *_ in BAD)}
+    others = {"empty", "loose.png", "damaged", "a/.hidden.png"}
+    assert set(reasons) == {*others, *(f"damaged/{name}" for name, *_ in BAD)}
     for name, reason, _ in BAD:
         assert re.search(reason, reasons[f"damaged/{name}"]), name
     monkeypatch.chdir(tmp_path)
     assert train.main(["--folder", "pets", "--image-size", "8", "--dry-run"]) == 0
     printed = capfd.readouterr()
-    assert f"skipped {len(BAD) + 2} files:" in printed.out
-    assert f"  and {len(BAD) + 2 - 10} more" in printed.out
+    assert f"not used: {len(BAD) + 4} files" in printed.out
+    assert "1 not an image by its name: damaged/notes.txt" in printed.out
+    assert "  1 hidden: a/.hidden.png" in printed.out
     assert "Warning" not in printed.err
 
 

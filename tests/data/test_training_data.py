@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from fixtures_data import DATA_DIR, class_folder, needs, save_image
+from PIL import Image
 
 from keras_diffusion.data import load, load_source, pipeline, sources
 
@@ -96,3 +97,40 @@ def test_batches_of_flowers(monkeypatch):
 def test_wrong_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         load(**{"name": "digits", **options})
+
+
+def notes(data):
+    return [line for line in data.summary.splitlines() if line.startswith("note: ")]
+
+
+def test_the_summary_names_what_degrades_images(tmp_path):
+    for i in range(20):
+        Image.new("RGB", (300, 20), (i * 12,) * 3).save(tmp_path / f"{i}.png")
+    grey = load_source(folder=tmp_path, image_size=10)
+    for text in ("all 16 images examined are grey", "93% of each image", "only 16 training images"):
+        assert any(text in note for note in notes(grey)), text
+    assert not any(
+        "grey" in x for x in notes(load_source(folder=tmp_path, image_size=10, channels=1))
+    )
+    Image.new("RGBA", (300, 20)).save(tmp_path / "logo.png")
+    [note] = (x for x in notes(load_source(folder=tmp_path, image_size=10)) if "logo.png" in x)
+    assert "--channels 3" in note
+    for path in tmp_path.iterdir():
+        Image.new("I;16", (8, 8), 4095).save(path)
+    assert any("nearly black" in note for note in notes(load_source(folder=tmp_path)))
+
+
+def test_transparent_images_are_over_white_without_alpha(tmp_path):
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[..., 1] = 255  # hidden green
+    pixels[16:45, 16:45] = (200, 200, 200, 255)
+    for i in range(4):
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    for channels in (None, 3, 1):
+        train, _ = load(folder=tmp_path, image_size=10, channels=channels)
+        image = next(iter(train))["image"].numpy()[0].astype(int)
+        if channels is None:
+            image, alpha = image[..., :3], image[..., 3]
+            assert ((alpha > 0) & (alpha < 255)).any()
+            assert np.ptp(image[alpha > 0]) <= 1
+        assert np.ptp(image, axis=-1).max() == 0 and image[0, 0, 0] == 255

@@ -91,3 +91,12 @@ def test_figures_of_runs_and_evaluations_are_written(tmp_path):
         with Image.open(path) as image:
             assert image.width > 200, path
     assert len(list(tmp_path.glob("*.png"))) == 5
+
+
+def test_any_title_is_readable(tmp_path, recwarn):
+    cell = np.zeros((4, 4, 4), "uint8")
+    figure = figures.image_table([[cell]] * 2, ["cost: $5 or $7"], ["Kühe\n2", "猫"])
+    figures.save(figure, tmp_path / "a.png")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["Kühe\n2", "1"]
+    assert figure.axes[0].images[0].get_array().min() == 255  # transparent: white
+    assert not recwarn.list

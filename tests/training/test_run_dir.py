@@ -47,6 +47,12 @@ def test_a_run_is_not_resumed_with_other_data(tmp_path, change, message):
         check_data(run_of(tmp_path, **change))
 
 
+def test_a_run_whose_classes_were_splits_is_not_resumed(tmp_path):
+    write_config(run_of(tmp_path, class_names=("test", "train")))
+    with pytest.raises(ValueError, match="--resume: the data is read differently now: test, train"):
+        check_data(run_of(tmp_path))
+
+
 def test_a_run_is_not_resumed_with_another_image(tmp_path):
     runs = []
     for name, gray in (("one", 7), ("moved", 7), ("other", 8)):
