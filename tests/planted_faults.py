@@ -89,7 +89,7 @@ FAULTS = [
     Fault("balance ignored", "data/pipeline.py",
         'labels = arrays["label"] if balance else None',
         "labels = None",
-        "tests/data/test_pipeline.py"),
+        "tests/data/test_training_data.py"),
     Fault("cosine not divided by its value at 0", "diffusion/schedules.py",
         "(ops.cos(angle(t)) / math.cos(angle(0.0))) ** 2",
         "ops.cos(angle(t)) ** 2",
