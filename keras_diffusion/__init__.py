@@ -41,6 +41,17 @@ _MODULES = {
 __all__ = [*_CLASSES, *_MODULES]
 
 
+def _register_classes():
+    """Imports the classes that `keras.models.load_model` needs, once Keras is imported.
+
+    Without TensorFlow (JAX backend) networks, schedules and samplers work.
+    """
+    keras = sys.modules.get("keras")
+    if keras and keras.config.backend() == "tensorflow":
+        for name in ("Autoencoder", "DiffusionModel"):
+            importlib.import_module(f"{__name__}.{_CLASSES[name]}")
+
+
 def __getattr__(name):
     if name in _CLASSES:
         keras = sys.modules.get("keras")
@@ -50,6 +61,7 @@ def __getattr__(name):
             )
         return getattr(importlib.import_module(f"{__name__}.{_CLASSES[name]}"), name)
     if name in _MODULES:
+        _register_classes()
         return importlib.import_module(f"{__name__}.{_MODULES[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -58,8 +70,4 @@ def __dir__():
     return sorted([*globals(), *__all__])
 
 
-# keras.models.load_model needs the registered classes. Without TensorFlow (JAX backend) networks,
-# schedules and samplers work.
-if "keras" in sys.modules and sys.modules["keras"].config.backend() == "tensorflow":
-    for _module in ("Autoencoder", "DiffusionModel"):
-        importlib.import_module(f"{__name__}.{_CLASSES[_module]}")
+_register_classes()

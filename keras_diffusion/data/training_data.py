@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable
 
 import numpy as np
@@ -361,11 +362,13 @@ def as_size(size, name):
     if size is None:
         return None
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size,) * 2
-    if len(pair) != 2 or not all(isinstance(pixels, int) and pixels >= 1 for pixels in pair):
+    if len(pair) != 2 or not all(
+        isinstance(pixels, numbers.Integral) and pixels >= 1 for pixels in pair
+    ):
         raise ValueError(
             f"{name} must be at least 1 pixel, one int or (height, width), not {size!r}"
         )
-    return pair
+    return tuple(map(int, pair))
 
 
 def _selected(source, options):

@@ -7,7 +7,7 @@ from keras_diffusion.models import metrics
 from keras_diffusion.models.codecs import PixelCodec, halves_config, load_halves
 from keras_diffusion.models.inputs import mean_over_microbatches, unpack
 from keras_diffusion.runtime import distribution
-from keras_diffusion.runtime.randomness import replica_rows, step_key
+from keras_diffusion.runtime.randomness import check_seed, replica_rows, step_key
 
 LOG_VARIANCE_BOUNDS = (-12.0, 4.0)  # keep exp finite
 CHARBONNIER = 0.01  # about one grey level; smaller errors are penalised quadratically
@@ -74,6 +74,7 @@ class Autoencoder(keras.Model):
         self.edge_weight = edge_weight
         self.kl_weight = kl_weight
         self.accumulate = accumulate
+        check_seed(seed)
         self.seed = seed
         self.image_shape = tuple(encoder.input_shape[1:])
         self.x_shape = tuple(decoder.input_shape[1:])
@@ -82,6 +83,7 @@ class Autoencoder(keras.Model):
         )
         names = ("loss", "reconstruction", "edges", "kl", "psnr", "ssim")
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
+        self.trackers["loss"] = metrics.Loss(name="loss")
         self.built = True
 
     def call(self, images, training=False):

@@ -11,7 +11,13 @@ from keras_diffusion.models.codecs import PixelCodec
 from keras_diffusion.models.inputs import mean_over_microbatches, size_of, unpack, with_tokens
 from keras_diffusion.networks.embedding import CONDITION_INPUTS, count_classes
 from keras_diffusion.runtime import distribution
-from keras_diffusion.runtime.randomness import batch_positions, image_noise, replica_rows, step_key
+from keras_diffusion.runtime.randomness import (
+    batch_positions,
+    check_seed,
+    image_noise,
+    replica_rows,
+    step_key,
+)
 from keras_diffusion.runtime.registry import lookup
 from keras_diffusion.sampling.graphs import SamplingGraphs
 from keras_diffusion.sampling.request import Request
@@ -82,6 +88,7 @@ class DiffusionModel(keras.Model):
                 raise ValueError(f"{name}: {share} is not in [0, 1).")
         if accumulate < 1:
             raise ValueError(f"accumulate: {accumulate} is not 1 or more.")
+        check_seed(seed)
         self.network = network
         self.codec = codec or PixelCodec()
         self.prompts = prompts

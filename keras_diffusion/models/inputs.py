@@ -107,20 +107,35 @@ def mean_over_microbatches(function, batch, count):
     Args:
         function: batch -> (list of means over the batch, dict of values (B, ...) of each image).
         batch: dict of tensors (B, ...).
-        count: number of microbatches, a divisor of B.
+        count: number of microbatches. Another batch than a multiple of it is not divided, if B is
+            unknown before: the last batch of an epoch may be smaller.
 
     Returns:
         What `function` returns for the whole batch, up to rounding.
 
     Raises:
-        ValueError: B is not a multiple of `count`.
+        ValueError: B is known, and not a multiple of `count`.
     """
     if count == 1:
         return function(batch)
     size = next(iter(batch.values())).shape[0]
     if size is not None and size % count:
         raise ValueError(f"accumulate: {size} images are no multiple of {count} microbatches.")
-    folded = {name: tf.reshape(v, (count, -1, *v.shape[1:])) for name, v in batch.items()}
+    if size is not None:
+        return _mean_over_parts(function, batch, count, size // count)
+    rows = size_of(batch)
+    return tf.cond(
+        rows % count == 0,
+        lambda: _mean_over_parts(function, batch, count, rows // count),
+        lambda: function(batch),
+    )
+
+
+def _mean_over_parts(function, batch, count, size):
+    folded = {
+        name: tf.reshape(values[: count * size], (count, size, *values.shape[1:]))
+        for name, values in batch.items()
+    }
 
     def microbatch(index):
         return function({name: values[index] for name, values in folded.items()})

@@ -12,10 +12,17 @@ RAW_EXCESS = "raw_excess"  # evaluation only: loss of the raw weights minus loss
 RAW_EVERY = 8  # RAW_EXCESS uses every 8th image; all of them would double the time of evaluation
 
 
+class Loss(keras.metrics.Mean):
+    """A mean that is NaN while all steps were skipped: 0 would be the best loss of all."""
+
+    def result(self):
+        return tf.where(self.count > 0, super().result(), float("nan"))
+
+
 def make_trackers():
     """Returns {name: `keras.metrics.Mean`} of all metrics."""
     names = (*METRICS, GRADIENT_NORM, RAW_EXCESS)
-    return {name: keras.metrics.Mean(name=name) for name in names}
+    return {name: (Loss if name == "loss" else keras.metrics.Mean)(name=name) for name in names}
 
 
 def batch_values(errors, level, prediction_type):

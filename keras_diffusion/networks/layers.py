@@ -5,6 +5,7 @@ compute dtype, bfloat16.
 """
 
 import math
+import operator
 
 import keras
 from keras import layers, ops
@@ -77,6 +78,7 @@ class LabelEmbedding(layers.Embedding):
     """
 
     def __init__(self, num_classes, width, **kwargs):
+        num_classes = operator.index(num_classes)  # labels.max() + 1 is one of numpy's
         super().__init__(num_classes + 1, width, **kwargs)
         self.num_classes = num_classes
         self.width = width

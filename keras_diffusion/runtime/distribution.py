@@ -67,8 +67,9 @@ def _cluster():
     try:
         config = json.loads(os.environ["TF_CONFIG"])
         workers, task = config["cluster"]["worker"], config["task"]
-        assert task["type"] == "worker" and 0 <= task["index"] < len(workers)
-    except (KeyError, ValueError, TypeError, AssertionError) as error:
+        if task["type"] != "worker" or not 0 <= task["index"] < len(workers):
+            raise ValueError("task")  # not an assertion: python -O leaves those out
+    except (KeyError, ValueError, TypeError) as error:
         raise ValueError(
             f"--strategy: multiworker needs the environment variable TF_CONFIG, which is "
             f"{os.environ.get('TF_CONFIG', 'not set')}. Example: {example}. For one machine give "

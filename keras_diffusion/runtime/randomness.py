@@ -10,6 +10,12 @@ import tensorflow as tf
 from keras_diffusion.runtime.distribution import replica
 
 
+def check_seed(seed):
+    """Raises ValueError for a seed that `step_key` would cut off."""
+    if not -(2**31) <= seed < 2**31:
+        raise ValueError(f"seed: {seed} does not fit into 32 bits.")
+
+
 def step_key(seed, step):
     """Returns the key, (2,) int32, of one training step.
 

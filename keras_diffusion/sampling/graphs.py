@@ -128,9 +128,13 @@ class SamplingGraphs:
         """Returns the images of a `Request` as one array, see `generate_images`.
 
         Raises:
-            ValueError: an unknown sampler, or a batch_size below 1.
+            ValueError: an unknown sampler, or a num_frames or batch_size below 1.
         """
         lookup(samplers.SAMPLERS, sampler, "sampler")
+        if num_frames is not None:
+            num_frames = int(num_frames)  # numpy's integers are no index of a graph
+            if num_frames < 1:
+                raise ValueError(f"num_frames: {num_frames} is not 1 or more.")
         strategy = self._model.distribute_strategy
         kind = (sampler, num_frames, self._model.schedule)
         axis = 0 if num_frames is None else 1

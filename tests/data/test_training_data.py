@@ -56,7 +56,7 @@ def test_images_of_several_sizes_need_an_image_size(tmp_path):
     save_image(tmp_path / "2.png", size=(10, 20), seed=1)
     with pytest.raises(ValueError, match="--image-size"):
         load(folder=tmp_path)
-    train, _ = load(folder=tmp_path, image_size=8)
+    train, _ = load(folder=tmp_path, image_size=np.int64(8))
     assert next(iter(train))["image"].shape == (1, 8, 8, 3)
 
 

@@ -179,6 +179,7 @@ def test_mixed_float16_is_rejected():
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"label_dropout": -0.1}, "label_dropout"),
         ({"accumulate": 0}, "accumulate: 0"),
+        ({"seed": 2**32}, "seed: 4294967296"),  # would be that of seed 0
     ],
 )
 def test_invalid_arguments(options, message):

@@ -30,3 +30,10 @@ def test_xla_gets_the_same_number_of_rows_whatever_their_indices():
     rows, weights = metrics.raw_loss_rows(tf.range(1, 10), compiled=True)
     assert len(rows) == 9
     np.testing.assert_array_equal(weights, [0] * 7 + [1, 0])
+
+
+def test_the_loss_is_not_the_best_of_all_if_every_step_was_skipped():
+    trackers = metrics.make_trackers()
+    batch = {"loss": (tf.constant([1.0, 3.0]), tf.ones(2))}
+    assert np.isnan(metrics.update(trackers, batch, tf.constant(False))["loss"])
+    assert metrics.update(trackers, batch, tf.constant(True))["loss"] == 2

@@ -102,6 +102,12 @@ def test_an_unknown_sampler_lists_the_choices(model):
         model.generate(2, sampler="euler")
 
 
+def test_frames_are_counted_by_any_whole_number(model):
+    assert model.generate(2, num_steps=2, num_frames=np.int64(2)).shape[:2] == (3, 2)
+    with pytest.raises(ValueError, match="num_frames: 0"):
+        model.generate(2, num_frames=0)
+
+
 # Graphs -------------------------------------------------------------------------------------
 
 
