@@ -3,9 +3,12 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from commands import ROOT
 from fixtures_exports import NUM_STEPS
 from fixtures_runs import tiny_model
 
@@ -136,3 +139,12 @@ def test_the_newest_export(tmp_path):
         (tmp_path / name / "saved_model.pb").write_text("")
         os.utime(tmp_path / name / "saved_model.pb", (age, age))
     assert export_folder.newest(tmp_path) == tmp_path / "new"
+
+
+@pytest.mark.slow
+def test_keras_loads_a_model_if_it_was_imported_after_the_package(saved):
+    code = "import keras_diffusion as kd, keras, sys; kd.schedules; "
+    code += "print(keras.models.load_model(sys.argv[1]).num_classes)"
+    command = [sys.executable, "-c", code, saved["file"]]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert done.stdout.split()[-1:] == [b"10"], done.stderr[-2000:]
