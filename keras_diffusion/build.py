@@ -12,6 +12,7 @@ from keras_diffusion.models.autoencoder import Autoencoder
 from keras_diffusion.models.diffusion_model import DiffusionModel
 from keras_diffusion.networks import NETWORKS, TextEncoder, decoder, encoder
 from keras_diffusion.networks.unet import check_size as check_unet_size
+from keras_diffusion.runtime.frameworks import raising_os_errors
 from keras_diffusion.runtime.registry import lookup
 
 
@@ -51,12 +52,13 @@ def load_data(config):
     names = ("image_size", "crop_size", "batch_size", "data_dir", "train_split", "val_split")
     names += ("horizontal_flip", "channels", "limit", "seed", "folder", "image")
     try:
-        return data.load_source(
-            config.dataset if kind == "dataset" else None,
-            balance=None if config.balance == "none" else config.balance,
-            labels=not config.unconditional,
-            **{name: getattr(config, name) for name in names},
-        )
+        with raising_os_errors():
+            return data.load_source(
+                config.dataset if kind == "dataset" else None,
+                balance=None if config.balance == "none" else config.balance,
+                labels=not config.unconditional,
+                **{name: getattr(config, name) for name in names},
+            )
     except (ValueError, OSError) as error:
         error_type = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
         raise error_type(f"--{kind} {getattr(config, kind)}: {error}") from error

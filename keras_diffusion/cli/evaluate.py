@@ -20,6 +20,7 @@ from keras_diffusion.config.fields import LARGEST_INT, flag
 from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.config.options import OPTIONS
 from keras_diffusion.runtime import frameworks
+from keras_diffusion.runtime.files import check_writable
 from keras_diffusion.runtime.signals import exiting_at_once
 from keras_diffusion.saving import export_folder
 
@@ -130,16 +131,26 @@ def _evaluate(args):
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
     print(f"model: {model}", flush=True)
+    out = args.out or Path("evaluations") / _name(model.resolve())
+    for name, path in (("--out", out), ("--cache", args.cache)):
+        try:
+            check_writable(path)
+        except OSError as error:
+            raise OSError(
+                f"{name}: {path} cannot be written ({error.strerror or error}). Choose another "
+                "folder."
+            ) from error
     names = ("cache", "num", "samplers", "steps", "minutes", "extractor", "seed", "batch_size")
     try:
         settings = evaluating.Settings(
-            out=args.out or Path("evaluations") / _name(model.resolve()),
+            out=out,
             guidance={name: getattr(args, name) for name in Guidance.NAMES},
             data={name: getattr(args, name) for name in real_images.OPTIONS},
             extractor_size=args.extractor_size or INCEPTION_SIZE,
             **{name: getattr(args, name) for name in names},
         )
-        evaluating.run(model, settings)
+        with frameworks.raising_os_errors():
+            evaluating.run(model, settings)
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise ValueError("out of memory: choose a smaller --batch-size or --num.") from error
 

@@ -1,11 +1,12 @@
 """What the command lines share: errors on one line, parsers of values, options of `Config`."""
 
 import argparse
-import os
 from pathlib import Path
 
 from keras_diffusion.config import fields
 from keras_diffusion.config.options import OPTIONS
+from keras_diffusion.runtime.console import one_line
+from keras_diffusion.runtime.files import check_writable
 
 METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "VALUES"}
 
@@ -14,7 +15,7 @@ class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message):
-        message = " ".join(str(message).split()).removeprefix("argument ")
+        message = one_line(message).removeprefix("argument ")
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
@@ -51,16 +52,14 @@ def split_commas(parse):
 
 
 def folder(text):
-    """Parses the path of a folder that exists and is writable, or can be created."""
-    path = Path(text)
+    """Parses the path of a folder that can be written or created."""
+    reason = "it is empty"
     try:
-        nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-        if text and nearest.is_dir() and os.access(nearest, os.W_OK):
-            return path
-        reason = f"{nearest} is {'not writable' if nearest.is_dir() else 'a file'}"
-    except (OSError, ValueError) as error:  # a name that no file system takes
+        if text:
+            check_writable(text)
+            return Path(text)
+    except (OSError, ValueError) as error:  # ValueError: a null byte
         reason = str(error)
-    reason = reason if text else "it is empty"
     raise argparse.ArgumentTypeError(f"{text!r} is not a folder to write to: {reason}.")
 
 
@@ -137,5 +136,5 @@ def with_flag(error, flags):
     Args:
         flags: {name of an argument: flag}.
     """
-    name, colon, rest = " ".join(str(error).split()).partition(": ")
+    name, colon, rest = one_line(error).partition(": ")
     return f"{flags.get(name, name)}{colon}{rest}"

@@ -42,6 +42,7 @@ def option(
     unless=None,
     networks=(),
     movable=False,
+    path=None,
 ):
     """Returns the dataclass field of an option.
 
@@ -58,6 +59,7 @@ def option(
         needs: name of another option; this one has an effect only if that one is on.
         unless: name of another option; this one has no effect if that one is on.
         networks: the networks that have this option; (): it is not about the network.
+        path: None, or for the path of a file or folder the names that are none.
         movable: bool, whether it may change when a run is resumed: no weight depends on it.
     """
     metadata = locals()

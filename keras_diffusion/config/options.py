@@ -58,12 +58,13 @@ class Config:
     dataset: str = option("digits", flag=True, metavar="NAME",
         help="digits, mnist, fashion_mnist, cifar10, oxford_flowers102, or another data set of "
         "images in TensorFlow Datasets")
-    folder: str | None = option(None, flag=True, metavar="DIR", movable=True,
+    folder: str | None = option(None, flag=True, metavar="DIR", movable=True, path=(),
         help="train on your own images in this folder; sub-folders are classes")
     image: str | None = option(None, flag=True, metavar="FILE", const="flower", movable=True,
+        path=("flower", "china"),
         help="train on a single image: a file, or flower (without FILE) or china, the photos of "
         "scikit-learn")
-    data_dir: str | None = option(None, flag=True, metavar="DIR", movable=True,
+    data_dir: str | None = option(None, flag=True, metavar="DIR", movable=True, path=(),
         help="folder of TensorFlow Datasets; default: ~/tensorflow_datasets")
     image_size: tuple | None = option(None, flag=True, metavar="N or HxW", parse=_size,
         check=_IS_SIZE,
@@ -120,7 +121,7 @@ class Config:
     # Latents: stage one of a run trains the autoencoder, unless `codec` names a trained one
     latent: bool = option(False, flag=True, unless="image",
         help="diffusion on the latents of an autoencoder, which is trained first")
-    codec: str | None = option(None, flag=True, metavar="PATH", needs="latent",
+    codec: str | None = option(None, flag=True, metavar="PATH", needs="latent", path=(),
         help="reuse a trained autoencoder: a run on latents, its codec/ folder or the .keras file")
     codec_widths: tuple = option((64,), needs="latent", unless="codec", check=_ARE_WIDTHS,
         help="channels of each level of the autoencoder, half resolution first")
@@ -138,7 +139,7 @@ class Config:
         help="largest share of --minutes for the autoencoder")
 
     # Diffusion
-    start_from: str | None = option(None, flag=True, metavar="PATH",
+    start_from: str | None = option(None, flag=True, metavar="PATH", path=(),
         help="initialise with the averaged weights of a run or a .keras file: the same network, "
         "other images or classes")
     schedule: str = option("cosine", flag=True, choices=("linear", "cosine", "constant",
@@ -194,6 +195,7 @@ class Config:
     score_num: int = option(1000, needs="score_every", at_least=20, at_most=1_000_000,
         help="number of samples to score")
     score_extractor: str = option("classifier", needs="score_every",
+        path=("classifier", "inception"),
         help="feature extractor: classifier, inception, or the path of a Keras model")
 
     # Samples: previews, and the defaults of the export

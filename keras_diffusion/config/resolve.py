@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import itertools
 import json
+import os
 import re
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def resolve(dataset=None, options=()):
         if name not in OPTIONS:
             raise ValueError(f"--set: unknown option {name!r}. Choose from: {', '.join(OPTIONS)}.")
         check(OPTIONS[name], value)
+    options = absolute_paths(options)
     for group in EXCLUSIVE:
         for one, other in itertools.combinations([name for name in group if name in options], 2):
             raise ValueError(f"{flag(one)}: not allowed with {flag(other)}. Give only one of them.")
@@ -42,6 +44,40 @@ def resolve(dataset=None, options=()):
     config = dataclasses.replace(start, **changed)
     _check_effect(config, options)
     return config
+
+
+def _path(name, value):
+    """Returns the path in a value of an option, or None if there is none in it."""
+    names = OPTIONS[name].metadata["path"] if name in OPTIONS else None
+    if names is None or not isinstance(value, str) or value in ("", *names) or "://" in value:
+        return None
+    return os.path.expanduser(value)
+
+
+def absolute_paths(options):
+    """Returns a dict of options with absolute paths: a run may be resumed from any folder."""
+    paths = {name: _path(name, value) for name, value in options.items()}
+    return {
+        name: value if paths[name] is None else os.path.abspath(paths[name])
+        for name, value in options.items()
+    }
+
+
+def locate_paths(options, folder):
+    """Returns the options of a run of an earlier version, which may have relative paths, with those
+    found from the current folder or from one of those that the run or its export is in.
+
+    Args:
+        options: dict of options of `Config`.
+        folder: of the run or the export.
+    """
+    located = dict(options)
+    for name, value in options.items():
+        path = _path(name, value)
+        if path is not None and not os.path.exists(path):
+            candidates = [parent / path for parent in Path(os.path.abspath(folder)).parents]
+            located[name] = str(next((each for each in candidates if each.exists()), value))
+    return located
 
 
 def _check_effect(config, options):
@@ -103,6 +139,7 @@ def resumed(run_dir, options):
     """
     path = Path(run_dir) / "config.json"
     config = _read(path)
+    options = absolute_paths(options)
     changes = {
         name: value
         for name, value in options.items()
@@ -139,6 +176,6 @@ def _read(path):
             "of keras_diffusion that wrote it, or start another run."
         )
     try:
-        return Config(**saved)
+        return Config(**absolute_paths(locate_paths(saved, path.parent)))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

@@ -361,10 +361,9 @@ def as_size(size, name):
     """Returns a size as (height, width), or None; raises ValueError for anything else."""
     if size is None:
         return None
-    pair = tuple(size) if isinstance(size, (tuple, list)) else (size,) * 2
-    if len(pair) != 2 or not all(
-        isinstance(pixels, numbers.Integral) and pixels >= 1 for pixels in pair
-    ):
+    pair = tuple(size) if isinstance(size, tuple | list | np.ndarray) else (size,) * 2
+    integers = [isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in pair]
+    if len(pair) != 2 or not all(integers) or min(pair) < 1:
         raise ValueError(
             f"{name} must be at least 1 pixel, one int or (height, width), not {size!r}"
         )

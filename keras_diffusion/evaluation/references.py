@@ -116,18 +116,19 @@ def prepare(name, real, cache, *, size=75, accuracy=True, log=print, progress_ba
     fewest = min(len(arrays["train_images"]), len(arrays["test_images"]))
     if fewest < MIN_IMAGES:
         raise ValueError(f"{data_name} has a split of {fewest} images; {MIN_IMAGES} are needed.")
-    has_classes = len(set(arrays.get("train_labels", ()))) > 1
-    if name == "classifier" and not has_classes:
+    classes = len(set(arrays.get("train_labels", ())))
+    number = "one class" if classes else "none"
+    if name == "classifier" and classes < 2:
         raise ValueError(
-            f"classifier: it learns from labels, and {data_name} has none; choose inception, or "
-            "the path of a Keras model."
+            f"classifier: it learns from labels, and {data_name} has {number}; choose inception, "
+            "or the path of a Keras model."
         )
     if name == "inception":  # before the classifier: a failed download costs no training
         extractor = extractors.inception(shape, size)
     elif name != "classifier":
         extractor = extractors.from_file(name, shape)
     of_classes, held_out_accuracy = None, None
-    if has_classes and (accuracy or name == "classifier"):
+    if classes > 1 and (accuracy or name == "classifier"):
         settings = classifier.settings_for(shape, len(arrays["train_images"]), real.flip)
         trained = classifier.load_or_train(data_name, arrays, cache, settings, log)
         of_classes = extractors.of_classifier(trained)

@@ -1,5 +1,6 @@
 """Text for terminals and Markdown pages: numbers, durations, lists of names and tables."""
 
+import shlex
 import sys
 
 
@@ -37,6 +38,17 @@ def names(items, limit=10):
     items = list(items)
     more = f" and {len(items) - limit} more" if len(items) > limit else ""
     return ", ".join(items[:limit]) + more
+
+
+def one_line(message):
+    """Joins the lines of a message; spaces within them are kept, as they may belong to a path."""
+    return " ".join(line.strip() for line in str(message).splitlines() if line.strip())
+
+
+def shell_path(path):
+    """Quotes a path so that it can be pasted into a shell as an argument."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def table(header, rows, align="l", markdown=False):

@@ -2,13 +2,16 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 PART = ".part-"  # prefix of files and folders that are being written
+OLD = ".old-"  # of folders that are being replaced
 
 
 @contextlib.contextmanager
@@ -40,8 +43,8 @@ def whole_folder(path):
     An existing folder is removed last, when the new one is on disk. After an error in the body it
     is unchanged and the temporary one is removed.
     """
-    path = Path(path)
-    part, old = (path.with_name(f"{prefix}{path.name}") for prefix in (PART, ".old-"))
+    path = Path(os.path.abspath(path))  # "." and ".." have no name
+    part, old = (path.with_name(f"{prefix}{path.name}") for prefix in (PART, OLD))
     shutil.rmtree(part, ignore_errors=True)
     try:
         yield part
@@ -61,6 +64,27 @@ def whole_folder(path):
         shutil.rmtree(part, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def check_writable(folder):
+    """Creates a folder and a file in it, and removes what was not there before.
+
+    Permissions alone do not tell: root has all of them, also on read-only file systems.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = Path(os.path.abspath(folder))
+    parents = (folder, *folder.parents)
+    missing = list(itertools.takewhile(lambda path: not path.exists(), parents))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=PART, dir=folder):
+            pass
+    finally:
+        for path in missing:
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def flush(path):

@@ -1,8 +1,29 @@
 """Imports of TensorFlow and Keras for the commands, whatever settings a user has for others."""
 
+import contextlib
 import os
+import re
 
 from keras_diffusion.runtime.signals import exiting_at_once
+
+
+@contextlib.contextmanager
+def raising_os_errors():
+    """Raises OSError for TensorFlow's errors about files: missing, damaged, or on a full disk.
+
+    Python errors inside of tf.data, such as those of decoders, are UnknownErrors there.
+    """
+    import tensorflow as tf
+
+    kinds = ("DataLoss", "NotFound", "PermissionDenied", "Unknown", "ResourceExhausted")
+    try:
+        yield
+    except tuple(getattr(tf.errors, f"{kind}Error") for kind in kinds) as error:
+        is_full = "No space left" in error.message
+        if isinstance(error, tf.errors.ResourceExhaustedError) and not is_full:
+            raise  # out of memory
+        lines = re.sub(r"\{\{.*?\}\} ?", "", error.message).splitlines()
+        raise OSError(next((line.strip() for line in lines if line.strip()), "unknown")) from error
 
 
 def import_tensorflow():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from keras_diffusion.conditioning.prompts import Prompts
 from keras_diffusion.config.guidance import Guidance
+from keras_diffusion.runtime.files import OLD, PART
 
 FORMAT = 4  # of the endpoints and of config.json
 CONFIG_FILE = Path("assets.extra", "config.json")  # TensorFlow's folder for files of one's own
@@ -168,9 +169,13 @@ def newest(root="saved_models"):
     Raises:
         ValueError: there is none.
     """
-    paths = [path for path in Path(root).glob("*/saved_model.pb") if path.parent.name[0] != "."]
+    paths = Path(root).glob("*/saved_model.pb")
+    paths = [path for path in paths if not path.parent.name.startswith((PART, OLD))]
     if not paths:
-        raise ValueError(f"there is no model in {root}/; train.py writes them, or name a folder.")
+        raise ValueError(
+            f"there is no model in {Path(root).absolute()}/. Change to the folder of the training, "
+            "or name a model."
+        )
     return max(paths, key=lambda path: path.stat().st_mtime).parent
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_diffusion.conditioning.prompts import Prompts
 from keras_diffusion.config.guidance import Guidance
+from keras_diffusion.config.resolve import locate_paths
 from keras_diffusion.diffusion.samplers import SAMPLERS
 from keras_diffusion.models.diffusion_model import DiffusionModel
 from keras_diffusion.sampling.request import Request
@@ -152,7 +153,7 @@ def _load_export(path):
         sampler=config.sampler,
         num_steps=config.num_steps,
         guidance=config.guidance,
-        options=config.training.get("config", {}),
+        options=locate_paths(config.training.get("config", {}), path),
         graph=lambda sampler, tensors: getattr(loaded, f"generate_{sampler}")(**tensors),
         **{name: getattr(config, name) for name in same},
     )
@@ -163,7 +164,7 @@ def _from_keras(model, path, run_dir):
     record = {}
     if (run_dir / "config.json").exists():
         record = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
-    options = record.get("config", {})
+    options = locate_paths(record.get("config", {}), run_dir)
     return LoadedModel(
         name=run_dir.name if options else path.stem,
         image_shape=model.image_shape,

@@ -3,8 +3,10 @@
 import contextlib
 
 import keras
+import tensorflow as tf
 
 from keras_diffusion.runtime import distribution, signals
+from keras_diffusion.runtime.frameworks import raising_os_errors
 from keras_diffusion.saving import checkpoints
 from keras_diffusion.training.callbacks import (
     UNLIMITED_EPOCHS,
@@ -15,6 +17,7 @@ from keras_diffusion.training.callbacks import (
 )
 from keras_diffusion.training.checkpoint_callback import CheckpointCallback
 
+FROM_OUTSIDE = (OSError, MemoryError, tf.errors.ResourceExhaustedError)
 VALIDATION_SHARE = 0.25  # of the number of training images, at most, so that epochs stay short
 
 
@@ -62,12 +65,15 @@ def is_finished(config, progress):
 def naming_last_checkpoint(run_dir):
     """Adds the last good checkpoint to the message of errors that end a training."""
     try:
-        yield
-    except (TrainingStopped, distribution.WorkerLost, OSError) as error:
+        with raising_os_errors():
+            yield
+    except (TrainingStopped, distribution.WorkerLost, *FROM_OUTSIDE) as error:
         saved = checkpoints.list_checkpoints(run_dir / "checkpoints")
         last = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint"
-        kind = OSError if isinstance(error, OSError) else TrainingStopped
-        raise kind(f"{error} Training has stopped; {last}.") from error
+        memory = not isinstance(error, (TrainingStopped, distribution.WorkerLost, OSError))
+        kind = MemoryError if memory else OSError if isinstance(error, OSError) else TrainingStopped
+        what = "out of memory." if memory else str(error)
+        raise kind(f"{what} Training has stopped; {last}.") from error
 
 
 def _fit(run, model, progress, callbacks):

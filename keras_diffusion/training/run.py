@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
 from pathlib import Path
 
 import keras
@@ -15,6 +16,8 @@ from keras_diffusion.data import TrainingData
 from keras_diffusion.evaluation import real_images
 from keras_diffusion.plotting import figures
 from keras_diffusion.runtime import distribution, precision
+from keras_diffusion.runtime.console import one_line
+from keras_diffusion.runtime.files import check_writable
 from keras_diffusion.sampling.editing import noised
 from keras_diffusion.saving import checkpoints
 from keras_diffusion.saving.export_folder import check_target
@@ -79,10 +82,13 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
         signals.Interrupted: after Ctrl-C or SIGTERM; a checkpoint is written.
         callbacks.TrainingStopped: the training has failed; names the last good checkpoint.
         distribution.WorkerLost: another worker is gone.
+        ExportFailed: the training is finished and saved, but not exported.
     """
     run_dir, export_dir = Path(run_dir), Path(export_dir)
     _check_targets(run_dir, export_dir, resume)
     votes = distribution.Votes(distribution.make_strategy(config.strategy))
+    if votes.is_chief and not dry_run:
+        _check_writable(config, run_dir, export_dir)
     with distribution.raising_worker_lost(votes.strategy):
         run = _prepare(config, run_dir, votes, resume)
         autoencoder = autoencoder_stage.load_given(run)
@@ -102,9 +108,16 @@ def run(config, run_dir, export_dir, resume=False, dry_run=False):
                 return False
             _train(run, model, progress)
             if votes.is_chief:
-                _finish(run, model, progress, export_dir)
+                try:
+                    _finish(run, model, progress, export_dir)
+                except (OSError, MemoryError, ValueError, tf.errors.OpError) as error:
+                    raise ExportFailed(one_line(error)) from error
             votes.total([1])  # a worker that ends before the chief would count as lost
             return votes.is_chief
+
+
+class ExportFailed(Exception):
+    """A finished run cannot write its figures or its export."""
 
 
 def has_checkpoint(run_dir):
@@ -123,10 +136,33 @@ def _check_targets(run_dir, export_dir, resume):
         )
     if resume and not exists:
         raise FileNotFoundError(f"--resume: there is no checkpoint in {run_dir / 'checkpoints'}.")
+    run, export = (Path(os.path.abspath(path)) for path in (run_dir, export_dir))
+    if export in (run, *run.parents):
+        raise ValueError(f"--export-dir: {export_dir} contains the run. Choose another folder.")
     try:
         check_target(export_dir)
     except ValueError as error:
         raise ValueError(f"--export-dir: {error}") from error
+
+
+def _check_writable(config, run_dir, export_dir):
+    """Raises OSError if a folder that the run needs cannot be written: before it is trained."""
+    folders = [("--run-dir", run_dir / name) for name in ("", "checkpoints", "samples", "logs")]
+    folders.append(("--export-dir", Path(os.path.abspath(export_dir)).parent))
+    if export_dir.exists():  # it is replaced
+        folders.append(("--export-dir", export_dir))
+    if config.latent and not config.codec:
+        folders.append(("--run-dir", run_dir / autoencoder_stage.FOLDER / "checkpoints"))
+    if config.score_every:
+        folders.append(("--score-every", real_images.CACHE))
+    for flag, folder in folders:
+        try:
+            check_writable(folder)
+        except OSError as error:
+            raise OSError(
+                f"{flag}: {folder} cannot be written ({error.strerror or error}). Choose another "
+                "folder, or change its permissions."
+            ) from error
 
 
 # Prepare -------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def test_a_run_and_its_export_are_named(data, names, tmp_path, monkeypatch):
     [
         (Interrupted(signal.SIGINT), 130, "  python train.py --resume 'my run'"),
         (Interrupted(signal.SIGTERM), 143, "  python train.py --resume 'my run'"),
-        (KeyboardInterrupt(), 130, "--resume"),
+        (KeyboardInterrupt(), 130, "there is no checkpoint"),
         (TrainingStopped("loss is nan"), 1, "train.py: loss is nan"),
         (WorkerLost("worker 1 is gone"), 1, "train.py: worker 1 is gone"),
         (tf.errors.ResourceExhaustedError(None, None, "OOM"), 2, "--accumulate 2"),
@@ -99,6 +99,45 @@ def test_another_backend_is_rejected_before_anything_is_written(tmp_path, monkey
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert "error: KERAS_BACKEND: " in rejection(train.main, TINY, capsys)[-1]
     assert not list(tmp_path.iterdir())
+
+
+def test_an_export_that_fails_is_repeated_by_the_printed_command(monkeypatch, capsys):
+    def fail(*_, **__):
+        raise training.ExportFailed("disk full.")
+
+    monkeypatch.setattr(training, "run", fail)
+    arguments = ["--run-dir", "my  run", "--export-dir=-x"]
+    [line] = rejection(train.main, arguments, capsys)
+    assert line.endswith("python train.py --resume 'my  run' --export-dir ./-x")
+
+
+def test_runs_of_one_second_have_different_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "TIME", "now")
+    dirs = []
+
+    def nested(config, run_dir, export_dir, **_):
+        dirs.append((str(run_dir), str(export_dir)))
+        assert len(dirs) == 3 or train.main(["--dataset", "digits"]) == 0
+
+    monkeypatch.setattr(training, "run", nested)
+    assert train.main(["--dataset", "digits"]) == 0
+    names = ["digits-now", "digits-now-2", "digits-now-3"]
+    assert dirs == [(f"runs/{name}", f"saved_models/{name}") for name in names]
+    assert not list(tmp_path.iterdir())  # empty folders are removed
+
+
+@pytest.mark.parametrize(
+    ("made", "flag"),
+    [("saved_models", "--export-dir"), ("runs/tiny/logs", "--run-dir"), ("runs", "--run-dir")],
+)
+def test_targets_are_tried_before_the_training(made, flag, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / made).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / made).write_text("a file")
+    named = [] if made == "runs" else ["--run-dir", "runs/tiny"]
+    monkeypatch.setattr(training, "_prepare", None)
+    assert f"error: {flag}: " in rejection(train.main, [*TINY, *named], capsys)[-1]
 
 
 def test_the_next_commands_are_called_as_this_one(monkeypatch, capsys):

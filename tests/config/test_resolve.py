@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 from hypothesis import example, given, settings
@@ -115,7 +116,7 @@ def test_the_config_of_a_run_comes_back(tmp_path):
     run_dir = write_run(tmp_path / "run", dataclasses.asdict(config))
     assert resumed(run_dir, {}) == config
     assert resumed(run_dir, {**dataclasses.asdict(config), "precision": "auto"}) == config
-    moved = {"guidance_scale": 3.0, "data_dir": "elsewhere", "accumulate": 2}
+    moved = {"guidance_scale": 3.0, "data_dir": "/elsewhere", "accumulate": 2}
     assert resumed(run_dir, moved) == dataclasses.replace(config, **moved)
     for name, value in {"seed": 5, "train_split": "train", "widths": (8,)}.items():
         with pytest.raises(ValueError, match=f"--{name.replace('_', '-')}: .* contradicts "):
@@ -130,9 +131,22 @@ def test_an_option_without_effect_on_a_resumed_run_is_rejected(tmp_path):
 
 
 def test_a_run_of_an_earlier_version_lacks_newer_options_and_names_its_preset(tmp_path):
-    old = {"dataset": "pictures", "folder": "pets", "widths": [32, 64, 128], "limit": 9}
+    old = {"dataset": "pictures", "folder": "/pets", "widths": [32, 64, 128], "limit": 9}
     config = resumed(write_run(tmp_path / "run", old), {})
     assert config == Config(**{**old, "widths": (32, 64, 128), "repeats": 1})
+
+
+def test_paths_are_absolute_and_old_relative_ones_are_found_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = {"folder": "pets", "data_dir": "~/data", "codec": "gs://bucket/codec", "latent": True}
+    config = resolve(None, given)
+    assert config.folder == str(tmp_path / "pets")
+    assert (config.data_dir, config.codec) == (os.path.expanduser("~/data"), "gs://bucket/codec")
+    assert resolve("one_image", {"image": "flower"}).image == "flower"
+    (tmp_path / "user/pets").mkdir(parents=True)
+    (tmp_path / "user/runs").mkdir()
+    run_dir = write_run(tmp_path / "user/runs/.hidden", {"folder": "pets"})
+    assert resumed(run_dir, {}).folder == str(tmp_path / "user/pets")
 
 
 @settings(derandomize=True, deadline=None, database=None, max_examples=200)
@@ -151,6 +165,6 @@ def test_any_json_is_a_config_or_an_error_of_one_line(tmp_path_factory, options)
     else:
         for name, value in options.items():
             value = tuple(value) if isinstance(value, list) else value
-            assert getattr(config, name) == value
+            assert getattr(config, name) in (value, os.path.abspath(str(value)))
             kinds = (kind_of(OPTIONS[name]), type(OPTIONS[name].default))
             assert type(value) in kinds or (float in kinds and type(value) is int)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_diffusion.plotting import figures, images
-from keras_diffusion.runtime.files import whole_file, whole_folder
+from keras_diffusion.runtime.files import check_writable, whole_file, whole_folder
 from keras_diffusion.runtime.locks import exclusive
 from keras_diffusion.training.run_dir import write_history
 
@@ -111,6 +111,15 @@ def test_the_old_folder_returns_if_the_new_one_cannot_be_renamed(tmp_path, monke
     with pytest.raises(OSError, match="not now"):
         write("folder", tmp_path / "model", "new")
     assert tree(tmp_path) == before
+
+
+def test_trying_a_folder_leaves_nothing(tmp_path):
+    check_writable(tmp_path / "a/b")
+    (tmp_path / "file").write_text("")
+    for name in ("file", "file/below", "x" * 300):
+        with pytest.raises(OSError):
+            check_writable(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_full_disk_keeps_the_old_image_plot_and_history(tmp_path):
