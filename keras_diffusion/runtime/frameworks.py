@@ -22,8 +22,9 @@ def raising_os_errors():
         is_full = "No space left" in error.message
         if isinstance(error, tf.errors.ResourceExhaustedError) and not is_full:
             raise  # out of memory
-        lines = re.sub(r"\{\{.*?\}\} ?", "", error.message).splitlines()
-        raise OSError(next((line.strip() for line in lines if line.strip()), "unknown")) from error
+        python = re.findall(r"\b\w+(?:Error|Exception|Warning): .*", error.message)
+        first = error.message.removeprefix("Graph execution error:").strip().partition("\n")[0]
+        raise OSError((python or [first])[-1]) from error
 
 
 def import_tensorflow():

@@ -219,7 +219,7 @@ def test_rejected(config, flag, value, folder, capsys):
 
 def test_without_a_model(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    check(sample.main, "", "--model: there is no model in saved_models/", capsys)
+    check(sample.main, "", "--model: there is no model in .*saved_models/", capsys)
 
 
 def test_a_full_disk(calls, monkeypatch, capsys):

@@ -78,6 +78,13 @@ def test_a_run_and_its_export_are_named(data, names, tmp_path, monkeypatch):
         (WorkerLost("worker 1 is gone"), 1, "train.py: worker 1 is gone"),
         (tf.errors.ResourceExhaustedError(None, None, "OOM"), 2, "--accumulate 2"),
         (tf.errors.ResourceExhaustedError(None, None, "No space left"), 2, "No space left"),
+        (
+            tf.errors.UnknownError(None, None, "Graph execution error:\n\nOSError: gone\nin x"),
+            2,
+            "error: OSError: gone",
+        ),
+        (tf.errors.NotFoundError(None, None, "x.tfrecord; No such file"), 2, "x.tfrecord; No such"),
+        (MemoryError(), 2, "--accumulate 2"),
         (OSError("a broken\ndisk"), 2, "train.py: error: a broken disk"),
     ],
 )
