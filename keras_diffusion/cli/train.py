@@ -5,6 +5,7 @@ keras_diffusion/config/presets/ decides the others. TensorFlow is imported after
 """
 
 import contextlib
+import importlib
 import itertools
 import os
 import re
@@ -61,6 +62,9 @@ def main(arguments=None, prog="train.py"):
         else:
             run_dir = Path(args.resume or args.run_dir or newest_run())
             config = resumed(run_dir, options)
+        frameworks.import_keras()
+        with exiting_at_once():
+            importlib.import_module("keras_diffusion.training.run")
         is_named = args.resume is not None or args.run_dir or args.dry_run
         with contextlib.nullcontext(run_dir) if is_named else _claimed(run_dir) as run_dir:
             name = Path(os.path.abspath(run_dir)).name or "model"
@@ -128,13 +132,12 @@ def newest_run(root="runs"):
 
 def _train(config, run_dir, export_dir, args, prog):
     """Runs a training; returns the exit code: 0, 1 if it failed, 130 or 143 after a signal."""
-    keras = frameworks.import_keras()
-    with exiting_at_once():
-        import tensorflow as tf
+    import keras
+    import tensorflow as tf
 
-        from keras_diffusion.runtime.distribution import WorkerLost
-        from keras_diffusion.training import run
-        from keras_diffusion.training.callbacks import TrainingStopped
+    from keras_diffusion.runtime.distribution import WorkerLost
+    from keras_diffusion.training import run
+    from keras_diffusion.training.callbacks import TrainingStopped
 
     keras.utils.set_random_seed(config.seed)  # of initial weights and dropout
     resume = args.resume is not None
