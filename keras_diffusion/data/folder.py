@@ -106,10 +106,11 @@ def scan(root):
     readable, warned = [], []
     for (path, name, held_out), (probe, messages) in zip(files, probes, strict=True):
         if isinstance(probe, str):
-            skipped.append(f"{path.relative_to(root)}: {probe}")
+            skipped.append(f"{_printable(path.relative_to(root))}: {probe}")
         else:
             readable.append((str(path), name, held_out, probe))
-            warned += [f"{path.relative_to(root)} may be damaged: {text}" for text in messages[:1]]
+            name = _printable(path.relative_to(root))
+            warned += [f"{name} may be damaged: {text}" for text in messages[:1]]
     if not readable:
         detail = f" (skipped {skipped[0]})" if skipped else ""
         raise ValueError(
@@ -259,7 +260,12 @@ def _common_shape(shapes):
 
 def _normalised(name):
     """Returns a class name in Unicode NFC, as keyboards type it; macOS stores names in NFD."""
-    return name and unicodedata.normalize("NFC", name)
+    return name and unicodedata.normalize("NFC", _printable(name))
+
+
+def _printable(name):
+    """Returns a file name with escapes for bytes that are not UTF-8."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 def _name_notes(class_names):
@@ -294,7 +300,7 @@ class _Listing:
             self._note_lower_folders(groups)
 
     def _skip(self, path, reason):
-        self.skipped.append(f"{path.relative_to(self.root)}: {reason}")
+        self.skipped.append(f"{_printable(path.relative_to(self.root))}: {reason}")
 
     def _walk(self, folder, seen, depth):
         """Lists the files below a folder: (path, the file that it is without links).
@@ -326,7 +332,11 @@ class _Listing:
                 below = True
                 files += self._walk(path, set(seen) if depth < 2 else seen, depth + 1)
             elif entry.is_symlink():
-                files.append((path, os.path.realpath(path)))
+                if path.exists():
+                    files.append((path, os.path.realpath(path)))
+                else:
+                    below = True
+                    self._skip(path, "a broken link")
             else:
                 files.append((path, os.path.join(real, entry.name)))
         if depth and not files and not below:

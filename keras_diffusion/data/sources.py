@@ -150,10 +150,10 @@ def folder(path, val_percent=20):
         return {**example, "image": image}
 
     name = pathlib.Path(path).resolve().name
+    paths = np.array([os.fsencode(path) for path in files.paths])  # maybe not UTF-8
     source = _from_slices(
-        name, np.array(files.paths), files.labels, files.class_names, files.image_shape,
-        val_percent, files.held_out,
-    )  # fmt: skip
+        name, paths, files.labels, files.class_names, files.image_shape, val_percent, files.held_out
+    )
     train, validation = (
         data.map(read, num_parallel_calls=tf.data.AUTOTUNE)
         for data in (source.train, source.validation)

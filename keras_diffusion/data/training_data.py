@@ -116,28 +116,29 @@ def examine(dataset, channels, shape=None):
         channels: int, those of the training.
         shape: (height, width, ...) that they are cropped and resized to, or None.
     """
-    grey, brightest, kept, scales = [], 0, [], []
+    grey, dark, kept, scales = [], [], [], []
     for example in dataset.take(SAMPLED).as_numpy_iterator():
         image = example["image"]
         side, (height, width) = max(1, max(image.shape) // 64), image.shape[:2]
-        color = np.asarray(pipeline.convert_channels(tf.constant(image[::side, ::side]), 3), int)
+        color = np.asarray(
+            pipeline.convert_channels(tf.constant(image[::side, ::side]), 3), dtype=int
+        )
         grey.append(np.ptp(color, axis=-1).max() <= GREY)
-        brightest = max(brightest, color.max())
+        dark.append(color.max() < DARK)
         if shape:
             scale = max(shape[0] / height, shape[1] / width)
             scales.append(scale)
             kept.append(shape[0] * shape[1] / (height * width * scale**2))
     notes = []
     if channels >= 3 and np.mean(grey) >= 0.95:
-        share = "all" if all(grey) else f"{np.mean(grey):.0%} of the"
         notes.append(
-            f"{share} {len(grey)} images examined are grey, and samples in colour will have "
-            "coloured specks; --channels 1 trains on grey"
+            f"{np.mean(grey):.0%} of the images are grey (of {len(grey)} examined), and samples "
+            "in colour will have coloured specks; --channels 1 trains on grey"
         )
-    if brightest < DARK:
+    if np.mean(dark) >= 0.05:
         notes.append(
-            f"the brightest pixel of {len(grey)} images examined is {brightest} of 255: they are "
-            "nearly black (16 bit files with values of 10 or 12 bit?); rescale the files"
+            f"{np.mean(dark):.0%} of the images are nearly black, below {DARK} of 255 (of "
+            f"{len(dark)} examined); rescale files of 16 bit that hold fewer bits, or floats"
         )
     if shape and np.mean(kept) < 0.6:
         notes.append(

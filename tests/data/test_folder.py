@@ -143,6 +143,16 @@ def test_links_are_followed_once(tmp_path):
     assert str(tmp_path / "p" / "a" / "0.png") in files.paths
 
 
+def test_file_names_that_are_not_text(tmp_path, capfd):
+    class_folder(tmp_path / "p", [2])
+    os.rename(tmp_path / "p" / "a" / "0.png", os.fsencode(tmp_path / "p" / "a") + b"/\xff.png")
+    (tmp_path / "p" / os.fsdecode(b"\xfe.txt")).write_text("")
+    data = load_source(folder=tmp_path / "p")
+    assert data.source.num_train == 1
+    print(data.summary)
+    assert "not an image by its name: \\udcfe.txt" in capfd.readouterr().out
+
+
 # Files that cannot be used -------------------------------------------------------------------
 
 
