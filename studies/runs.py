@@ -28,4 +28,4 @@ def train(config, run_dir):
     except TrainingStopped as error:
         raise ValueError(f"the training has failed: {error}") from error
     _, model, _ = checkpoints.load(run_dir / "checkpoints")
-    return int(model.optimizer.iterations.numpy())  # --minutes ends within an epoch
+    return int(model.step.numpy())  # --minutes ends within an epoch

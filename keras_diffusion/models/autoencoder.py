@@ -4,8 +4,9 @@ import keras
 import tensorflow as tf
 
 from keras_diffusion.models import metrics
+from keras_diffusion.models.base import BaseModel
 from keras_diffusion.models.codecs import PixelCodec, halves_config, load_halves
-from keras_diffusion.models.inputs import mean_over_microbatches, unpack
+from keras_diffusion.models.inputs import WEIGHT, mean_over_microbatches
 from keras_diffusion.runtime import distribution
 from keras_diffusion.runtime.randomness import check_seed, replica_rows, step_key
 
@@ -15,7 +16,7 @@ SSIM_WINDOW = 11  # pixels; smaller for smaller images
 
 
 @keras.saving.register_keras_serializable("keras_diffusion")
-class Autoencoder(keras.Model):
+class Autoencoder(BaseModel):
     """A variational autoencoder (VAE) with a small KL term.
 
         loss = reconstruction + edge_weight * edges + kl_weight * kl
@@ -36,7 +37,7 @@ class Autoencoder(keras.Model):
 
     Attributes:
         image_shape, x_shape: (H, W, C) of images and of latents.
-        skipped_steps: variable, number of steps skipped because a gradient was not finite.
+        step, skipped_steps: variables, see `BaseModel`. The noise depends on `step`.
 
     Raises:
         ValueError: an encoder and a decoder of different latent shapes.
@@ -78,9 +79,6 @@ class Autoencoder(keras.Model):
         self.seed = seed
         self.image_shape = tuple(encoder.input_shape[1:])
         self.x_shape = tuple(decoder.input_shape[1:])
-        self.skipped_steps = self.add_weight(
-            shape=(), dtype="int64", initializer="zeros", trainable=False, name="skipped_steps"
-        )
         names = ("loss", "reconstruction", "edges", "kl", "psnr", "ssim")
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.trackers["loss"] = metrics.Loss(name="loss")
@@ -88,35 +86,34 @@ class Autoencoder(keras.Model):
 
     def call(self, images, training=False):
         """Returns the reconstruction of images from their mean latents, x (B, H, W, C)."""
-        batch = unpack(images, self.image_shape, num_classes=0)
+        batch = self._unpack(images)
         mean, _ = self.encoder(PixelCodec().encode(batch["image"]), training=training)
         return self.decoder(mean, training=training)
 
     def train_step(self, data):
         """Takes one optimizer step on a batch of images; returns the means so far."""
-        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            raise ValueError("mixed_float16 overflows here; use mixed_bfloat16 or float32.")
-        if not self.trainable_variables:
-            raise ValueError("autoencoder: a LatentCodec has frozen it; train it before.")
-        x = PixelCodec().encode(unpack(data, self.image_shape, num_classes=0)["image"])
-        key, count = step_key(self.seed, self.optimizer.iterations), tf.shape(x)[0]
+        batch = self._unpack(data)
+        x = PixelCodec().encode(batch["image"])
+        key, count = step_key(self.seed, self.step), tf.shape(x)[0]
         noise = replica_rows(lambda n: tf.random.stateless_normal((n, *self.x_shape), key), count)
-        gradients, values = mean_over_microbatches(
-            self._gradients, {"x": x, "noise": noise}, self.accumulate
-        )
+        parts = {"x": x, "noise": noise}
+        if WEIGHT in batch:
+            parts[WEIGHT] = batch[WEIGHT]
+        gradients, values = mean_over_microbatches(self._gradients, parts, self.accumulate)
         gradients = distribution.mean_over_replicas(gradients)
         finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
         distribution.cond_on_replicas(
             finite,
-            lambda: distribution.apply_reduced(self.optimizer, gradients, self.trainable_variables),
+            lambda: self._update_weights(gradients),
             lambda: self.skipped_steps.assign_add(1),
         )
         return self._update_metrics(values, counted=finite)
 
     def test_step(self, data):
         """Measures reconstructions as a `LatentCodec` makes them: no noise, clipped images."""
-        x = PixelCodec().encode(unpack(data, self.image_shape, num_classes=0)["image"])
-        values, y = self._values(x, noise=0.0)
+        batch = self._unpack(data)
+        x = PixelCodec().encode(batch["image"])
+        values, y = self._values(x, noise=0.0, weights=batch.get(WEIGHT, 1.0))
         y = tf.clip_by_value(y, -1.0, 1.0)
         values["psnr"] = _psnr(y - x)
         window = min(SSIM_WINDOW, *self.image_shape[:2])
@@ -124,22 +121,30 @@ class Autoencoder(keras.Model):
         values["ssim"] = tf.image.ssim((x + 1) / 2, (y + 1) / 2, max_val=1.0, filter_size=window)
         return self._update_metrics(values)
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Builds the optimizer, see `DiffusionModel`."""
-        if self.optimizer is not None and not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
+    def _prepare_training(self, class_weight):
+        if not self.trainable_variables:
+            raise ValueError("autoencoder: a LatentCodec has frozen it; train it before.")
+        super()._prepare_training(class_weight)
+
+    def _update_weights(self, gradients):
+        distribution.apply_reduced(self.optimizer, gradients, self.trainable_variables)
+        self.step.assign_add(1)
 
     def _gradients(self, batch):
         """Returns the gradients of the mean loss, and the values of each image."""
         with tf.GradientTape() as tape:
-            values, _ = self._values(batch["x"], batch["noise"], training=True)
-            loss = tf.reduce_mean(values["loss"])
-        gradients = tape.gradient(loss, self.trainable_variables)
+            weights = batch.get(WEIGHT, 1.0)
+            values, _ = self._values(batch["x"], batch["noise"], weights, training=True)
+            loss = tf.reduce_mean(values["loss"]) + sum(self.losses)  # regularisers
+        zero = tf.UnconnectedGradients.ZERO  # a weight without effect
+        gradients = tape.gradient(loss, self.trainable_variables, unconnected_gradients=zero)
         return [tf.convert_to_tensor(gradient) for gradient in gradients], values
 
-    def _values(self, x, noise, training=False):
-        """Returns (dict of values of each image, all (B,), reconstructions (B, H, W, C))."""
+    def _values(self, x, noise, weights=1.0, training=False):
+        """Returns (dict of values of each image, all (B,), reconstructions (B, H, W, C)).
+
+        `weights` (B,) multiply the loss of each image.
+        """
         mean, log_variance = self.encoder(x, training=training)
         log_variance = tf.clip_by_value(log_variance, *LOG_VARIANCE_BOUNDS)
         y = self.decoder(mean + tf.exp(log_variance / 2) * noise, training=training)
@@ -151,7 +156,7 @@ class Autoencoder(keras.Model):
             "kl": _mean(mean**2 + tf.exp(log_variance) - 1 - log_variance) / 2,
             "psnr": _psnr(error),
         }
-        values["loss"] = (
+        values["loss"] = weights * (
             values["reconstruction"]
             + self.edge_weight * values["edges"]
             + self.kl_weight * values["kl"]

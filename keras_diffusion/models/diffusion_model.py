@@ -7,8 +7,16 @@ from keras_diffusion.conditioning.prompts import Prompts
 from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.diffusion import process, schedules
 from keras_diffusion.models import metrics
+from keras_diffusion.models.averages import paired
+from keras_diffusion.models.base import BaseModel
 from keras_diffusion.models.codecs import PixelCodec
-from keras_diffusion.models.inputs import mean_over_microbatches, size_of, unpack, with_tokens
+from keras_diffusion.models.inputs import (
+    WEIGHT,
+    check_network,
+    mean_over_microbatches,
+    size_of,
+    with_tokens,
+)
 from keras_diffusion.networks.embedding import CONDITION_INPUTS, count_classes
 from keras_diffusion.runtime import distribution
 from keras_diffusion.runtime.randomness import (
@@ -26,7 +34,7 @@ VALIDATION_STREAM = -1  # stream of `image_noise` for evaluation; samplers use 0
 
 
 @keras.saving.register_keras_serializable("keras_diffusion")
-class DiffusionModel(keras.Model):
+class DiffusionModel(BaseModel):
     """A diffusion model around any Keras network.
 
     Args:
@@ -41,6 +49,7 @@ class DiffusionModel(keras.Model):
         loss_weighting: "uniform" or "min_snr", see `process.loss_weights`.
         ema_decay: decay of the exponential moving average (EMA) of the weights, in [0, 1), used in
             evaluation and sampling; min(ema_decay, (1 + step) / (10 + step)). 0: no averaging.
+            It moves after every step, also if the optimizer only accumulates its gradient.
         label_dropout: probability in [0, 1) that a label is replaced by the null class in
             training, for classifier-free guidance.
         accumulate: number of microbatches per batch, to save memory. The gradients are the same.
@@ -48,7 +57,8 @@ class DiffusionModel(keras.Model):
 
     Attributes:
         image_shape, x_shape: (H, W, C) of images and of x.
-        skipped_steps: variable, number of steps skipped because a gradient was not finite.
+        step, skipped_steps: variables, see `BaseModel`. Noise, times, label dropout and the
+            start of the EMA depend on `step`.
 
     Raises:
         ValueError: an unknown name, a number out of range, or a codec or prompts that do not fit
@@ -89,6 +99,7 @@ class DiffusionModel(keras.Model):
         if accumulate < 1:
             raise ValueError(f"accumulate: {accumulate} is not 1 or more.")
         check_seed(seed)
+        check_network(network)
         self.network = network
         self.codec = codec or PixelCodec()
         self.prompts = prompts
@@ -102,13 +113,12 @@ class DiffusionModel(keras.Model):
 
         self.num_classes = count_classes(network, prompts)
         self.x_shape = tuple(network.output_shape[1:])
+        self.latent_shape = self.x_shape
         self.image_shape = self.codec.image_shape_of(self.x_shape)
         self.ema_network = keras.models.clone_model(network)
-        self.ema_network.set_weights(network.get_weights())
+        for average, weight in paired(self.ema_network, network):
+            average.assign(weight)
         self.ema_network.trainable = False
-        self.skipped_steps = self.add_weight(
-            shape=(), dtype="int64", initializer="zeros", trainable=False, name="skipped_steps"
-        )
         self.trackers = metrics.make_trackers()
         self.graphs = SamplingGraphs(self)
         self.built = True
@@ -117,11 +127,8 @@ class DiffusionModel(keras.Model):
 
     def train_step(self, data):
         """Takes one optimizer step on a batch, see `inputs.unpack`; returns the means so far."""
-        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            raise ValueError("mixed_float16 overflows here; use mixed_bfloat16 or float32.")
-        batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
-        key = step_key(self.seed, self.optimizer.iterations)
-        noised = self._noised(batch, key)
+        batch = self._unpack(data, training=True)
+        noised = self._noised(batch, step_key(self.seed, self.step))
         gradients, errors = mean_over_microbatches(self._gradients, noised, self.accumulate)
         gradients = distribution.mean_over_replicas(gradients)
         norm = tf.linalg.global_norm(gradients)
@@ -135,7 +142,7 @@ class DiffusionModel(keras.Model):
 
     def test_step(self, data):
         """Measures the EMA weights on a batch, and the raw weights on some of its images."""
-        batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
+        batch = self._unpack(data)
         noised = self._noised_by_index(batch)
         errors = self._errors(self.ema_network, noised)
         rows, weights = metrics.raw_loss_rows(noised["index"], self.jit_compile)
@@ -146,38 +153,38 @@ class DiffusionModel(keras.Model):
 
     def call(self, data, training=False):
         """Returns the EMA network's x0, (B, H, W, C), for a batch noised as in `evaluate`."""
-        batch = unpack(data, self.image_shape, self.num_classes, self.x_shape)
+        batch = self._unpack(data)
         noised = self._noised_by_index(batch)
         output = self._predict(self.ema_network, noised, training)
         level = self._level(noised["t"])
         return process.to_pair(output, noised["x_t"], level, self.prediction_type)[0]
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Builds the optimizer, the only part that is not built yet, under the strategy.
+    def _trained_variables(self):
+        return self.network.trainable_variables
 
-        Keras' own method averages a batch over the replicas, which fails for dicts and for
-        several workers.
-        """
-        if self.optimizer is not None and not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.network.trainable_variables)
+    def _prepare_training(self, class_weight):
+        paired(self.ema_network, self.network)  # raises if they differ
+        super()._prepare_training(class_weight)
 
     def _gradients(self, noised):
         """Returns the gradients of the mean loss, and the errors of each image."""
         variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
             errors = self._errors(self.network, noised, training=True)
-            loss = tf.reduce_mean(errors["loss"])
-        return [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)], errors
+            loss = tf.reduce_mean(errors["loss"]) + sum(self.network.losses)  # regularisers
+        zero = tf.UnconnectedGradients.ZERO  # a weight without effect
+        gradients = tape.gradient(loss, variables, unconnected_gradients=zero)
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], errors
 
     def _update_weights(self, gradients):
         """Applies the gradients, then moves the EMA weights towards the new weights."""
         variables = self.network.trainable_variables
         distribution.apply_reduced(self.optimizer, gradients, variables)
-        step = tf.cast(self.optimizer.iterations, tf.float32)
+        self.step.assign_add(1)
+        step = tf.cast(self.step, tf.float32)
         decay = tf.minimum(self.ema_decay, (1 + step) / (10 + step))
         with tf.name_scope("average"):
-            for average, weight in zip(self.ema_network.weights, self.network.weights, strict=True):
+            for average, weight in paired(self.ema_network, self.network):
                 average.assign(average + (1 - decay) * (weight - average))
 
     def _noised(self, batch, key):
@@ -217,7 +224,8 @@ class DiffusionModel(keras.Model):
         level = self._level(t)
         noised = {"x_t": process.mix((x0, eps), level), "t": t}
         noised["target"] = process.target((x0, eps), level, self.prediction_type)
-        return {**noised, **{name: batch[name] for name in CONDITION_INPUTS if name in batch}}
+        names = (*CONDITION_INPUTS, WEIGHT)
+        return {**noised, **{name: batch[name] for name in names if name in batch}}
 
     def _level(self, t):
         return [rate[:, None, None, None] for rate in schedules.rates(self.noise_schedule, t)]
@@ -226,19 +234,20 @@ class DiffusionModel(keras.Model):
         logsnr = schedules.logsnr(self.noise_schedule, noised["t"])
         inputs = {"x": noised["x_t"], "logsnr": logsnr}
         inputs.update({name: noised[name] for name in CONDITION_INPUTS if name in noised})
-        return network(inputs, training=training)
+        return tf.cast(network(inputs, training=training), tf.float32)
 
     def _errors(self, network, noised, training=False):
         """Returns {"loss", "zero_loss", "error", "t"}, each (B,).
 
-        `error` is the mean squared error of the output, `loss` is weighted, `zero_loss` is the loss
-        of the output 0.
+        `error` is the mean squared error of the output, `loss` is weighted by `loss_weighting` and
+        by the weights of the images, `zero_loss` is the loss of the output 0.
         """
         target, t = noised["target"], noised["t"]
         output = self._predict(network, noised, training)
         error = tf.reduce_mean((output - target) ** 2, axis=(1, 2, 3))
         level = schedules.rates(self.noise_schedule, t)
         weights = process.loss_weights(level, self.prediction_type, self.loss_weighting)
+        weights *= noised.get(WEIGHT, 1.0)
         zero_loss = weights * tf.reduce_mean(target**2, axis=(1, 2, 3))
         return {"loss": weights * error, "zero_loss": zero_loss, "error": error, "t": t}
 

@@ -4,6 +4,7 @@ Neither Keras nor TensorFlow is imported, so that `sample.py` can check its flag
 """
 
 import dataclasses
+import numbers
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,11 @@ class Request:
     shared: dict = dataclasses.field(init=False)
 
     def __post_init__(self):
+        for name in ("num_images", "num_steps", "seed"):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Real) or value % 1:
+                raise ValueError(f"{name}: {value!r} is not a whole number.")
+            object.__setattr__(self, name, int(value))
         for name in ("num_images", "num_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is not 1 or more.")
@@ -110,7 +116,12 @@ class Request:
             return None
         if self.labels is None:
             return np.arange(self.num_images, dtype="int32") % num_classes
-        values = np.asarray(self.labels)
+        try:
+            values = np.asarray(self.labels)
+        except ValueError:  # lists of different lengths
+            values = np.asarray(None)
+        if values.dtype.kind not in "iufb":
+            raise ValueError(f"labels: must be whole numbers; got {self.labels!r}.")
         with np.errstate(invalid="ignore"):  # nan becomes an int, and is rejected below
             labels = values.astype("int32")
         if labels.shape != (self.num_images,):

@@ -169,13 +169,19 @@ class Budget(keras.callbacks.Callback):
     def progress(self):
         """Share of the training that is done, in [0, 1]."""
         if not self.minutes:
-            return min(1.0, int(self.model.optimizer.iterations.numpy()) / self.total_steps)
+            return min(1.0, self._step / self.total_steps)
         seconds = self.votes.of_chief([self.seconds])[0] if self.votes else self.seconds
         return min(1.0, seconds / (60 * self.minutes))
 
+    @property
+    def _step(self):
+        """Number of steps taken: counted by the model, or by the optimizer of a plain Keras model."""
+        own = getattr(self.model, "step", None)
+        return int((self.model.optimizer.iterations if own is None else own).numpy())
+
     def on_train_begin(self, logs=None):
         self._started = self._started or time.monotonic()
-        if int(self.model.optimizer.iterations.numpy()) == 0:
+        if self._step == 0:
             self._warmup_start = self.progress
 
     def on_train_batch_begin(self, batch, logs=None):

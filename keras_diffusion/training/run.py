@@ -230,7 +230,7 @@ def _load_checkpoint(run):
     model.accumulate = run.config.accumulate
     optimizer = model.optimizer
     print(
-        f"resuming {path}: step {int(optimizer.iterations.numpy())}, "
+        f"resuming {path}: step {int(model.step.numpy())}, "
         f"{progress.epoch} epochs and {progress.step} batches, "
         f"learning rate {float(optimizer.learning_rate.numpy()):.2e}"
     )
@@ -239,7 +239,7 @@ def _load_checkpoint(run):
 
 def _check_agreement(run, model):
     """Raises ValueError if the workers have not loaded the same checkpoint."""
-    step = int(model.optimizer.iterations.numpy())
+    step = int(model.step.numpy())
     workers, steps, squares = run.votes.total([1, step, step**2])
     if workers * squares != steps**2:  # the variance of their steps is not zero
         raise ValueError(f"--resume: the workers do not see the same checkpoints in {run.dir}.")

@@ -106,10 +106,11 @@ def test_few_classes_are_columns(tmp_path, clock, num_classes, columns):
 # Budget --------------------------------------------------------------------------------------
 
 
-def budget_of(iterations=0, **options):
+def budget_of(step=0, **options):
     budget = Budget(0.5, **options)
-    optimizer = SimpleNamespace(iterations=tf.Variable(iterations), learning_rate=None)
-    budget.set_model(SimpleNamespace(optimizer=optimizer, stop_training=False))
+    optimizer = SimpleNamespace(learning_rate=None)
+    model = SimpleNamespace(optimizer=optimizer, step=tf.Variable(step), stop_training=False)
+    budget.set_model(model)
     return budget
 
 
@@ -127,9 +128,9 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_a_hundredth():
             budget_of(**lengths)
 
 
-def test_steps_are_those_of_the_optimizer():
-    for iterations, progress, rate in ((0, 0, 0.005), (20, 0.2, 0.5), (150, 1, 0.005)):
-        budget = budget_of(iterations, total_steps=100, warmup=0.2)
+def test_steps_are_those_of_the_model():
+    for step, progress, rate in ((0, 0, 0.005), (20, 0.2, 0.5), (150, 1, 0.005)):
+        budget = budget_of(step, total_steps=100, warmup=0.2)
         assert budget.progress == pytest.approx(progress)
         budget.on_train_begin()
         budget.on_train_batch_begin(0)
@@ -153,9 +154,9 @@ def test_minutes_are_those_of_all_sessions_by_the_clock_of_the_chief(clock, ahea
     assert budget.seconds == 600
 
 
-@pytest.mark.parametrize(("iterations", "rates"), [(0, (0.005, 0.25)), (5, (0.5, 0.5))])
-def test_the_warmup_starts_with_the_first_of_all_steps(clock, iterations, rates):
-    budget = budget_of(iterations, minutes=10, seconds=60.0, warmup=0.1)
+@pytest.mark.parametrize(("step", "rates"), [(0, (0.005, 0.25)), (5, (0.5, 0.5))])
+def test_the_warmup_starts_with_the_first_of_all_steps(clock, step, rates):
+    budget = budget_of(step, minutes=10, seconds=60.0, warmup=0.1)
     budget.on_train_begin()
     for rate in rates:
         budget.on_train_batch_begin(0)

@@ -52,9 +52,9 @@ def test_workers_that_load_different_checkpoints_stop(tmp_path):
     votes = SimpleNamespace(total=lambda values: other + values)
     model = keras.Sequential()
     model.compile("sgd")
-    model.optimizer.iterations.assign(5)
+    model.step.assign(5)
     training._check_agreement(Run(None, None, tmp_path, votes), model)
-    model.optimizer.iterations.assign(0)
+    model.step.assign(0)
     with pytest.raises(ValueError, match="--resume: .*same checkpoint"):
         training._check_agreement(Run(None, None, tmp_path, votes), model)
 
