@@ -175,7 +175,7 @@ class Budget(keras.callbacks.Callback):
 
     @property
     def _step(self):
-        """Number of steps taken: counted by the model, or by the optimizer of a plain Keras model."""
+        """Steps taken, counted by the model, or by the optimizer of a plain Keras model."""
         own = getattr(self.model, "step", None)
         return int((self.model.optimizer.iterations if own is None else own).numpy())
 
