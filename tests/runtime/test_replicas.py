@@ -30,6 +30,7 @@ class Poisoned(DiffusionModel):
 
 def batches(count=32, **options):
     data = {"image": IMAGES[:count], "label": LABELS[:count], "index": np.arange(count)}
+    data["sample_weight"] = np.linspace(0.5, 1.5, count, dtype="float32")
     return tf.data.Dataset.from_tensor_slices(data).batch(8, **options).repeat()
 
 
