@@ -155,10 +155,20 @@ class BaseModel(keras.Model):
             return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
         if not path.endswith(".keras"):
             raise ValueError(f"save: {path} does not end in .keras. Give a name that does.")
+        if not os.path.isdir(os.path.dirname(path) or "."):
+            raise FileNotFoundError(f"save: the folder of {path} does not exist. Create it.")
         if not overwrite and os.path.exists(path):  # Keras asks
             return super().save(filepath, overwrite=False, **kwargs)
         with whole_file(path) as part:
             super().save(part, **kwargs)
+
+    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
+        """Loads a .weights.h5 or .keras file; see `keras.Model.load_weights`."""
+        try:
+            super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"load_weights: {filepath} does not fit: {reason}") from error
 
     def export(self, *args, **kwargs):
         """Is not for these models.
