@@ -68,9 +68,10 @@ def check_data(run):
     before = json.loads(path.read_text()).get("data", {})
     now = _describe_data(run)
     old, new = (facts.get("classes", now["classes"]) for facts in (before, now))
-    if old != new and old and all(name.casefold() in SPLITS for name in old):
+    lost = [name for name in old if name.casefold() in SPLITS and name not in new]
+    if lost:
         raise ValueError(
-            f"--resume: the data is read differently now: {console.names(old)} were classes when "
+            f"--resume: the data is read differently now: {console.names(lost)} were classes when "
             f"{path} was written, and are splits now. Start a new run."
         )
     for name, value in now.items():
