@@ -22,6 +22,15 @@ def test_frechet_distance_of_diagonal_gaussians_is_the_closed_form():
     assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-9)
 
 
+def test_frechet_distance_of_any_covariances_is_that_of_the_matrix_root():
+    rng = np.random.default_rng(4)
+    factors = rng.normal(size=(2, 8, 8))
+    first, second = (Gaussian(np.zeros(8), root @ root.T, 10**6) for root in factors)
+    product = np.linalg.eigvals(first.covariance @ second.covariance)  # not symmetric
+    expected = np.trace(first.covariance + second.covariance) - 2 * np.sqrt(product.real).sum()
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-6)
+
+
 def test_frechet_distance_depends_on_no_rotation_origin_order_or_block(monkeypatch):
     rng = np.random.default_rng(1)
     rotation = np.linalg.qr(rng.normal(size=(16, 16)))[0]
