@@ -103,10 +103,13 @@ def network_of(size, channels=3, outputs=1):
 def test_images_are_converted_to_the_input_of_a_network(shape):
     model = extractors.feature_model(network_of(4), shape, lambda x: x / 100)
     images = np.full((2, *shape), 50, "uint8")
-    images[..., 3:] = 7  # alpha is left out
-    np.testing.assert_allclose(model.predict_on_batch(images), 0.5 * np.ones((2, 3)), rtol=1e-6)
+    alpha = 51 if shape[-1] == 4 else 255
+    images[..., 3:] = alpha
+    over_white = (50 * alpha + 255 * (255 - alpha)) / 255
+    features = model.predict_on_batch(images)
+    np.testing.assert_allclose(features, np.full((2, 3), over_white / 100), rtol=1e-6)
     grey = extractors.feature_model(network_of(4, channels=1), shape)
-    assert grey.predict_on_batch(images) == pytest.approx(50, rel=1e-3)
+    assert grey.predict_on_batch(images) == pytest.approx(over_white, rel=1e-3)
 
 
 def test_an_extractor_from_a_file(tmp_path):

@@ -15,7 +15,7 @@ SOURCES += [*(ROOT / "benchmarks").rglob("*.py")]
 UNSAFE = (
     r"\b(pickle|cPickle|dill|cloudpickle|joblib|shelve|marshal)\b|allow_pickle\s*=\s*True",
     r"safe_mode\s*=\s*(False|0)|enable_unsafe_deserialization|\bLambda\(",
-    r"(?<![\w.])(eval|exec|compile|__import__)\(|\byaml\.(unsafe_)?load\(",
+    r"(?<![\w.])(?<!def )(eval|exec|compile|__import__)\(|\byaml\.(unsafe_)?load\(",
     r"\bos\.system\(|shell\s*=\s*True",
 )
 
