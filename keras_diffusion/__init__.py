@@ -17,7 +17,11 @@ Public names are imported on first use, so that `--help` does not import TensorF
 import importlib
 import sys
 
+from keras_diffusion.runtime import processor
+
 __version__ = "0.1.0"
+
+processor.set_defaults()  # has no effect once TensorFlow is imported
 
 # Public name: module. A class or function is an attribute of its module.
 _CLASSES = {

@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the same results everywhere, and no GPU memory held
 os.environ["MPLBACKEND"] = "Agg"
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the package sets it, in every process
 # One thread per process: pytest-xdist runs one process per core, and tiny networks gain nothing.
 for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
     os.environ[name] = "1"

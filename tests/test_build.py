@@ -16,7 +16,7 @@ from keras_diffusion.runtime import precision
     ],
 )
 def test_automatic_precision_depends_on_the_processor(flags, policy, reason, monkeypatch):
-    monkeypatch.setattr(precision, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(precision, "cpu_flags", lambda: flags)
     monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: [])
     chosen, why = precision.policy("auto")
     assert chosen == policy and reason in why

@@ -3,8 +3,36 @@
 import contextlib
 import os
 import re
+import sys
+import tempfile
 
+from keras_diffusion.runtime import processor
 from keras_diffusion.runtime.signals import exiting_at_once
+
+
+@contextlib.contextmanager
+def holding_stderr():
+    """Holds back what is written to file descriptor 2, and writes it there if an error is raised.
+
+    TensorFlow writes lines about CUDA to the descriptor, whatever its log level.
+
+    Yields:
+        A descriptor that still writes to stderr.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield stderr
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 @contextlib.contextmanager
@@ -28,10 +56,13 @@ def raising_os_errors():
 
 
 def import_tensorflow():
-    """Imports TensorFlow with few messages; Ctrl-C meanwhile exits at once."""
+    """Imports TensorFlow without its messages; Ctrl-C meanwhile exits at once."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with exiting_at_once():
+    processor.set_defaults()
+    with holding_stderr() as stderr, exiting_at_once(stderr):
         import tensorflow
+
+        tensorflow.config.list_physical_devices()  # looks for CUDA
     return tensorflow
 
 

@@ -2,7 +2,9 @@
 
 import tensorflow as tf
 
-CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # flags in /proc/cpuinfo
+from keras_diffusion.runtime.processor import cpu_flags
+
+CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # of `cpu_flags`
 
 
 def policy(name):
@@ -17,15 +19,7 @@ def policy(name):
         if capability >= (8, 0):
             return "mixed_bfloat16", f"the GPU has compute capability {capability[0]}"
         return "float32", "the GPU has no bfloat16"
-    flags = [name for name in CPU_BFLOAT16 if name in _cpu_flags()]
+    flags = [name for name in CPU_BFLOAT16 if name in cpu_flags()]
     if flags:
         return "mixed_bfloat16", f"the processor has {' and '.join(flags)}"
     return "float32", "the processor has no bfloat16"
-
-
-def _cpu_flags():
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next((line.split() for line in file if line.startswith("flags")), [])
-    except OSError:  # not Linux
-        return []

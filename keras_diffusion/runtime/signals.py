@@ -31,8 +31,8 @@ class Pending:
 
 
 @contextlib.contextmanager
-def exiting_at_once():
-    """Ctrl-C exits at once with code 130 and one line.
+def exiting_at_once(stderr=2):
+    """Ctrl-C exits at once with code 130 and one line, on the file descriptor `stderr`.
 
     For imports, which may turn a KeyboardInterrupt into other errors, or print it and continue.
     """
@@ -42,7 +42,7 @@ def exiting_at_once():
 
     def leave(signum, frame):
         with contextlib.suppress(OSError):
-            os.write(2, b"\ninterrupted; nothing has been written\n")
+            os.write(stderr, b"\ninterrupted; nothing has been written\n")
         os._exit(128 + signum)
 
     before = signal.signal(signal.SIGINT, leave)

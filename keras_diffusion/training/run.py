@@ -15,7 +15,7 @@ from keras_diffusion.config.options import Config
 from keras_diffusion.data import TrainingData
 from keras_diffusion.evaluation import real_images
 from keras_diffusion.plotting import figures
-from keras_diffusion.runtime import distribution, precision
+from keras_diffusion.runtime import distribution, precision, processor
 from keras_diffusion.runtime.console import one_line
 from keras_diffusion.runtime.files import check_writable
 from keras_diffusion.sampling.editing import noised
@@ -174,6 +174,7 @@ def _prepare(config, run_dir, votes, resume):
         _make_deterministic()
     policy, reason = precision.policy(config.precision)
     keras.config.set_dtype_policy(policy)
+    print(f"processor: {processor.describe()}")
     print(f"precision: {policy} ({reason})")
     build.check_size(config)
     data = build.load_data(config).repeated(config.repeats, config.batch_size)

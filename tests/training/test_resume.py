@@ -34,7 +34,7 @@ def test_a_signal_saves_and_says_how_to_resume(tmp_path, monkeypatch, capsys):
     finally:
         process.kill()
     log = (tmp_path / "log.txt").read_text()
-    assert "\n  python train.py --resume 'my run'\n" in log and "Traceback" not in log
+    assert "\n  python train.py --resume 'my run' --export-dir " in log and "Traceback" not in log
     assert not list(tmp_path.rglob(".part-*"))
     path, model, progress = checkpoints.load(folder)
     steps = int(model.optimizer.iterations.numpy())

@@ -1,0 +1,46 @@
+"""Imports of TensorFlow and the settings of the processor before them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_diffusion.runtime import frameworks, processor
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "TF_ENABLE_ONEDNN_OPTS"
+
+
+def test_stderr_is_held_back_and_shown_after_an_error(capfd):
+    with frameworks.holding_stderr() as stderr:
+        os.write(2, b"about CUDA\n")
+        os.write(stderr, b"ours\n")
+    assert capfd.readouterr().err == "ours\n"
+    with pytest.raises(ImportError), frameworks.holding_stderr():
+        os.write(2, b"the reason\n")
+        raise ImportError
+    print("later", file=sys.stderr)
+    assert capfd.readouterr().err == "the reason\nlater\n"
+
+
+def test_onednn_is_on_unless_the_user_turns_it_off(monkeypatch):
+    monkeypatch.setenv(NAME, "0")
+    processor.set_defaults()
+    assert os.environ[NAME] == "0" and processor.describe().endswith("oneDNN off")
+    monkeypatch.delenv(NAME)
+    code = f"import os, keras_diffusion; print(os.environ[{NAME!r}])"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout == "1\n"
+
+
+@pytest.mark.slow
+def test_nothing_is_on_the_screen_but_our_lines(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "CUDA_"))}
+    command = [sys.executable, ROOT / "train.py", "--dataset", "digits", "--dry-run"]
+    result = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment
+    )
+    assert result.stderr == "" and result.stdout.startswith("processor: ")
