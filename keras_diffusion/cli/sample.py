@@ -231,7 +231,8 @@ def generate(path, endpoint, requests, batch_size, image_shape):
                 if parts[-1].dtype != np.uint8 or parts[-1].shape[-4:] != shape:
                     raise ValueError(f"its images are {parts[-1].dtype} {parts[-1].shape}")
                 done += len(rows["indices"])
-                print(f"\r{done}/{total}", end="", file=sys.stderr, flush=True)
+                if sys.stderr.isatty():
+                    print(f"\r{done}/{total}", end="", file=sys.stderr, flush=True)
             columns.append(np.concatenate(parts, axis=-4))
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise ValueError("out of memory: choose a smaller --batch-size.") from error
@@ -240,7 +241,7 @@ def generate(path, endpoint, requests, batch_size, image_shape):
             f"--model: {path} cannot be sampled as its config.json says: {str(error)[:200]}"
         ) from error
     finally:
-        if done:
+        if done and sys.stderr.isatty():
             print(file=sys.stderr)
     images = np.stack(columns, axis=-4)  # a row for each image, with a column for each request
     return images.reshape(*images.shape[:-5], -1, *image_shape)
