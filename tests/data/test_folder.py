@@ -127,6 +127,27 @@ def test_train_and_val_folders_are_splits(tmp_path):
     assert sources.folder(tmp_path).class_names == ("bus", "dilav", "tset")
 
 
+def test_what_the_folders_may_mean_is_said(tmp_path):
+    class_folder(tmp_path / "one/data", [2, 2])
+    assert "all images are one class, 'data'" in load_source(folder=tmp_path / "one").summary
+    class_folder(tmp_path / "alone/train", [5, 5])
+    summary = load_source(folder=tmp_path / "alone").summary
+    assert "training and held-out images from train/" in summary
+    for name in ("bus", "cat", "train"):
+        save_image(tmp_path / "mixed" / name / "test" / "0.png")
+        save_image(tmp_path / "mixed" / name / "1.png")
+    summary = load_source(folder=tmp_path / "mixed").summary
+    assert "train: read as a class" in summary
+    assert "test below the classes: not read as splits" in summary
+    class_folder(tmp_path / "twice/train", [5])
+    class_folder(tmp_path / "twice/test", [1])
+    os.symlink(tmp_path / "twice/train/a/0.png", tmp_path / "twice/test/a/linked.png")
+    save_image(tmp_path / "twice/train/a/scan.tif")
+    skipped = load_source(folder=tmp_path / "twice").source.skipped
+    assert any("linked.png: also a training image" in line for line in skipped)
+    assert any(".tif is not read" in line for line in skipped)
+
+
 def test_links_are_followed_once(tmp_path):
     class_folder(tmp_path / "store", [3])
     class_folder(tmp_path / "p", [2, 2])

@@ -7,11 +7,13 @@ import tensorflow as tf
 from keras import layers
 
 from keras_diffusion import Autoencoder, DiffusionModel, networks
+from keras_diffusion.models import averages
 
 SHAPE = (4, 4, 1)
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, *SHAPE), np.uint8)
 LABELS = np.arange(8) % 2
 HALF = (np.arange(8) < 4).astype("float32")
+BATCHES = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(4)
 
 
 def network(num_classes=2):
@@ -128,11 +130,58 @@ def test_methods_that_do_not_apply_name_the_alternative(make, tmp_path):
         (lambda: model.fit(IMAGES, LABELS, class_weight={9: 1.0}), "class_weight"),
         (lambda: model.fit(IMAGES, LABELS, sample_weight=-HALF), "sample_weight"),
         (lambda: model.fit(IMAGES, LABELS, validation_steps=1), "validation_steps"),
+        (lambda: model.fit(BATCHES, batch_size=2), "batch_size"),
+        (
+            lambda: model.fit(IMAGES, validation_data=(IMAGES, LABELS), validation_split=0.5),
+            "validation_split",
+        ),
+        (lambda: model.quantize("int8"), "quantize"),
     ):
         with pytest.raises(ValueError, match=message) as error:
             argument()
         assert "\n" not in str(error.value)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        model.save(tmp_path / "nowhere" / "m.keras")
     assert not list(tmp_path.iterdir()) and int(model.step) == 0
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")  # Keras, of weights that do not fit
+def test_a_model_predicts_x0_and_keeps_a_file_that_is_not_to_be_replaced(tmp_path, monkeypatch):
+    model = model_of()
+    x0 = model.predict({"image": IMAGES, "label": LABELS}, verbose=0)
+    assert x0.shape == IMAGES.shape and np.isfinite(x0).all()
+    (tmp_path / "m.keras").write_text("mine")
+    monkeypatch.setattr("builtins.input", lambda *_: "n")  # Keras asks
+    model.save(tmp_path / "m.keras", overwrite=False)
+    assert (tmp_path / "m.keras").read_text() == "mine"
+    with pytest.raises(ValueError, match="labels: must be whole numbers"):
+        model.generate(2, labels=[[1], [1, 2]])
+    model.save_weights(tmp_path / "two.weights.h5")
+    with pytest.raises(ValueError, match="load_weights: .*two.weights.h5"):
+        model_of(3).load_weights(tmp_path / "two.weights.h5")
+
+
+def test_frozen_and_unfrozen_networks_are_named():
+    model = model_of()
+    model.network.trainable = False
+    with pytest.raises(ValueError, match="no weights to train"):
+        model.fit(IMAGES, LABELS, verbose=0)
+    model.network.get_layer("last").trainable = True
+    model.network.trainable = True
+    model.network.get_layer("first").trainable = False
+    model.optimizer.build(model.network.trainable_variables)
+    model.network.get_layer("first").trainable = True
+    with pytest.raises(ValueError, match="optimizer: .*compile"):
+        model.fit(IMAGES, LABELS, verbose=0)
+
+
+def test_weights_are_paired_by_layer():
+    one = network()
+    assert len(averages.paired(one, keras.models.clone_model(one))) == len(one.weights)
+    nested = keras.Model(one.input, one(one.input))
+    assert len(averages.paired(nested, keras.models.clone_model(nested))) == len(one.weights)
+    with pytest.raises(ValueError, match="averaged network"):
+        averages.paired(one, network(num_classes=0))
 
 
 def test_networks_that_do_not_fit_are_named():
