@@ -43,7 +43,7 @@ demo: .venv/.requirements  ## train on 8x8 digits for a minute on a CPU, then sa
 	$(PY) train.py $(DEMO_TRAIN_FLAGS)
 	mkdir -p $(dir $(DEMO_PICTURE))
 	$(PY) sample.py $(DEMO_SAMPLE_FLAGS)
-	@echo "Samples: $(DEMO_PICTURE)   The run's pictures and curves: runs/demo"
+	@echo "Samples: $(DEMO_PICTURE)   Images and curves of the run: runs/demo"
 
 test: .venv/.requirements-dev  ## run the fast tests, some minutes on two cores
 	$(PYTEST) -m "not slow"

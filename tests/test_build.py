@@ -23,6 +23,17 @@ def test_automatic_precision_depends_on_the_processor(flags, policy, reason, mon
     assert precision.policy("float32")[0] == "float32"
 
 
+@pytest.mark.parametrize(
+    ("capability", "policy"), [((8, 0), "mixed_bfloat16"), ((7, 5), "float32")]
+)
+def test_automatic_precision_depends_on_the_gpu(capability, policy, monkeypatch):
+    config = precision.tf.config
+    monkeypatch.setattr(config, "list_physical_devices", lambda kind: ["gpu"])
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(config.experimental, "get_device_details", lambda gpu: details)
+    assert precision.policy("auto")[0] == policy
+
+
 def test_a_model_has_the_options_of_its_config():
     options = {
         "schedule": "linear", "prediction_type": "eps", "loss_weighting": "min_snr",

@@ -234,3 +234,18 @@ def test_a_full_disk(calls, monkeypatch, capsys):
 def test_a_folder_is_no_png(folder, capsys):
     pathlib.Path("x.png").mkdir()
     check(sample.main, "--out x.png", "--out: x.png", capsys)
+
+
+@pytest.mark.parametrize(("error", "code"), [(MemoryError, 2), (KeyboardInterrupt, 130)])
+def test_what_ends_a_call_early_is_one_line(error, code, monkeypatch, capsys):
+    def end(options):
+        raise error
+
+    monkeypatch.setattr(sample, "sample", end)
+    if code == 130:
+        assert sample.main([]) == code
+    else:
+        with pytest.raises(SystemExit) as stop:
+            sample.main([])
+        assert stop.value.code == code
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1

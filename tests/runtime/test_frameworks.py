@@ -36,6 +36,14 @@ def test_onednn_is_on_unless_the_user_turns_it_off(monkeypatch):
     assert result.stdout == "1\n"
 
 
+def test_a_processor_that_is_not_known(monkeypatch):
+    def read_text(path):
+        raise OSError  # no /proc/cpuinfo
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert processor.cpu_flags() == [] and "cores, oneDNN" in processor.describe()
+
+
 @pytest.mark.slow
 def test_nothing_is_on_the_screen_but_our_lines(tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "CUDA_"))}
