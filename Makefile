@@ -61,9 +61,10 @@ bench: .venv-bench/.requirements  ## measure beside the peers for some hours, wr
 notebooks: .venv/.requirements-dev  ## run the notebooks for their minutes, keep what they show in them
 	$(PY) -m notebooks.execute $(NOTEBOOKS)
 
-lint: .venv/.requirements-dev  ## check style and format, changing nothing
+lint: .venv/.requirements-dev  ## check style, format and the order of the layers
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	.venv/bin/lint-imports
 
 clean:  ## remove the environments, caches and build files; runs, samples and models stay
 	rm -rf .venv .venv-bench .pytest_cache .ruff_cache build dist *.egg-info
