@@ -18,13 +18,12 @@ from keras_diffusion.cli.parsing import (
 )
 from keras_diffusion.config.fields import LARGEST_INT, flag
 from keras_diffusion.config.guidance import Guidance
-from keras_diffusion.config.options import OPTIONS
+from keras_diffusion.config.options import EXTRACTORS, OPTIONS
 from keras_diffusion.runtime import frameworks
-from keras_diffusion.runtime.files import check_writable
+from keras_diffusion.runtime.files import require_writable
 from keras_diffusion.runtime.signals import exiting_at_once
 from keras_diffusion.saving import export_folder
 
-EXTRACTORS = ("classifier", "inception")
 INCEPTION_SIZE = 75  # pixels, the smallest that Inception takes
 SAMPLERS = OPTIONS["sampler"].metadata["choices"]
 MAX_STEPS = OPTIONS["num_steps"].metadata["at_most"]
@@ -133,13 +132,7 @@ def _evaluate(args):
     print(f"model: {model}", flush=True)
     out = args.out or Path("evaluations") / _name(model.resolve())
     for name, path in (("--out", out), ("--cache", args.cache)):
-        try:
-            check_writable(path)
-        except OSError as error:
-            raise OSError(
-                f"{name}: {path} cannot be written ({error.strerror or error}). Choose another "
-                "folder."
-            ) from error
+        require_writable(name, path)
     names = ("cache", "num", "samplers", "steps", "minutes", "extractor", "seed", "batch_size")
     try:
         settings = evaluating.Settings(

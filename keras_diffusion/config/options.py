@@ -9,6 +9,7 @@ LARGEST_SIDE = 4096  # pixels
 WIDEST = 2**14  # channels
 UNETS = ("convnext_unet", "unet")
 NETWORKS = (*UNETS, "cnn")
+EXTRACTORS = ("classifier", "inception")  # of features, besides the path of a Keras model
 # Where the defaults of a network differ from those of `Config`.
 NETWORK_DEFAULTS = {
     "unet": {},
@@ -195,7 +196,7 @@ class Config:
     score_num: int = option(1000, needs="score_every", at_least=20, at_most=1_000_000,
         help="number of samples to score")
     score_extractor: str = option("classifier", needs="score_every",
-        path=("classifier", "inception"),
+        path=EXTRACTORS,
         help="feature extractor: classifier, inception, or the path of a Keras model")
 
     # Samples: previews, and the defaults of the export

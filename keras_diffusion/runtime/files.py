@@ -87,6 +87,17 @@ def check_writable(folder):
                 path.rmdir()
 
 
+def require_writable(flag, folder):
+    """Raises OSError that names the flag, if a folder cannot be written; see `check_writable`."""
+    try:
+        check_writable(folder)
+    except OSError as error:
+        raise OSError(
+            f"{flag}: {folder} cannot be written ({error.strerror or error}). Choose another "
+            "folder, or change its permissions."
+        ) from error
+
+
 def flush(path):
     """Flushes a file, or the entries of a folder, to disk."""
     if os.name == "nt" and os.path.isdir(path):

@@ -6,7 +6,6 @@ import re
 import sys
 import tempfile
 
-from keras_diffusion.runtime import processor
 from keras_diffusion.runtime.signals import exiting_at_once
 
 
@@ -58,7 +57,6 @@ def raising_os_errors():
 def import_tensorflow():
     """Imports TensorFlow without its messages; Ctrl-C meanwhile exits at once."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    processor.set_defaults()
     with holding_stderr() as stderr, exiting_at_once(stderr):
         import tensorflow
 

@@ -17,7 +17,7 @@ from keras_diffusion.evaluation import real_images
 from keras_diffusion.plotting import figures
 from keras_diffusion.runtime import distribution, precision, processor
 from keras_diffusion.runtime.console import one_line
-from keras_diffusion.runtime.files import check_writable
+from keras_diffusion.runtime.files import require_writable
 from keras_diffusion.sampling.editing import noised
 from keras_diffusion.saving import checkpoints
 from keras_diffusion.saving.export_folder import check_target
@@ -156,13 +156,7 @@ def _check_writable(config, run_dir, export_dir):
     if config.score_every:
         folders.append(("--score-every", real_images.CACHE))
     for flag, folder in folders:
-        try:
-            check_writable(folder)
-        except OSError as error:
-            raise OSError(
-                f"{flag}: {folder} cannot be written ({error.strerror or error}). Choose another "
-                "folder, or change its permissions."
-            ) from error
+        require_writable(flag, folder)
 
 
 # Prepare -------------------------------------------------------------------------------------
