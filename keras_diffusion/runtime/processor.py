@@ -11,6 +11,12 @@ INSTRUCTION_SETS = {
     "AVX-512": "avx512f",
     "AVX2": "avx2",
 }
+# Value of ONEDNN_MAX_CPU_ISA, which limits oneDNN: beginnings of the flags that it excludes.
+EXCLUDED = {
+    "AVX2": ("avx512", "amx"),
+    "AVX512_CORE": ("avx512_bf16", "amx"),
+    "AVX512_CORE_BF16": ("amx",),
+}
 
 
 def set_defaults():
@@ -23,12 +29,14 @@ def set_defaults():
 
 
 def cpu_flags():
-    """Returns the flags of the processor, a list of names; empty where they are not known."""
+    """Returns the flags of the processor that oneDNN may use; empty where they are not known."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
         return []
-    return next((line.split() for line in lines if line.startswith("flags")), [])
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    excluded = EXCLUDED.get(os.environ.get("ONEDNN_MAX_CPU_ISA"), ())
+    return [flag for flag in flags if not flag.startswith(excluded)]
 
 
 def describe():

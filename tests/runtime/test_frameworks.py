@@ -44,6 +44,16 @@ def test_a_processor_that_is_not_known(monkeypatch):
     assert processor.cpu_flags() == [] and "cores, oneDNN" in processor.describe()
 
 
+def test_flags_that_onednn_may_not_use(monkeypatch):
+    text = "processor: 0\nflags: fma avx2 avx512f avx512_bf16 amx_bf16\n"
+    monkeypatch.setattr(Path, "read_text", lambda path: text)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    assert processor.describe().startswith("AMX, ")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert processor.describe().startswith("AVX2, ")
+    assert not {"avx512f", "avx512_bf16", "amx_bf16"} & set(processor.cpu_flags())
+
+
 @pytest.mark.slow
 def test_nothing_is_on_the_screen_but_our_lines(tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "CUDA_"))}
