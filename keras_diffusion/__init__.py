@@ -8,6 +8,7 @@
     model.fit(train, validation_data=val, epochs=50)
     images = model.generate(16, guidance_scale=2.0)                    # uint8 (16, 8, 8, 1)
     kd.export_saved_model(model, "saved_models/digits")                # needs only TensorFlow
+    flowers = kd.load("oxford_flowers102").generate(4)                 # a model that comes along
 
 `schedules`, `samplers` and `networks` are functions. A denoiser is a function (x_t, t) -> (x0, eps)
 between a network and a sampler. `LatentCodec` replaces pixels by latents of an `Autoencoder`.
@@ -30,6 +31,7 @@ _CLASSES = {
     "LatentCodec": "models.codecs",
     "Prompts": "conditioning.prompts",
     "export_saved_model": "saving.saved_model",
+    "load": "saving.loading",
 }
 _MODULES = {
     "callbacks": "training.callbacks",

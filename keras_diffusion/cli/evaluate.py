@@ -38,8 +38,10 @@ def parser(prog="evaluate.py"):
     )
     # fmt: off
     add = flags.add_argument
-    add("--model", metavar="PATH",
-        help="an export, a run directory or a .keras file; default: the newest in saved_models/")
+    add("--model", metavar="NAME or PATH",
+        help="an export, by its name in saved_models/ or its folder, a run directory or a .keras "
+        "file; default: your newest in saved_models/, or without one the flowers that come with "
+        "keras_diffusion")
     add("--num", type=within(20, LARGEST_INT), metavar="N",
         help="samples for each sampler and number of steps; default: 5000, or as many as there "
         "are held-out images if these are fewer")
@@ -90,7 +92,7 @@ def main(arguments=None, prog="evaluate.py"):
     args = flags.parse_args(arguments)
     try:
         _check(args)
-        _evaluate(args)
+        _evaluate(args, *_locate(args.model))
     except (ValueError, OSError) as error:
         flags.error(with_flag(error, {name: flag(name) for name in Guidance.NAMES}))
     except KeyboardInterrupt as error:
@@ -101,12 +103,10 @@ def main(arguments=None, prog="evaluate.py"):
 
 def _check(args):
     """Raises ValueError for what can be checked before TensorFlow is imported."""
-    for name in ("model", "folder"):
-        path = getattr(args, name)
-        if path == "":
-            raise ValueError(f"{flag(name)}: is empty. Give a value, or leave the flag out.")
-        if path is not None and not Path(path).exists():
-            raise ValueError(f"{flag(name)}: {path} does not exist.")
+    if args.folder == "":
+        raise ValueError("--folder: is empty. Give a value, or leave the flag out.")
+    if args.folder is not None and not Path(args.folder).exists():
+        raise ValueError(f"--folder: {args.folder} does not exist.")
     if args.extractor not in EXTRACTORS and not Path(args.extractor).is_file():
         raise ValueError(
             f"--extractor: unknown {args.extractor!r}. Choose from: {', '.join(EXTRACTORS)}, or "
@@ -117,7 +117,15 @@ def _check(args):
     Guidance(scale=2).changed(vars(args), num_classes=1)  # the scale of the model is not known yet
 
 
-def _evaluate(args):
+def _locate(model):
+    """Returns (path, reason) of the model, see `export_folder.locate`."""
+    try:
+        return export_folder.locate(model)
+    except ValueError as error:
+        raise ValueError(f"--model: {error}") from error
+
+
+def _evaluate(args, model, reason):
     frameworks.import_keras()
     with exiting_at_once():
         import tensorflow as tf
@@ -125,11 +133,7 @@ def _evaluate(args):
         from keras_diffusion.evaluation import real_images
         from keras_diffusion.evaluation import run as evaluating
 
-    try:
-        model = Path(args.model or export_folder.newest())
-    except ValueError as error:
-        raise ValueError(f"--model: {error}") from error
-    print(f"model: {model}", flush=True)
+    print(f"model: {model}" + (f" ({reason})" if reason else ""), flush=True)
     out = args.out or Path("evaluations") / _name(model.resolve())
     for name, path in (("--out", out), ("--cache", args.cache)):
         require_writable(name, path)

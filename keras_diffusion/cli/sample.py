@@ -36,8 +36,9 @@ def parser(prog="sample.py"):
     flags = OneLineParser(prog=prog, description=__doc__.split("\n")[0])
     # fmt: off
     add, count, time_ = flags.add_argument, within(1, MAX_IMAGES), within(0, 1, float)
-    add("--model", type=Path, metavar="DIR",
-        help="folder of an export; default: the newest in saved_models/")
+    add("--model", metavar="NAME or DIR",
+        help="an export: its name in saved_models/, such as mnist, or its folder; default: your "
+        "newest in saved_models/, or without one the flowers that come with keras_diffusion")
     add("--num", type=count, metavar="N",
         help="images, at each guidance scale; default: 8 of each class if there are at most 12, "
         "else 64, or one of each class if that is more; with several scales one of each class")
@@ -93,7 +94,7 @@ def main(arguments=None, prog="sample.py"):
 def sample(options):
     """Generates and writes images; returns 0."""
     try:
-        model = options.model or export_folder.newest()
+        model, reason = export_folder.locate(options.model)
         config = export_folder.read(model)
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
@@ -107,6 +108,7 @@ def sample(options):
     guidances = choose_guidances(options, config)
     requests = make_requests(options, config, conditions, guidances)
     out = choose_out(options, model.resolve().name)
+    print(f"model: {model}" + (f" ({reason})" if reason else ""), flush=True)
 
     began = time.monotonic()
     endpoint = f"{'trajectory' if options.gif else 'generate'}_{sampler}"

@@ -73,7 +73,7 @@ class TimedGenerator:
         self.labels = labels
         self.num = num
         self.batch_size = min(batch_size, num)
-        self._options = {"guidance": guidance, "seed": seed, "batch_size": self.batch_size}
+        self._options = {**guidance.options(), "seed": seed, "batch_size": self.batch_size}
         self._seconds_per_call = None  # of the network, for one image
         self._traced = set()
 

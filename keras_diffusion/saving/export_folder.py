@@ -1,16 +1,23 @@
 """The folder of an export and its config.json; neither TensorFlow nor Keras is imported."""
 
 import dataclasses
+import datetime
 import json
+import os
 from pathlib import Path
 
 from keras_diffusion.conditioning.prompts import Prompts
 from keras_diffusion.config.guidance import Guidance
-from keras_diffusion.runtime.files import OLD, PART
+from keras_diffusion.runtime.console import names as join_names
+from keras_diffusion.runtime.files import OLD, PART, whole_file
 
 FORMAT = 4  # of the endpoints and of config.json
 CONFIG_FILE = Path("assets.extra", "config.json")  # TensorFlow's folder for files of one's own
 MAX_STEPS = 1000
+
+ROOT = Path("saved_models")  # of the current folder
+SHIPPED_ROOT = Path(__file__).resolve().parents[2] / "saved_models"  # beside the package
+SHIPPED_DEFAULT = "oxford_flowers102"
 
 
 def _is_count(value, at_least=0, at_most=2**31 - 1):
@@ -39,6 +46,8 @@ _RULES = {
         f"a whole number from 1 to {MAX_STEPS}",
     ),
     "training": (lambda value: isinstance(value, dict), "an object"),
+    "created": (lambda value: isinstance(value, str), "a time as text"),
+    "shipped": (lambda value: isinstance(value, bool), "true or false"),
 }
 
 
@@ -57,6 +66,8 @@ class ExportConfig:
         sampler, num_steps, guidance: defaults for sampling.
         training: dict of facts about the training.
         versions: dict of the versions of Keras and TensorFlow.
+        created: time of the export in UTC, ISO 8601; copying does not change it. May be empty.
+        shipped: bool, whether the model comes with keras_diffusion.
 
     Raises:
         ValueError: a value that cannot be sampled with, by its name.
@@ -75,6 +86,8 @@ class ExportConfig:
     guidance: Guidance
     training: dict
     versions: dict
+    created: str = ""
+    shipped: bool = False
 
     def __post_init__(self):
         for name, (valid, rule) in _RULES.items():
@@ -108,16 +121,17 @@ class ExportConfig:
 
     @classmethod
     def from_json(cls, values):
-        """Returns the `ExportConfig` of such a dict.
+        """Returns the `ExportConfig` of such a dict; fields with a default may be missing.
 
         Raises:
             ValueError: a missing value, or as `ExportConfig`.
         """
-        names = [f.name for f in dataclasses.fields(cls) if f.name != "guidance"]
-        for name in (*names, *Guidance.NAMES):
+        fields = [f for f in dataclasses.fields(cls) if f.name != "guidance"]
+        needed = [f.name for f in fields if f.default is dataclasses.MISSING]
+        for name in (*needed, *Guidance.NAMES):
             if name not in values:
                 raise ValueError(f"{name}: missing.")
-        options = {name: values[name] for name in names}
+        options = {f.name: values[f.name] for f in fields if f.name in values}
         options["prompts"] = _read_prompts(values["prompts"])
         return cls(**options, guidance=Guidance.from_options(values))
 
@@ -163,27 +177,108 @@ def read(path):
         raise ValueError(f"{file}: {error}") from error
 
 
-def newest(root="saved_models"):
-    """Returns the folder of the export that was written last.
+def locate(model=None):
+    """Finds a model by its path or name, or chooses the default.
+
+    The default is the user's newest export in saved_models/ of the current folder, by the time in
+    its config.json; without one, the flowers that come with keras_diffusion.
+
+    Args:
+        model: None for the default; a path; or the name of a folder in saved_models/ of the
+            current folder or beside the package.
+
+    Returns:
+        (Path, reason for the default as text; "" for a model that was named).
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such model, or none at all.
     """
-    paths = Path(root).glob("*/saved_model.pb")
-    paths = [path for path in paths if not path.parent.name.startswith((PART, OLD))]
-    if not paths:
-        raise ValueError(
-            f"there is no model in {Path(root).absolute()}/. Change to the folder of the training, "
-            "or name a model."
-        )
-    return max(paths, key=lambda path: path.stat().st_mtime).parent
+    if model is None:
+        return _default()
+    if not os.fspath(model):
+        raise ValueError("is empty. Give a path or a name, or leave it out.")
+    places = (Path(), ROOT, SHIPPED_ROOT)
+    paths = [Path(model)] if os.path.dirname(model) else [place / model for place in places]
+    for path in paths:
+        if path.is_file() or (path / "saved_model.pb").exists() or (path / "checkpoints").exists():
+            return path, ""
+    if Path(model).exists():
+        return Path(model), ""
+    names = sorted({path.name for root in (ROOT, SHIPPED_ROOT) for path in _exports(root)})
+    choices = f", or a name in saved_models/: {join_names(names)}" if names else ""
+    raise ValueError(f"{model} does not exist. Give the path of a model{choices}.")
+
+
+def _default():
+    own = [path for path in _exports(ROOT) if not _is_shipped(path)]
+    if own:
+        return max(own, key=_created), "the newest of yours in saved_models/"
+    for path in (ROOT / SHIPPED_DEFAULT, SHIPPED_ROOT / SHIPPED_DEFAULT):
+        if (path / "saved_model.pb").exists():
+            return path, "comes with keras_diffusion; there is none of yours in saved_models/"
+    raise ValueError(
+        f"there is no model in {ROOT.absolute()}/. Change to the folder of the training, or name "
+        "a model."
+    )
+
+
+def _exports(root):
+    """Returns the folders of the exports in a folder."""
+    paths = [path.parent for path in Path(root).glob("*/saved_model.pb")]
+    return [path for path in paths if not path.name.startswith((PART, OLD))]
+
+
+def _read_leniently(path):
+    """Returns the dict in config.json, or {} where `read` would raise its error."""
+    try:
+        values = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _is_shipped(path):
+    return _read_leniently(path).get("shipped") is True
+
+
+def _created(path):
+    """Returns when an export was written, in seconds; by its file if config.json does not say."""
+    try:
+        return datetime.datetime.fromisoformat(_read_leniently(path)["created"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return (path / "saved_model.pb").stat().st_mtime
+
+
+def now():
+    """Returns the current time as `ExportConfig.created` holds it."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def write(config, path):
+    """Writes config.json of an export.
+
+    Args:
+        config: `ExportConfig`.
+        path: folder of the export.
+    """
+    file = Path(path) / CONFIG_FILE
+    file.parent.mkdir(exist_ok=True)
+    with whole_file(file) as part:
+        Path(part).write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
+
+
+def mark_shipped(path):
+    """Marks an export as one that comes with keras_diffusion: never the default before a user's
+    own, and not replaced by a training."""
+    write(dataclasses.replace(read(path), shipped=True), path)
 
 
 def check_target(path):
     """Returns `path` if an export may be written there.
 
     Raises:
-        ValueError: it is a file, or a folder with something other than an export.
+        ValueError: it is a file, a folder with something other than an export, or a model that
+            comes with keras_diffusion.
     """
     path = Path(path)
     nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
@@ -192,4 +287,8 @@ def check_target(path):
     is_free = not path.exists() or not any(path.iterdir())
     if not is_free and not (path / "saved_model.pb").exists():
         raise ValueError(f"{path}: is not empty and not a SavedModel; it is left as it is.")
+    if _is_shipped(path):
+        raise ValueError(
+            f"{path}: comes with keras_diffusion; it is left as it is. Choose another folder."
+        )
     return path

@@ -55,7 +55,11 @@ class LoadedModel:
         sampler=None,
         num_steps=None,
         labels=None,
-        guidance=None,
+        prompts=None,
+        negative_prompts=None,
+        guidance_scale=None,
+        guidance_interval=None,
+        guidance_rescale=None,
         seed=0,
         batch_size=64,
         progress=None,
@@ -64,31 +68,39 @@ class LoadedModel:
 
         Args:
             num_images: N.
-            sampler, num_steps, guidance: None for the model's defaults.
-            labels: None for the classes in turn, or int (N,); with prompts the plain prompts of
-                these classes.
-            seed: int.
-            batch_size: images generated at once.
+            sampler, num_steps, guidance_scale, guidance_interval, guidance_rescale: None for the
+                model's defaults.
+            labels, prompts, negative_prompts, seed, batch_size: see `DiffusionModel.generate`.
             progress: None, or a function that is called with the number of images so far.
 
         Returns:
             uint8 (N, H, W, C).
 
         Raises:
-            ValueError: as `Request`.
+            ValueError: as `Request`; a sampler that the model does not have.
         """
+        sampler = sampler or self.sampler
+        if sampler not in self.samplers:
+            choices = ", ".join(self.samplers)
+            raise ValueError(f"sampler: unknown {sampler!r}. Choose from: {choices}.")
+        guidance = self.guidance.options()
+        given = (guidance_scale, guidance_interval, guidance_rescale)
+        for name, value in zip(guidance, given, strict=True):
+            guidance[name] = guidance[name] if value is None else value
         request = Request(
             model=self,
             num_images=num_images,
-            num_steps=num_steps or self.num_steps,
+            num_steps=self.num_steps if num_steps is None else num_steps,
             seed=seed,
             labels=labels,
-            guidance=guidance or self.guidance,
+            prompts=prompts,
+            negative_prompts=negative_prompts,
+            guidance=Guidance.from_options(guidance),
         )
         parts, done = [], 0
         for rows in request.batches(batch_size):
             tensors = {n: tf.constant(v) for n, v in {**rows, **request.shared}.items()}
-            parts.append(self.graph(sampler or self.sampler, tensors).numpy())
+            parts.append(self.graph(sampler, tensors).numpy())
             done += len(parts[-1])
             if progress:
                 progress(done)
@@ -99,15 +111,14 @@ def load(path):
     """Returns the `LoadedModel` of an export, a run directory or a .keras file.
 
     Args:
-        path: folder of an export, as under saved_models/; folder of a run, whose newest
+        path: name of an export in saved_models/, of the current folder or beside the package,
+            such as "oxford_flowers102"; folder of an export; folder of a run, whose newest
             checkpoint is used; or a .keras file of a `DiffusionModel`.
 
     Raises:
         ValueError: there is none, or it cannot be read; one line.
     """
-    path = Path(path)
-    if not path.exists():
-        raise ValueError(f"{path} does not exist; give an export, as under saved_models/.")
+    path, _ = export_folder.locate(path)
     if (path / "saved_model.pb").exists():
         return _load_export(path)
     return _from_keras(*load_diffusion_model(path))

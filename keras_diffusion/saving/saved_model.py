@@ -1,7 +1,6 @@
 """Export: a SavedModel with whole samplers inside, which needs none of this package."""
 
 import inspect
-import json
 
 import keras
 import tensorflow as tf
@@ -12,7 +11,8 @@ from keras_diffusion.diffusion.samplers import SAMPLERS
 from keras_diffusion.runtime.files import whole_folder
 from keras_diffusion.runtime.registry import lookup
 from keras_diffusion.sampling.graphs import signature
-from keras_diffusion.saving.export_folder import CONFIG_FILE, ExportConfig, check_target
+from keras_diffusion.saving import export_folder
+from keras_diffusion.saving.export_folder import ExportConfig, check_target
 
 TRAJECTORY_FRAMES = 20  # besides the start
 
@@ -79,6 +79,7 @@ def export_saved_model(
         guidance=Guidance(guidance_scale, guidance_interval, guidance_rescale),
         training=training or {},
         versions={"keras": keras.__version__, "tensorflow": tf.__version__},
+        created=export_folder.now(),
     )
     for name in config.samplers:
         lookup(SAMPLERS, name, "sampler")
@@ -94,8 +95,7 @@ def export_saved_model(
             archive.write_out(str(part), verbose=False)
         except tf.errors.OpError as error:  # such as a full disk
             raise OSError(f"{path}: cannot be written: {error.message}") from error
-        (part / CONFIG_FILE).parent.mkdir(exist_ok=True)
-        (part / CONFIG_FILE).write_text(json.dumps(config.to_json(), indent=2) + "\n")
+        export_folder.write(config, part)
     return path
 
 

@@ -102,7 +102,7 @@ def score(run_dir, settings, cache, data_dir, folder):
 
 def _row(model, reference, labels, guidance, seed):
     """The scores of one guidance scale, and the accuracy of each class (None: no images)."""
-    options = {"guidance": guidance, "seed": seed, "batch_size": min(64, len(labels))}
+    options = {**guidance.options(), "seed": seed, "batch_size": min(64, len(labels))}
     first = labels[: options["batch_size"]]
     model.generate(len(first), labels=first, num_steps=1, **options)  # traces
     start = time.monotonic()
@@ -123,7 +123,7 @@ def _of_each_class(model, guidance, seed):
     """Samples of the first classes, uint8 (classes, SHOWN, H, W, C)."""
     classes = min(model.num_classes, SHOWN_CLASSES)
     images = [
-        model.generate(SHOWN, labels=[label] * SHOWN, guidance=guidance, seed=seed)
+        model.generate(SHOWN, labels=[label] * SHOWN, seed=seed, **guidance.options())
         for label in range(classes)
     ]
     return np.stack(images)

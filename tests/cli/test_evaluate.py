@@ -8,6 +8,7 @@ from fixtures_input import check, file, rejection
 
 from keras_diffusion.cli import evaluate
 from keras_diffusion.evaluation import run
+from keras_diffusion.saving import export_folder
 
 CALLS = [
     ("", "--model", None),
@@ -35,6 +36,7 @@ CALLS = [
 @pytest.mark.parametrize(("arguments", "flag", "prepare"), CALLS)
 def test_a_bad_call_is_rejected(arguments, flag, prepare, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(export_folder, "SHIPPED_ROOT", tmp_path / "beside")
     if prepare:
         prepare()
     check(evaluate.main, arguments, rf"error: {flag}: ", capsys)

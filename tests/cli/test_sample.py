@@ -19,6 +19,7 @@ from PIL import Image
 from keras_diffusion.cli import sample
 from keras_diffusion.conditioning.prompts import Prompts
 from keras_diffusion.config.guidance import Guidance
+from keras_diffusion.saving import export_folder
 from keras_diffusion.saving.export_folder import CONFIG_FILE, ExportConfig
 
 CLASSES = ("ant", "bee", "cat")
@@ -217,8 +218,18 @@ def test_rejected(config, flag, value, folder, capsys):
     check(sample.main, f"{flag} {value}", flag, capsys)
 
 
+def test_the_model_is_named_and_why(calls, capsys):
+    assert sample.main([]) == sample.main(["--model", "ant"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("model: ")]
+    assert lines == [
+        "model: saved_models/ant (the newest of yours in saved_models/)",
+        "model: saved_models/ant",
+    ]
+
+
 def test_without_a_model(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(export_folder, "SHIPPED_ROOT", tmp_path / "beside")
     check(sample.main, "", "--model: there is no model in .*saved_models/", capsys)
 
 

@@ -13,7 +13,6 @@ from PIL import Image
 
 from keras_diffusion import Prompts
 from keras_diffusion.cli import sample, train
-from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.saving import loading, saved_model
 
 PROMPTS = Prompts(["dark", "bright"])
@@ -134,9 +133,9 @@ def test_the_export_gives_the_samples_of_generate(model, exported, monkeypatch):
 
     loaded = loading.load("saved_models/shades")
     assert loaded.prompts == PROMPTS and loaded.num_classes == 2
-    options = {"labels": [1, 0, 1], "seed": 2, **OPTIONS}
-    samples = loaded.generate(3, guidance=Guidance(3.0, rescale=0.5), **options)
-    expected = model.generate(3, guidance_scale=3.0, guidance_rescale=0.5, **options)
+    options = {"prompts": texts[:1] * 3, "negative_prompts": "dark", "seed": 2, **OPTIONS}
+    options |= {"guidance_scale": 3.0, "guidance_rescale": 0.5}
+    samples, expected = loaded.generate(3, **options), model.generate(3, **options)
     assert np.abs(samples.astype(int) - expected).max() <= 1
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -38,11 +39,15 @@ def test_all_kinds_of_saved_models_generate_the_same(export, saved, kind, capsys
     assert (loaded.sampler, loaded.num_steps) == ("dpmpp_2m", NUM_STEPS)
     assert loaded.guidance == Guidance(2.0, (0.1, 0.8)) and loaded.options["dataset"] == "digits"
     assert loaded.class_names[9] == "digit 9"
-    done, guidance = [], Guidance(3.0)
-    images = loaded.generate(5, guidance=guidance, seed=1, batch_size=2, progress=done.append)
-    expected = export[0].generate(5, num_steps=NUM_STEPS, seed=1, guidance_scale=3.0)
+    options, done = {"seed": 1, "guidance_scale": 3.0}, []
+    images = loaded.generate(5, batch_size=2, progress=done.append, **options)
+    options |= {"num_steps": NUM_STEPS, "guidance_interval": (0.1, 0.8)}
+    expected = export[0].generate(5, **options)
     assert np.abs(images.astype(int) - expected).max() <= 2 and done == [2, 4, 5]
     assert ("skipping" in capsys.readouterr().out) == (kind == "run")
+    if kind == "export":
+        with pytest.raises(ValueError, match="sampler: unknown 'heun'"):
+            loaded.generate(5, sampler="heun")
 
 
 def test_a_checkpoint_of_a_later_version_is_not_skipped(saved, monkeypatch):
@@ -113,6 +118,7 @@ def test_any_other_format_is_to_be_exported_again(config, number):
         ("sampler", "heun"), ("sampler", None), ("num_steps", 0), ("num_steps", 1001),
         ("guidance_scale", float("nan")), ("guidance_interval", None),
         ("guidance_interval", [0.8, 0.1]), ("guidance_rescale", 2), ("training", 3),
+        ("shipped", "no"), ("created", 3),
         ("prompts", {"length": 4}), ("prompts", "ant"), ("prompts", {**DESCRIBED, "length": 1}),
     ],
 )  # fmt: skip
@@ -131,14 +137,74 @@ def test_a_folder_that_is_no_export(tmp_path, content):
         export_folder.read(tmp_path)
 
 
-def test_the_newest_export(tmp_path):
+# Names ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(saved, tmp_path, monkeypatch):
+    """A function that writes an export in name only into saved_models/ of the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(export_folder, "SHIPPED_ROOT", tmp_path / "beside/saved_models")
+    values = json.loads((saved["export"] / export_folder.CONFIG_FILE).read_text())
+
+    def write(name, root="saved_models", age=0, **changes):
+        path = pathlib.Path(root, name)
+        (path / "assets.extra").mkdir(parents=True)
+        (path / "saved_model.pb").write_text("")
+        os.utime(path / "saved_model.pb", (age, age))
+        (path / export_folder.CONFIG_FILE).write_text(json.dumps({**values, **changes}))
+        return path
+
+    return write
+
+
+def test_the_default_is_the_newest_of_the_user_else_the_shipped_flowers(folder, saved):
     with pytest.raises(ValueError, match="there is no model in"):
-        export_folder.newest(tmp_path)
-    for age, name in enumerate(("old", "new", ".part-new")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "saved_model.pb").write_text("")
-        os.utime(tmp_path / name / "saved_model.pb", (age, age))
-    assert export_folder.newest(tmp_path) == tmp_path / "new"
+        export_folder.locate()
+    beside = folder("oxford_flowers102", "beside/saved_models", shipped=True)
+    assert export_folder.locate()[0] == beside.absolute(), "of an installed package"
+    flowers = folder("oxford_flowers102", shipped=True, created="2026-12-01T00:00:00+00:00")
+    mnist = folder("mnist", shipped=True, created="2026-12-02T00:00:00+00:00")
+    path, reason = export_folder.locate()
+    assert path == flowers and "comes with" in reason
+    shutil.copytree(mnist, "saved_models/copy")
+    assert export_folder.locate()[0] == flowers, "a copied model is not one of the user's"
+    folder("first", age=2e9, created="2026-11-01T10:00:00+00:00")
+    second = folder("second", age=1e9, created="2026-11-01T12:00:00+02:00")
+    third = folder("third", age=0, created="2026-11-01T10:00:01+00:00")
+    path, reason = export_folder.locate()
+    assert path == third and "newest" in reason, "whatever the times of the files"
+    shutil.rmtree(third)
+    (second / export_folder.CONFIG_FILE).write_text("{")  # by its file: 2001
+    assert export_folder.locate()[0] == pathlib.Path("saved_models/first")
+    (second / "saved_model.pb").touch()
+    assert export_folder.locate()[0] == pathlib.Path("saved_models/second"), "then read() raises"
+    shutil.rmtree(mnist)
+    retrained = folder("mnist", created="2037-01-01T00:00:00+00:00")
+    assert export_folder.locate()[0] == retrained
+    folder(".part-new", created="2038-01-01T00:00:00+00:00")
+    assert export_folder.locate()[0] == retrained
+
+
+def test_a_model_is_found_by_its_path_or_name(folder):
+    mine, beside = folder("mine"), folder("mnist", "beside/saved_models")
+    pathlib.Path("mine").mkdir()  # its images, say
+    assert export_folder.locate("mine") == (mine, "")
+    assert export_folder.locate("./mine")[0] == pathlib.Path("mine")
+    assert export_folder.locate(mine)[0] == export_folder.locate(f"{mine}/")[0] == mine
+    assert export_folder.locate("mnist")[0] == beside.absolute()
+    own = folder("mnist")
+    assert export_folder.locate("mnist")[0] == own
+    with pytest.raises(ValueError, match="minst does not exist.*: mine, mnist"):
+        export_folder.locate("minst")
+
+
+def test_a_shipped_model_is_marked_and_not_replaced(folder):
+    path = folder("mnist")
+    export_folder.mark_shipped(path)
+    assert export_folder.read(path).shipped
+    with pytest.raises(ValueError, match="comes with keras_diffusion"):
+        export_folder.check_target(path)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The SavedModel in a process without this package, and the folder it is written to."""
 
+import datetime
 import inspect
 import json
 import pathlib
@@ -105,6 +106,10 @@ def test_chosen_samplers_are_inside_and_share_one_denoiser(export, outside):
 def test_config_says_what_is_needed_to_sample(export):
     config = json.loads((export[1] / "assets.extra" / "config.json").read_text())
     assert config.pop("training")["config"]["num_steps"] == NUM_STEPS
+    age = datetime.datetime.now().astimezone() - datetime.datetime.fromisoformat(
+        config.pop("created")
+    )
+    assert 0 <= age.total_seconds() < 3600
     assert config == {
         "format": 4, "image_shape": [8, 8, 1], "codec": {"kind": "pixels"}, "num_classes": 10,
         "class_names": [f"digit {label}" for label in range(10)], "prompts": None,
@@ -112,6 +117,7 @@ def test_config_says_what_is_needed_to_sample(export):
         "sampler": "dpmpp_2m", "num_steps": NUM_STEPS, "guidance_scale": 2.0,
         "guidance_interval": [0.1, 0.8], "guidance_rescale": 0.0,
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
+        "shipped": False,
     }  # fmt: skip
     assert names_in(export[1].parent) == ["tiny"], "nothing else is left"
 

@@ -16,7 +16,6 @@ from fixtures_input import contents, rejection
 from PIL import Image
 
 from keras_diffusion.cli import train
-from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.config.resolve import resolve
 from keras_diffusion.evaluation import classifier, real_images
 from keras_diffusion.runtime import distribution
@@ -90,7 +89,7 @@ def test_the_model_and_the_export_have_the_trained_codec(folder):
     assert exported["codec"] == json.loads(json.dumps(model.codec.describe()))
     assert exported["image_shape"] == [8, 8, 1] and exported["codec"]["x_shape"] == [4, 4, 2]
     loaded = [loading.load(folder / path) for path in ("runs/tiny", "saved_models/tiny")]
-    options = {"seed": 5, "num_steps": 2, "labels": [0, 1], "guidance": Guidance(2.0)}
+    options = {"seed": 5, "num_steps": 2, "labels": [0, 1], "guidance_scale": 2.0}
     one, other = (each.generate(2, **options).astype(int) for each in loaded)
     assert one.shape == (2, 8, 8, 1) and np.abs(one - other).max() <= 2
 
