@@ -3,11 +3,13 @@
     python benchmarks/bench.py [--only NAME ...]
 
 `make bench` does the same in an environment that has the other libraries. Each section writes its
-figures to results/NAME.json; RESULTS.md is written from all of these files.
+figures to results/KIND/NAME.json, with a folder for each kind of processor (`machine.KINDS`);
+RESULTS.md is written from all of these files.
 """
 
 import importlib
-import json
+import os
+import re
 import sys
 import tempfile
 import time
@@ -18,7 +20,7 @@ if __name__ == "__main__":
     # Instead of this folder, whose file names are common words.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks import pages, runs  # noqa: E402  after the path is set
+from benchmarks import machine, pages, runs  # noqa: E402  after the path is set
 from keras_diffusion.cli.parsing import OneLineParser, folder, within  # noqa: E402
 from keras_diffusion.runtime.files import whole_file  # noqa: E402
 
@@ -47,6 +49,8 @@ def parser():
     add("--rounds", type=within(1, 1000), default=5, help="repetitions of each measurement (5)")
     add("--minutes", type=within(0.01, 1_000_000, float),
         help="of each training in the quality sections (MNIST: 20, Flowers: 60)")  # fmt: skip
+    add("--imitate-avx2", action="store_true",
+        help="limit oneDNN, PyTorch and XLA to AVX2, in float32")  # fmt: skip
     add("--tiny", action="store_true", help="toy sizes, to test the code, in a temporary folder")
     add("--data-dir", help="folder of TensorFlow Datasets")
     add("--out", type=folder, help="folder of RESULTS.md and results/ (benchmarks/)")
@@ -87,26 +91,27 @@ def measure(name, options):
 
 
 def render(options):
-    """Returns (text of the report, {section: its result}, list of sections that failed and why)."""
+    """Returns (text of the report, {section: {kind: record}}, sections that failed and why)."""
     parts, failures, records = [], [], {}
     for name in SECTIONS:
-        path = options.results / f"{name}.json"
-        if not path.exists():
-            continue
-        record = json.loads(path.read_text(encoding="utf-8"))
-        try:
-            text = load_section(name).report(record["result"])
-        except Exception as error:  # noqa: BLE001  the other sections are still reported
-            failures.append(f"{name}: {type(error).__name__}: {error}")
-            continue
-        records[name] = record
-        parts.append(f"{text}\n\n{_origin(record)}")
+        for kind, record in options.records(name).items():
+            try:
+                text = load_section(name).report(record["result"])
+            except Exception as error:  # noqa: BLE001  the other sections are still reported
+                failures.append(f"{name}: {type(error).__name__}: {error}")
+                continue
+            records.setdefault(name, {})[kind] = record
+            # The kind of processor is a part of each headline.
+            text = re.sub("^## .*", rf"\g<0> ({machine.KINDS.get(kind, kind)})", text, flags=re.M)
+            parts.append(f"{text}\n\n{_origin(record)}")
     if not records:
         return "", {}, [*failures, f"{options.results}: has no figures yet"]
     if options.results == runs.Options.results:
         parts.append(SETTLED.read_text(encoding="utf-8").strip())
-    text = "\n\n".join([_head(records.values()), *parts]) + "\n"
-    return text, {name: record["result"] for name, record in records.items()}, failures
+    everything = [record for kinds in records.values() for record in kinds.values()]
+    overview = f"## Overview\n\n{pages.overview(records)}"
+    text = "\n\n".join([_head(everything), overview, *parts]) + "\n"
+    return text, records, failures
 
 
 def write_report(options, out):
@@ -115,47 +120,43 @@ def write_report(options, out):
     Returns:
         list of str, the sections that failed and why.
     """
-    text, results, failures = render(options)
+    text, records, failures = render(options)
     if text:
         with whole_file(out / REPORT) as part:
             Path(part).write_text(text, encoding="utf-8")
         if out == runs.FOLDER:
-            pages.write(results, runs.ROOT / "README.md")
+            pages.write(records, runs.ROOT / "README.md")
         print(f"wrote {out / REPORT}")
     return failures
 
 
 def _origin(record):
     """Returns date, machine and revision of a section's figures."""
-    machine, minutes = record["machine"], max(1, round(record["seconds"] / 60))
+    facts, minutes = record["machine"], max(1, round(record["seconds"] / 60))
+    sets = ", ".join(facts["instruction_sets"]) or "no relevant instruction sets"
     return (
-        f"<sub>{machine['date']}, {machine['cpu']} ({_instruction_sets(machine)}), revision "
-        f"{machine['git_revision']}, {minutes} minutes.</sub>"
+        f"<sub>{facts['date']}, {facts['cpu']} ({sets}), {facts['cores']} cores, "
+        f"{facts['memory_gib']} GiB, {facts['system']}, revision {facts['git_revision']}, "
+        f"{minutes} minutes, rounds: {record['rounds']}.</sub>"
     )
 
 
-def _instruction_sets(machine):
-    return ", ".join(machine["instruction_sets"]) or "no relevant instruction sets"
-
-
 def _head(records):
-    """Returns what all sections have in common: machine, versions and method."""
-    machine = max((record["machine"] for record in records), key=lambda machine: machine["date"])
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    """Returns what all sections have in common: versions and method."""
+    versions = {}
+    for facts in sorted((record["machine"] for record in records), key=lambda m: m["date"]):
+        versions.update({"Python": facts["python"], **facts["versions"]})
     lines = [
         "# Results",
-        "Written by `make bench` (`python benchmarks/bench.py`) from `results/*.json`.",
-        f"- **Machine**: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
-        f"{machine['system']}; {_instruction_sets(machine)}. Every framework may use all cores, "
-        "and no GPU.\n"
-        f"- **Versions**: Python {machine['python']}, {versions}.\n"
+        "Written by `make bench` (`python benchmarks/bench.py`) from `results/*/*.json`.",
+        "- **Machines**: a headline names the kind of processor, the last line of a section its "
+        "machine. Every framework may use all cores, and no GPU; oneDNN is on for TensorFlow.\n"
+        f"- **Versions**: {', '.join(map(' '.join, versions.items()))}.\n"
         "- **Method**: every measurement runs in its own process; the libraries take turns (A B C "
         "A B C ...). Figures are medians, the spread is lowest - highest. A ratio is the factor by "
         "which ours is better. GFLOP count one image through the network, forward, 2 per "
         "multiply-add. Sections with another method say so.",
     ]
-    if len({(record["machine"]["cpu"], record["machine"]["cores"]) for record in records}) > 1:
-        lines.append("**The machine differs between sections; the last line of each names it.**")
     if any(record["tiny"] for record in records):
         lines.append("**Toy sizes (`--tiny`): these figures mean nothing.**")
     return "\n\n".join(lines)
@@ -164,6 +165,7 @@ def _head(records):
 def main(arguments=None):
     """Runs the command; returns the exit code: 0, or 1 if a section could not be measured."""
     arguments = parser().parse_args(arguments)
+    os.environ.update(machine.ENVIRONMENT | (machine.IMITATION if arguments.imitate_avx2 else {}))
     options, out = read_options(arguments)
     out.mkdir(parents=True, exist_ok=True)
     try:

@@ -7,6 +7,7 @@ import platform
 import time
 from pathlib import Path
 
+from keras_diffusion.runtime import processor
 from keras_diffusion.runtime.git import git_revision
 
 PACKAGES = (
@@ -16,6 +17,33 @@ PACKAGES = (
 INSTRUCTION_SETS = (
     "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8"
 )  # fmt: skip
+# Kinds of processors, the fastest first, {name of a folder of results: title}.
+KINDS = {flag: title for title, flag in processor.INSTRUCTION_SETS.items()}
+KINDS["avx2_imitated"] = "AVX2, imitated"
+# Environment of all measurements. No GPU, as the other libraries are measured on the CPU; oneDNN is
+# on for all of them, also where TensorFlow leaves it off.
+ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"
+}  # fmt: skip
+# Limits oneDNN, PyTorch, MKL and XLA to AVX2; the rest of TensorFlow is one code for all.
+IMITATION = {
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+}
+
+
+def kind():
+    """Returns the kind of this processor, or that which the environment makes it imitate."""
+    flags = [flag for flag in processor.INSTRUCTION_SETS.values() if flag in processor.cpu_flags()]
+    imitated = all(os.environ.get(name) == value for name, value in IMITATION.items())
+    return "avx2_imitated" if imitated else (flags or [platform.machine()])[0]
+
+
+def has_bfloat16():
+    """bool: the processor multiplies in bfloat16."""
+    return kind().endswith("_bf16")
 
 
 def describe():

@@ -3,15 +3,20 @@
 import re
 from pathlib import Path
 
-from benchmarks import formats, subjects
+from benchmarks import formats, machine, subjects
 from keras_diffusion.runtime.files import whole_file
 
+IMITATED = (
+    "Imitated: on another processor, with oneDNN, PyTorch and XLA limited to AVX2 and without "
+    "bfloat16 (`bench.py --imitate-avx2`)."
+)
 
-def write(results, page):
+
+def write(records, page):
     """Puts the overview between `<!-- bench: overview -->` and `<!-- end -->` of a page.
 
     Args:
-        results: {section: its result}.
+        records: {section: {kind of processor: record}}.
         page: path of a Markdown file.
 
     Raises:
@@ -19,7 +24,7 @@ def write(results, page):
     """
     text = Path(page).read_text(encoding="utf-8")
     between = re.compile(r"(<!-- bench: overview -->\n).*?(<!-- end -->)", re.DOTALL)
-    new, count = between.subn(lambda mark: f"{mark[1]}{overview(results)}\n{mark[2]}", text)
+    new, count = between.subn(lambda mark: f"{mark[1]}{overview(records)}\n{mark[2]}", text)
     if count != 1:
         raise ValueError(f"{page}: {count} places for the overview, not one")
     if new != text:
@@ -27,30 +32,45 @@ def write(results, page):
             Path(part).write_text(new, encoding="utf-8")
 
 
-def overview(results):
-    """Returns a table with a row per measurement and a column per library."""
-    rows = []
-    for section in ("training", "sampling"):
-        for task, title in subjects.DATASET_TITLES.items():
-            if section in results:
-                figures, notes = {}, {}
-                for row in results[section][task]:
-                    rate = formats.median_of(row, "images_per_second")
-                    figures.setdefault(row["subject"], []).append(rate)
-                    if section == "sampling":
-                        notes[row["subject"]] = f", {row['steps']} steps"
-                rows.append([f"{section}, {title}: images/s", *_cells(figures, notes)])
-    for task, title in subjects.DATASET_TITLES.items():
-        if quality := results.get(f"quality_{task}"):
-            distances = {}
-            for row in quality["rows"]:
-                distances.setdefault(row["subject"], [row["score"]["distance"]])
-            name = (
-                f"distance after {quality['minutes']:g} minutes of training, {title} "
-                f"(real images: {formats.number(quality['baseline']['mean'])})"
-            )
-            rows.append([name, *_cells(distances, {}, less_is_better=True)])
-    return formats.table(["", *subjects.TITLES.values()], rows)
+def overview(records):
+    """Returns a table with a row per measure and kind of processor, and a column per library.
+
+    Below it are the machines, and a line about imitated ones.
+    """
+    rows, machines = [], {}
+    measures = [(section, task) for section in ("training", "sampling") for task in subjects.TASKS]
+    measures += [(f"quality_{task}", task) for task in subjects.TASKS]
+    for section, task in measures:
+        above = None
+        for kind, record in records.get(section, {}).items():
+            name, cells = _row(section, task, record["result"])
+            title, facts = machine.KINDS.get(kind, kind), record["machine"]
+            rows.append([name if name != above else "", title, *cells])
+            above = name
+            machines.setdefault(title, f"{facts['cpu']}, {facts['cores']} cores, {facts['date']}")
+    notes = [f"{title}: {facts}." for title, facts in machines.items()]
+    notes += [IMITATED] * any(title.endswith("imitated") for title in machines)
+    table = formats.table(["", "processor", *subjects.TITLES.values()], rows)
+    return f"{table}\n\n{' '.join(notes)}"
+
+
+def _row(section, task, result):
+    """Returns (name, cells) of a measure on one kind of processor."""
+    title = subjects.DATASET_TITLES[task].removeprefix("Oxford ").split()[0]
+    if section.startswith("quality"):
+        distances = {}
+        for row in result["rows"]:
+            distances.setdefault(row["subject"], [row["score"]["distance"]])
+        baseline = formats.number(result["baseline"]["mean"])
+        name = f"distance after {result['minutes']:g} minutes, {title} (real images: {baseline})"
+        return name, _cells(distances, {}, less_is_better=True)
+    figures, notes = {}, {}
+    for row in result[task]:
+        rate = formats.median_of(row, "images_per_second")
+        figures.setdefault(row["subject"], []).append(rate)
+        if section == "sampling":
+            notes[row["subject"]] = f", {row['steps']} steps"
+    return f"{section}, {title}: images/s", _cells(figures, notes)
 
 
 def _cells(figures, notes, less_is_better=False):

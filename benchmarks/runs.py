@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -10,10 +9,11 @@ import threading
 import time
 from pathlib import Path
 
+from benchmarks import machine
+from keras_diffusion.runtime.files import whole_file
+
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-# No GPU: the other libraries are measured on the CPU, and so is this package.
-ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 PROGRESS = "  - "  # begins a line on a worker's stdout that is printed, see `progress`
 
 
@@ -26,7 +26,7 @@ class Options:
         tiny: toy sizes and synthetic images, to test the code; the figures mean nothing.
         minutes: of each training in the quality sections; None: their own.
         data_dir: folder of TensorFlow Datasets; None: its default.
-        results: folder of the sections' JSON files.
+        results: folder of KIND/SECTION.json, with a folder for each kind of processor.
         images: folder of figures.
         cache: folder of data sets and finished stages.
     """
@@ -39,10 +39,11 @@ class Options:
     images: Path = ROOT / "docs" / "images"
     cache: Path = FOLDER / "cache"
 
-    def earlier(self, section):
-        """Returns the result of an earlier run of a section, or None."""
-        path = self.results / f"{section}.json"
-        return json.loads(path.read_text(encoding="utf-8"))["result"] if path.exists() else None
+    def records(self, section):
+        """Returns {kind of processor: record} of the finished runs of a section, see `save`."""
+        paths = {path.parent.name: path for path in sorted(self.results.glob(f"*/{section}.json"))}
+        kinds = dict.fromkeys([*machine.KINDS, *paths])
+        return {kind: json.loads(paths[kind].read_text("utf-8")) for kind in kinds if kind in paths}
 
     def save(self, section, result, seconds):
         """Writes the result of a section, with machine, date and revision.
@@ -52,9 +53,6 @@ class Options:
             result: what its `run` returned.
             seconds: duration of the run.
         """
-        from benchmarks import machine
-        from keras_diffusion.runtime.files import whole_file
-
         record = {
             "section": section,
             "machine": machine.describe(),
@@ -63,8 +61,9 @@ class Options:
             "seconds": round(seconds),
             "result": result,
         }
-        self.results.mkdir(parents=True, exist_ok=True)
-        with whole_file(self.results / f"{section}.json") as part:
+        path = self.results / machine.kind() / f"{section}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as part:
             Path(part).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
@@ -92,7 +91,7 @@ def in_fresh_process(function, /, timeout=threading.TIMEOUT_MAX, **arguments):
     began, line = time.monotonic(), ""
     with (
         tempfile.TemporaryFile("w+", errors="replace") as stderr,
-        subprocess.Popen(command, env=ENVIRONMENT, stderr=stderr, **pipes) as process,
+        subprocess.Popen(command, stderr=stderr, **pipes) as process,
     ):
         timer = threading.Timer(timeout, process.kill)
         timer.start()

@@ -1,4 +1,4 @@
-"""Sampling: images per second, time per network call, and memory against the number of images.
+"""Sampling: images per second and time per network call.
 
 Each subject samples 64 digits and 64 flowers with the number of steps that its users take, from the
 untrained networks of the training section: the values of the weights take no time. Ours samples
@@ -16,15 +16,20 @@ VARIANTS = {
     "mnist": {
         "ours": ("default", "float32"),
         "ddp": subjects.TORCH_VARIANTS,
-        "diffusers_unet": ("float32", "bfloat16 autocast", "bfloat16 autocast, compiled"),
+        "diffusers_unet": (
+            "float32", "float32, channels last", "bfloat16 autocast", "bfloat16 autocast, compiled"
+        ),
     },
     "flowers": {
         "ours": ("default",),
         "keras_ddim": ("float32", "mixed_bfloat16"),
-        "ddp": ("float32", "bfloat16 autocast", "bfloat16 autocast, channels last"),
-        "diffusers_unet": ("float32", "bfloat16 autocast"),
+        "ddp": (
+            "float32", "float32, channels last", "bfloat16 autocast",
+            "bfloat16 autocast, channels last",
+        ),
+        "diffusers_unet": ("float32", "float32, channels last", "bfloat16 autocast"),
     },
-}
+}  # fmt: skip
 STEPS = {"keras_ddim": 20, "ddp": 250, "diffusers_unet": 1000}  # of their users
 # Of the torch subjects; scaled up, as the time of one step does not depend on their number.
 MEASURED_STEPS = {"mnist": 50, "flowers": 10}
@@ -33,8 +38,6 @@ IMAGES_GOAL, CALL_GOAL = 60, 3  # the least speed-ups over it
 PRESET_STEPS = 20  # of ours, until quality is measured
 CALLS = 5
 TIMEOUT = 20 * 60  # seconds
-MANY_IMAGES, MANY_STEPS = (640, 10_000), 2
-CONSTANT = 1.05  # memory that grows by less counts as constant
 
 
 def measure(task, subject, variant, steps, measured_steps, tiny=False):
@@ -58,25 +61,9 @@ def measure(task, subject, variant, steps, measured_steps, tiny=False):
     }
 
 
-def peak_memory(counts, num_steps, tiny=False):
-    """Samples few and then many digits with ours, in batches; runs in a fresh process."""
-    subject = subjects.make("ours", "mnist", "default", tiny)
-    subject.sample(subjects.SAMPLE_BATCH, num_steps, seed=0)
-    machine.reset_peak()  # exporting needs more than sampling
-    peaks = []
-    for count in counts:
-        size = subject.sample(count, num_steps, seed=0).nbytes / 2**20
-        peaks.append({"images": count, "peak_mib": machine.peak_mib(), "result_mib": size})
-    return {"peaks": peaks, "num_steps": num_steps}
-
-
 def run(options):
-    """Measures all subjects of both tasks in turns, and the memory of many images."""
-    counts = (64, 192) if options.tiny else MANY_IMAGES
-    memory = runs.in_fresh_process(
-        "sampling.peak_memory", counts=counts, num_steps=MANY_STEPS, tiny=options.tiny
-    )
-    result = {"tiny": options.tiny, "memory": memory, "quality": {}}
+    """Measures all subjects of both tasks in turns."""
+    result = {"tiny": options.tiny, "quality": {}}
     for task in VARIANTS:
         fewest = result["quality"][task] = _fewest_steps(task, options)
         rows = _rows(task, (fewest and fewest["fewest"]) or PRESET_STEPS, options.tiny)
@@ -85,28 +72,29 @@ def run(options):
 
 
 def _rows(task, our_steps, tiny):
-    """Returns what is measured of a task: all variants, or the first of each library if tiny."""
-    rows = []
-    for subject, variants in VARIANTS[task].items():
-        steps = STEPS.get(subject, our_steps)
-        is_torch = subject in ("ddp", "diffusers_unet")
-        measured_steps = 2 if tiny else MEASURED_STEPS[task] if is_torch else steps
-        shared = {"steps": steps, "measured_steps": measured_steps}
-        for variant in variants[: 1 if tiny else None]:
-            rows.append({"subject": subject, "variant": variant, **shared})
+    """Returns what is measured of a task, with the numbers of steps."""
+    rows = subjects.rows(VARIANTS[task], tiny)
+    for row in rows:
+        row["steps"] = STEPS.get(row["subject"], our_steps)
+        is_torch = row["subject"] in ("ddp", "diffusers_unet")
+        row["measured_steps"] = 2 if tiny else MEASURED_STEPS[task] if is_torch else row["steps"]
     return rows
 
 
 def _fewest_steps(task, options):
-    """Returns `tables.fewest_steps` of the quality section, or None if that ran for less time."""
-    result = options.earlier(f"quality_{task}")
-    if result is None or result["minutes"] != plan.TASKS[task]["minutes"]:
+    """Returns `tables.fewest_steps` of the quality section, or None if that ran for less time.
+
+    If it did not run on this kind of processor, that of another kind answers: it is about steps.
+    """
+    records = options.records(f"quality_{task}")
+    record = records.get(machine.kind()) or next(iter(records.values()), None)
+    if record is None or record["result"]["minutes"] != plan.TASKS[task]["minutes"]:
         return None
-    return tables.fewest_steps(result)
+    return tables.fewest_steps(record["result"])
 
 
 def report(result):
-    """Returns the tables of speed, and the memory of many images."""
+    """Returns the tables."""
     parts = []
     for task, title in subjects.DATASET_TITLES.items():
         intro = (
@@ -114,7 +102,7 @@ def report(result):
             f"{_reason(result['quality'][task])}. Marked *: measured with fewer steps and scaled."
         )
         parts += [f"## Sampling, {title}, 64 at once", intro, _table(result[task])]
-    return "\n\n".join([*parts, _memory(result["memory"])])
+    return "\n\n".join(parts)
 
 
 def _reason(fewest):
@@ -157,16 +145,3 @@ def _table(rows):
         return cells
 
     return formats.measured_table(header, rows, names, figures)
-
-
-def _memory(memory):
-    """Returns a paragraph: peak memory after few and after many images."""
-    few, many = memory["peaks"]
-    growth = (many["peak_mib"] - many["result_mib"]) / (few["peak_mib"] - few["result_mib"])
-    return (
-        f"**Many images**: peak memory was {formats.number(few['peak_mib'])} MiB after "
-        f"{few['images']:,} digits and {formats.number(many['peak_mib'])} MiB after "
-        f"{many['images']:,} ({formats.number(many['result_mib'])} MiB of it the images "
-        f"themselves), {memory['num_steps']} steps each: "
-        f"{'constant' if growth <= CONSTANT else 'not constant'}."
-    )

@@ -1,4 +1,4 @@
-"""Start-up: seconds until something happens, and whether the input pipeline keeps up.
+"""Start-up: seconds until something happens.
 
 The commands run as a user runs them, in their own folder, and once before without being timed, so
 that the files they read are in memory.
@@ -12,28 +12,30 @@ import tempfile
 import threading
 import time
 
-from benchmarks import data, formats, runs, subjects, training
+from benchmarks import formats, runs, subjects
 
-HELP_GOAL = 1.0  # seconds, at most
-PIPELINE_GOAL = 10.0  # times what training consumes, at least
+BEYOND = "beyond"
+GOALS = {"help": 1, "first_step": 10, BEYOND: 4}  # seconds, at most
 # How Keras' progress bar begins once a step is done, with or without colours.
 FIRST_STEP = re.compile(rb"[\r\n](\x1b\[1m)?\s*1/\d+")
 TIMEOUT = 5 * 60  # seconds
-PIPELINE_SECONDS = 5.0
 SAMPLING_STEPS = 20
 COMMANDS = {
     "help": "`train.py --help`",
+    "import": "`import tensorflow`",
     "first_step": "`train.py`: from start to the first training step",
     "first_sample": f"`sample.py --num 1`: from start to the image, {SAMPLING_STEPS} steps",
+    BEYOND: "... beyond the import of TensorFlow",
 }
 
 
 def run(options):
-    """Times the commands in turns, then the input pipelines."""
+    """Times the commands in turns."""
     with tempfile.TemporaryDirectory() as folder:
         runs.in_fresh_process("startup.export", folder=folder, tiny=options.tiny)
         commands = {
             "help": lambda: _duration("train.py", "--help", cwd=folder),
+            "import": lambda: _duration("-c", "import tensorflow", cwd=folder),
             "first_step": lambda: _time_to_first_step(_train_flags(options), folder),
             "first_sample": lambda: _duration(
                 "sample.py", "--model", "model", "--num", "1", "--num-steps",
@@ -47,13 +49,7 @@ def run(options):
             [{"command": name} for name in commands],
             options.rounds,
         )
-    tasks = ["digits"] if options.tiny else ["mnist", "flowers"]
-    rows = [{"task": task} for task in tasks]
-    where = {"data_dir": options.data_dir}
-    pipelines = runs.in_fresh_turns("startup.measure_pipeline", rows, options, **where)
-    trained = options.earlier("training")
-    consumed = {task: training.median_of_ours(trained, task) for task in tasks}
-    return {"tiny": options.tiny, "times": times, "pipelines": pipelines, "training": consumed}
+    return {"tiny": options.tiny, "times": times}
 
 
 def _train_flags(options):
@@ -65,12 +61,10 @@ def _train_flags(options):
 
 
 def _duration(script, *flags, cwd):
-    """Returns the seconds of a whole command."""
+    """Returns the seconds of a whole command: a script of ours, or "-c" and code."""
+    command = [sys.executable, script if script == "-c" else str(runs.ROOT / script), *flags]
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, str(runs.ROOT / script), *flags],
-        cwd=cwd, env=runs.ENVIRONMENT, capture_output=True, text=True, timeout=TIMEOUT,
-    )  # fmt: skip
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT)
     if done.returncode:
         raise runs.RunFailed(f"{script}: {runs.reason(done.stderr)}")
     return time.monotonic() - began
@@ -85,7 +79,7 @@ def _time_to_first_step(flags, folder):
         began = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-u", str(runs.ROOT / "train.py"), *flags],
-            cwd=cwd, env=runs.ENVIRONMENT, stdout=theirs, stderr=subprocess.STDOUT,
+            cwd=cwd, stdout=theirs, stderr=subprocess.STDOUT,
         )  # fmt: skip
         os.close(theirs)
         timer = threading.Timer(TIMEOUT, process.kill)
@@ -118,47 +112,22 @@ def export(folder, tiny=False):
     return {}
 
 
-def measure_pipeline(task, data_dir, tiny=False):
-    """Counts the batches of an input pipeline without a training; runs in a fresh process."""
-    from keras_diffusion.data import load_source
-
-    batch_size = subjects.BATCH_SIZES.get(task, subjects.TINY_BATCH_SIZE)
-    options = {"batch_size": batch_size, "horizontal_flip": task == "flowers"}
-    source = load_source(**data.DATASETS.get(task, {"name": task}), **options, data_dir=data_dir)
-    batches = iter(source.training_batches())
-    next(batches)
-    began, count = time.monotonic(), 0
-    while time.monotonic() - began < (0.2 if tiny else PIPELINE_SECONDS):
-        next(batches)
-        count += 1
-    return {"images_per_second": count * batch_size / (time.monotonic() - began)}
-
-
 def report(result):
-    """Returns the tables of start-up and of the input pipeline."""
-
-    def times(row):
-        seconds = formats.summary_of(row, "seconds")
-        goal = HELP_GOAL if row["command"] == "help" else None
-        verdict = formats.verdict(f"under {HELP_GOAL:g} s", seconds["median"], goal, at_most=True)
-        return [*formats.median_and_spread(seconds), verdict]
-
-    def rates(row):
-        values = formats.summary_of(row, "images_per_second")
-        cells = formats.median_and_spread(values)
-        factor = formats.ratio(values["median"], result["training"].get(row["task"]))
-        if factor is None:
-            return [*cells, "-", "training was not measured yet"]
-        verdict = formats.verdict(f"{PIPELINE_GOAL:g}x", factor, PIPELINE_GOAL)
-        return [*cells, f"{formats.times(factor)} what training consumes", verdict]
+    """Returns the table, with the first sample also without the import of TensorFlow."""
 
     def name(row):
-        if "command" in row:
-            return [COMMANDS[row["command"]]]
-        return [subjects.DATASET_TITLES.get(row["task"], row["task"])]
+        return [COMMANDS[row["command"]]]
 
+    def times(row):
+        seconds, goal = formats.summary_of(row, "seconds"), GOALS.get(row["command"])
+        verdict = formats.verdict(f"at most {goal} s", seconds["median"], goal, at_most=True)
+        return [*formats.median_and_spread(seconds), verdict]
+
+    rows = {row["command"]: row for row in result["times"]}
+    samples = rows.get("first_sample", {}).get("runs")
+    if samples and (imported := formats.median_of(rows.get("import", {}), "seconds")):
+        figures = [{"seconds": run["seconds"] - imported} for run in samples]
+        rows[BEYOND] = {"command": BEYOND, "runs": figures}
     header = ["", "seconds", "spread", "goal"]
-    commands = formats.measured_table(header, result["times"], name, times)
-    header = ["", "images/s", "spread", "ratio", "goal"]
-    pipelines = formats.measured_table(header, result["pipelines"], name, rates)
-    return f"## Start-up\n\n{commands}\n\n## Input pipeline alone\n\n{pipelines}"
+    table = formats.measured_table(header, rows.values(), name, times)
+    return f"## Start-up\n\n{table}"

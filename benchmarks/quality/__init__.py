@@ -46,7 +46,8 @@ def run(options, task):
     scored = stages.score(plan, [*rows, *curve])
     for each, score in zip([*rows, *curve], scored["scores"], strict=True):
         each["score"] = score
-    result = {
+    best = min(peers, key=lambda row: row["score"]["distance"])
+    return {
         **{name: getattr(plan, name) for name in ("task", "minutes", "num", "curve_num", "seeds")},
         "tiny": options.tiny,
         "extractor": scored["extractor"],
@@ -54,6 +55,5 @@ def run(options, task):
         "rows": [{name: row[name] for name in tables.FIELDS} for row in rows],
         "curve_baseline": scored["baselines"][-1],
         "curve": tables.curve(curve),
+        "figure": stages.plot(plan, rows[0], best),
     }
-    stages.plot(plan, rows[0], min(peers, key=lambda row: row["score"]["distance"]))
-    return result

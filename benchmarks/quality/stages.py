@@ -55,7 +55,7 @@ def run_train(arguments, log):
     """Runs train.py with its output in a file."""
     command = [sys.executable, str(runs.ROOT / "train.py"), *arguments]
     with open(log, "a") as file:
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=runs.ENVIRONMENT)
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
     if done.returncode:
         reason = runs.reason(log.read_text(errors="replace"))
         raise runs.RunFailed(f"train.py ended with exit code {done.returncode}: {reason}")
@@ -181,13 +181,15 @@ def score(plan, sets):
 
 
 def plot(plan, left, right):
-    """Plots the first images of two rows side by side, without selection."""
+    """Plots the first images of two rows side by side, unselected; returns the file name."""
+    name = f"quality_{plan.task}_{machine.kind()}.png"
     runs.in_fresh_process(
         "quality.workers.plot",
         files=[left["images"], right["images"]],
         titles=[tables.caption(row) for row in (left, right)],
-        out=str(plan.options.images / tables.figure_name(plan.task)),
+        out=str(plan.options.images / name),
     )
+    return name
 
 
 def _key(paths, *settings):

@@ -116,11 +116,6 @@ def _noise(points, most, baseline):
     return (statistics.fmean(variances) / seeds) ** 0.5 if variances else baseline["std"]
 
 
-def figure_name(task):
-    """Returns the file name of the figure of a task."""
-    return f"quality_{task}.png"
-
-
 def caption(row):
     """Returns a row of the table as two short lines, for the figure."""
     return (
@@ -156,7 +151,7 @@ def report(result):
             f"users sample, and from its last weights. {NOTES.get(task, '')}".strip(),
             _table(result),
             goal(result),
-            f"![Samples of keras_diffusion and {peer}](../docs/images/{figure_name(task)})",
+            f"![Samples of keras_diffusion and {peer}](../docs/images/{result['figure']})",
             *_steps(result),
         ]
     )

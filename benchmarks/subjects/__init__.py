@@ -19,6 +19,9 @@ subjects import no TensorFlow and the others no torch: start-up and memory are m
 """
 
 import importlib
+import re
+
+from benchmarks import machine
 
 TASKS = {"mnist": (28, 28, 1), "flowers": (64, 64, 3)}  # image shapes
 TINY_TASKS = {"mnist": (8, 8, 1), "flowers": (16, 16, 3)}
@@ -28,8 +31,8 @@ SAMPLE_BATCH = 64  # images that every subject samples at once
 
 DATASET_TITLES = {"mnist": "MNIST 28x28", "flowers": "Oxford Flowers 64x64"}
 TORCH_VARIANTS = (
-    "float32", "bfloat16 autocast", "bfloat16 autocast, channels last",
-    "bfloat16 autocast, compiled",
+    "float32", "float32, channels last", "float32, compiled", "bfloat16 autocast",
+    "bfloat16 autocast, channels last", "bfloat16 autocast, compiled",
 )  # fmt: skip
 TITLES = {
     "ours": "keras_diffusion",
@@ -45,6 +48,22 @@ def make(name, task, variant, tiny=False):
     if variant not in module.VARIANTS:
         raise ValueError(f"{name} has no variant {variant!r}; choose from {module.VARIANTS}")
     return module.Subject(task, variant, tiny)
+
+
+def rows(libraries, tiny):
+    """Returns what is measured of {subject: variants}, a list of rows with one of each.
+
+    Without bfloat16 in the processor, its variants are left out, and so is our float32, the default
+    there. If tiny, only the first variant of each subject is measured.
+    """
+    left_out = "ours float32|bfloat16" if not machine.has_bfloat16() else "^$"
+    measured = []
+    for subject, variants in libraries.items():
+        usable = [name for name in variants if not re.search(left_out, f"{subject} {name}")]
+        measured += [
+            {"subject": subject, "variant": name} for name in usable[: 1 if tiny else None]
+        ]
+    return measured
 
 
 def image_shape(task, tiny=False):

@@ -41,7 +41,7 @@ def load_torchvision():
 
 def autocast(variant):
     """Returns the context manager that a variant computes in."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=variant != "float32")
+    return torch.autocast("cpu", torch.bfloat16, enabled=variant.startswith("bfloat16"))
 
 
 def with_layout(module, variant):

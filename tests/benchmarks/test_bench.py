@@ -3,11 +3,19 @@
 import importlib
 import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 from test_reports import STARTUP, TRAINING
 
-from benchmarks import bench, pages, runs, subjects, training
+from benchmarks import bench, machine, pages, runs, subjects, training
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """What `bench.main` sets is restored at the end of a test."""
+    for name in machine.ENVIRONMENT | machine.IMITATION:
+        monkeypatch.setenv(name, "")
 
 
 def test_the_report_names_the_machine_of_each_section(tmp_path, capsys):
@@ -17,16 +25,16 @@ def test_the_report_names_the_machine_of_each_section(tmp_path, capsys):
     arguments = ["--only", "report", "--out", str(tmp_path)]
     assert bench.main(arguments) == 0
     text = (tmp_path / "RESULTS.md").read_text()
-    assert text.startswith("# Results") and "## Training, MNIST 28x28, batch 128" in text
-    assert "## Sampling" not in text and "/tmp" not in text and "machine differs" not in text
-    path = tmp_path / "results" / "startup.json"
-    record = json.loads(path.read_text())
-    record["machine"].update(cpu="Another", instruction_sets=["amx_bf16"])
-    path.write_text(json.dumps(record))
+    assert text.startswith("# Results") and "## Training, MNIST 28x28, batch 128 (" in text
+    assert "## Sampling" not in text and "/tmp" not in text
+    record = json.loads((tmp_path / "results" / machine.kind() / "startup.json").read_text())
+    record["machine"].update(cpu="Another", instruction_sets=["a set"])
+    (tmp_path / "results" / "another").mkdir()
+    (tmp_path / "results" / "another" / "startup.json").write_text(json.dumps(record))
     assert bench.main(arguments) == 0
-    text = (tmp_path / "RESULTS.md").read_text()
-    assert "machine differs" in text
-    assert ", Another (amx_bf16), revision " in text.splitlines()[-1]
+    lines = (tmp_path / "RESULTS.md").read_text().splitlines()
+    assert ", Another (a set), " in lines[-1] and "## Start-up (another)" in lines
+    assert f"## Start-up ({machine.KINDS.get(machine.kind(), machine.kind())})" in lines
 
 
 def test_a_broken_section_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
@@ -51,13 +59,34 @@ def test_rejected_arguments(arguments, tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_imitation(tmp_path, monkeypatch):
+    flags, read_text = ["avx2", "avx512f", "avx512_bf16"], Path.read_text
+
+    def read(path, *args, **kwargs):
+        if str(path) == "/proc/cpuinfo":
+            return f"flags : {' '.join(flags)}\n"
+        return read_text(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert machine.kind() == "avx512_bf16" and machine.has_bfloat16()
+    variants = {"ours": ("default", "float32"), "ddp": subjects.TORCH_VARIANTS}
+    assert len(subjects.rows(variants, tiny=False)) == 8
+    seen = {}
+    monkeypatch.setattr(bench, "measure", lambda name, options: seen.update(kind=machine.kind()))
+    monkeypatch.setattr(bench, "write_report", lambda options, out: [])
+    assert bench.main(["--imitate-avx2", "--only", "roofline", "--out", str(tmp_path)]) == 0
+    assert seen == {"kind": "avx2_imitated"} and not machine.has_bfloat16()
+    assert machine.describe()["instruction_sets"] == flags  # of the processor itself
+    rows = [(row["subject"], row["variant"]) for row in subjects.rows(variants, tiny=False)]
+    peer = [("ddp", "float32" + layout) for layout in ("", ", channels last", ", compiled")]
+    assert rows == [("ours", "default"), *peer]
+
+
 def test_a_page_without_its_marks_is_rejected(tmp_path):
     page = tmp_path / "README.md"
     page.write_text("no table here")
     with pytest.raises(ValueError, match="0 places"):
-        pages.write(
-            {"training": {"mnist": TRAINING["mnist"], "flowers": TRAINING["flowers"]}}, page
-        )
+        pages.write({}, page)
 
 
 # Toy sizes ----------------------------------------------------------------------------------------
@@ -91,7 +120,8 @@ def test_a_section_at_toy_size(section, tmp_path, monkeypatch):
     failed = [line for line in text.splitlines() if "not installed" in line]
     assert all("pytorch" in line or "diffusers" in line for line in failed)
     if section.startswith("quality"):
-        assert (tmp_path / "images" / f"{section}.png").stat().st_size > 10_000
+        image = tmp_path / "images" / f"{section}_{machine.kind()}.png"
+        assert image.stat().st_size > 10_000
         monkeypatch.setattr(runs, "in_fresh_process", unexpected_training)
         assert bench.main(arguments) == 0  # every stage but scoring and plotting is in the cache
 
