@@ -38,6 +38,7 @@ _MODULES = {
     "data": "data",
     "distribution": "runtime.distribution",
     "editing": "sampling.editing",
+    "model_card": "saving.model_card",
     "networks": "networks",
     "plotting": "plotting",
     "precision": "runtime.precision",

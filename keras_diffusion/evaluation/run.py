@@ -17,7 +17,7 @@ from keras_diffusion.evaluation.sampler_settings import (
 from keras_diffusion.plotting import figures, images
 from keras_diffusion.runtime import console
 from keras_diffusion.runtime.files import whole_file
-from keras_diffusion.saving import loading
+from keras_diffusion.saving import export_folder, loading, model_card
 
 MAX_IMAGES = 5000  # for each sampler setting, unless more are asked for
 MAX_COMPARED = 2000  # images that are compared with all training images
@@ -103,6 +103,7 @@ def run(model, settings):
     try:
         evaluation.score_all(sampler_settings)
         evaluation.report(real)
+        update_card(model, record)
     except KeyboardInterrupt as error:
         if record["cells"]:
             raise KeyboardInterrupt(f"the scores so far are in {evaluation.out}/") from error
@@ -298,9 +299,37 @@ class Evaluation:
             Path(part).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         with whole_file(out / "scores.csv") as part:
             tables.write_csv(record, part)
-        lines = [tables.table(record, markdown=True), "", tables.facts_line(record)]
         with whole_file(out / "scores.md") as part:
-            Path(part).write_text("\n".join([*lines, *_remarks(record), ""]), encoding="utf-8")
+            Path(part).write_text(_page(record), encoding="utf-8")
+
+
+def _page(record):
+    """Returns the scores as Markdown."""
+    facts = [tables.facts_line(record), *_remarks(record)]
+    return "\n\n".join([tables.table(record, markdown=True), *facts]) + "\n"
+
+
+def update_card(model, record):
+    """Writes the scores into the model card of an export; says so, or why not.
+
+    Args:
+        model: path or name, see `loading.load`; of a run or a .keras file there is no card.
+        record: dict as in scores.json.
+    """
+    path, _ = export_folder.locate(model)
+    if not (path / "saved_model.pb").exists():
+        return
+    card = path / model_card.CARD_FILE
+    if export_folder.read(path).shipped:
+        print(f"{card} stays as it is: the model comes with keras_diffusion")
+        return
+    page = _page({name: value for name, value in record.items() if name != "model"})  # has a path
+    try:
+        written = model_card.write(path, scores=page)
+    except OSError as error:
+        print(f"{card} cannot be written: {error}")
+        return
+    print(f"wrote {card}" if written else f"{card} stays as it is: it has no generated part")
 
 
 def _remarks(record):

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import json
 import os
+import sysconfig
 from pathlib import Path
 
 from keras_diffusion.conditioning.prompts import Prompts
@@ -16,7 +17,10 @@ CONFIG_FILE = Path("assets.extra", "config.json")  # TensorFlow's folder for fil
 MAX_STEPS = 1000
 
 ROOT = Path("saved_models")  # of the current folder
-SHIPPED_ROOT = Path(__file__).resolve().parents[2] / "saved_models"  # beside the package
+# Beside the package in a checkout, else where pip puts the data files of pyproject.toml.
+BESIDE = Path(__file__).resolve().parents[2] / "saved_models"
+INSTALLED = Path(sysconfig.get_path("data"), "share/keras_diffusion/saved_models")
+SHIPPED_ROOT = BESIDE if (BESIDE / "README.md").exists() else INSTALLED
 SHIPPED_DEFAULT = "oxford_flowers102"
 
 
@@ -47,6 +51,7 @@ _RULES = {
     ),
     "training": (lambda value: isinstance(value, dict), "an object"),
     "created": (lambda value: isinstance(value, str), "a time as text"),
+    "parameters": (lambda value: _is_count(value, at_most=10**15), "a whole number from 0"),
     "shipped": (lambda value: isinstance(value, bool), "true or false"),
 }
 
@@ -67,6 +72,7 @@ class ExportConfig:
         training: dict of facts about the training.
         versions: dict of the versions of Keras and TensorFlow.
         created: time of the export in UTC, ISO 8601; copying does not change it. May be empty.
+        parameters: int, weights of the network; 0 if unknown.
         shipped: bool, whether the model comes with keras_diffusion.
 
     Raises:
@@ -87,6 +93,7 @@ class ExportConfig:
     training: dict
     versions: dict
     created: str = ""
+    parameters: int = 0
     shipped: bool = False
 
     def __post_init__(self):
@@ -185,7 +192,7 @@ def locate(model=None):
 
     Args:
         model: None for the default; a path; or the name of a folder in saved_models/ of the
-            current folder or beside the package.
+            current folder, or of a model that comes with keras_diffusion.
 
     Returns:
         (Path, reason for the default as text; "" for a model that was named).

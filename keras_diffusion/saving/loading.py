@@ -111,7 +111,7 @@ def load(path):
     """Returns the `LoadedModel` of an export, a run directory or a .keras file.
 
     Args:
-        path: name of an export in saved_models/, of the current folder or beside the package,
+        path: name of an export in saved_models/, or of a model that comes with keras_diffusion,
             such as "oxford_flowers102"; folder of an export; folder of a run, whose newest
             checkpoint is used; or a .keras file of a `DiffusionModel`.
 

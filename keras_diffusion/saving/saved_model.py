@@ -8,10 +8,11 @@ import tensorflow as tf
 from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.diffusion.denoiser import make_denoiser
 from keras_diffusion.diffusion.samplers import SAMPLERS
+from keras_diffusion.plotting.images import save_png
 from keras_diffusion.runtime.files import whole_folder
 from keras_diffusion.runtime.registry import lookup
 from keras_diffusion.sampling.graphs import signature
-from keras_diffusion.saving import export_folder
+from keras_diffusion.saving import export_folder, model_card
 from keras_diffusion.saving.export_folder import ExportConfig, check_target
 
 TRAJECTORY_FRAMES = 20  # besides the start
@@ -30,7 +31,7 @@ def export_saved_model(
     class_names=(),
     training=None,
 ):
-    """Writes the EMA network, the codec and samplers as a SavedModel.
+    """Writes the EMA network, the codec and samplers as a SavedModel, with a model card.
 
     Endpoints, called by argument name after `tf.saved_model.load`; int32 but for guidance:
 
@@ -44,7 +45,8 @@ def export_saved_model(
     (seed, i) only. The arguments in brackets are those of labelled models, guidance_interval
     has shape (2,). Models with prompts take tokens (N, L) and negative_tokens (N, L) instead of
     labels (denoise: tokens). `assets.extra/config.json` is described by `ExportConfig`; word i of
-    its prompts is token i + 2, 1 begins each prompt, and 0 pads it to L.
+    its prompts is token i + 2, 1 begins each prompt, and 0 pads it to L. README.md and samples.png
+    are the model card, see `saving.model_card`.
 
     Args:
         model: a `DiffusionModel`.
@@ -80,6 +82,7 @@ def export_saved_model(
         training=training or {},
         versions={"keras": keras.__version__, "tensorflow": tf.__version__},
         created=export_folder.now(),
+        parameters=model.ema_network.count_params(),
     )
     for name in config.samplers:
         lookup(SAMPLERS, name, "sampler")
@@ -90,12 +93,15 @@ def export_saved_model(
             graph = model.graphs.sampler(name, num_frames)
             _add_endpoint(archive, f"{kind}_{name}", graph, signature(model))
     _add_endpoint(archive, "denoise", *_denoise(model))
+    samples = model_card.sample_sheet(config, model.generate)
     with whole_folder(path) as part:
         try:
             archive.write_out(str(part), verbose=False)
         except tf.errors.OpError as error:  # such as a full disk
             raise OSError(f"{path}: cannot be written: {error.message}") from error
         export_folder.write(config, part)
+        save_png(part / model_card.SAMPLES_FILE, samples)
+        model_card.write(part, path.resolve().name)
     return path
 
 

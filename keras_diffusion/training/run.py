@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_diffusion import build
-from keras_diffusion.config.options import Config
+from keras_diffusion.config.options import OPTIONS, Config
 from keras_diffusion.data import TrainingData
 from keras_diffusion.evaluation import real_images
 from keras_diffusion.plotting import figures
@@ -26,8 +26,9 @@ from keras_diffusion.training import autoencoder_stage, fit, single_image, summa
 from keras_diffusion.training.callbacks import SampleGrid, progress_callbacks
 from keras_diffusion.training.run_dir import (
     check_data,
-    describe,
+    describe_training,
     locked,
+    read_decided,
     write_config,
     write_history,
 )
@@ -46,12 +47,14 @@ class Run:
         data: `data.TrainingData`.
         dir: Path of the folder for all files of the run.
         votes: `distribution.Votes` of the workers, with their strategy.
+        decided: names of the options that data and hardware decided, because nobody else did.
     """
 
     config: Config
     data: TrainingData
     dir: Path
     votes: distribution.Votes
+    decided: tuple = ()
 
     @property
     def batch_size(self):
@@ -175,16 +178,21 @@ def _prepare(config, run_dir, votes, resume):
     print(data.summary, flush=True)
     real_images.check_scores(config, data.source)
     size = "image_size" if data.whole_image is None else "crop_size"
-    config = dataclasses.replace(
+    given, config = (
         config,
-        **{size: data.image_shape[:2]},
-        channels=data.image_shape[2],
-        horizontal_flip=data.horizontal_flip,
-        precision=policy,
-        repeats=data.repeats,
+        dataclasses.replace(
+            config,
+            **{size: data.image_shape[:2]},
+            channels=data.image_shape[2],
+            horizontal_flip=data.horizontal_flip,
+            precision=policy,
+            repeats=data.repeats,
+        ),
     )
     build.check_size(config)
-    run = Run(config, data, run_dir, votes)
+    changed = (name for name in OPTIONS if getattr(config, name) != getattr(given, name))
+    decided = read_decided(run_dir) if resume else tuple(changed)
+    run = Run(config, data, run_dir, votes, decided)
     summary.print_batches(run)
     if resume:
         check_data(run)
@@ -310,7 +318,7 @@ def _finish(run, model, progress, export_dir):
         export_dir,
         **build.sampling_options(run.config, model.num_classes),
         class_names=run.data.source.class_names,
-        training=describe(run.config),
+        training=describe_training(run, int(model.step.numpy()), progress.seconds),
     )
     summary.print_results(run, export_dir, progress)
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_diffusion import __version__
 from keras_diffusion.data import single_image
 from keras_diffusion.data.folder import SPLITS
-from keras_diffusion.runtime import console
+from keras_diffusion.runtime import console, processor
 from keras_diffusion.runtime.files import content_hash, whole_file
 from keras_diffusion.runtime.git import git_revision
 
@@ -52,14 +52,50 @@ def describe(config):
     }
 
 
+def describe_training(run, steps, seconds):
+    """Returns the facts of a finished training for its export, see `describe` and `model_card`.
+
+    Args:
+        run: `run.Run`.
+        steps: int, of the whole training.
+        seconds: of the whole training.
+    """
+    source = run.data.source
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name") for gpu in gpus]
+    return {
+        **describe(run.config),
+        "decided": list(run.decided),
+        "data": {
+            "name": source.name,
+            "training images": source.num_train,
+            "training split": source.train_split,
+            "validation images": source.num_val,
+            "validation split": source.val_split,
+        },
+        "length": {
+            "images": steps * run.batch_size,
+            "steps": steps,
+            "batch size": run.batch_size,
+            "minutes": round(seconds / 60, 1),
+        },
+        "hardware": f"{len(gpus)} x {names[0]}" if gpus else processor.describe(),
+    }
+
+
 def write_config(run):
     """Writes config.json of a `run.Run`."""
-    record = describe(run.config)
+    record = {**describe(run.config), "decided": list(run.decided)}
     source = run.data.source
     record["splits"] = {"train": source.train_split, "validation": source.val_split}
     record["data"] = _describe_data(run)
     with whole_file(run.dir / "config.json") as part:
         Path(part).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def read_decided(run_dir):
+    """Returns the names of the options that data and hardware decided when a run began."""
+    return tuple(json.loads((Path(run_dir) / "config.json").read_text()).get("decided", ()))
 
 
 def check_data(run):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fixtures_input import rejection
+from fixtures_input import contents, rejection
 from PIL import Image
 
 from keras_diffusion.cli import evaluate
@@ -19,7 +19,7 @@ from keras_diffusion.evaluation.sampler_settings import (
     TimedGenerator,
     network_calls,
 )
-from keras_diffusion.saving import loading
+from keras_diffusion.saving import export_folder, loading
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,17 @@ def test_everything_is_written(folder, record):
     assert f"extractor hash: {record['extractor']['hash']}" in page
     assert "model: saved_models/tiny, seed: 0, guidance scale: 2.0, " in page
     assert "by pixels, generated images are " in page
+    card = (folder / "saved_models/tiny/README.md").read_text()
+    assert "| real, held out |" in card and "by pixels, generated images are " in card
+    assert "saved_models" not in card.partition("## Scores")[2], "the path is not that of others"
+
+
+def test_the_card_of_a_shipped_model_is_not_changed(export, tmp_path, capsys):
+    path = shutil.copytree(export[1], tmp_path / "tiny")
+    export_folder.mark_shipped(path)
+    before = contents(tmp_path)
+    evaluation.update_card(path, {})
+    assert contents(tmp_path) == before and "stays as it is" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("cells", "words"), [([], "no scores are"), ([1], "the scores so far")])

@@ -118,7 +118,7 @@ def test_any_other_format_is_to_be_exported_again(config, number):
         ("sampler", "heun"), ("sampler", None), ("num_steps", 0), ("num_steps", 1001),
         ("guidance_scale", float("nan")), ("guidance_interval", None),
         ("guidance_interval", [0.8, 0.1]), ("guidance_rescale", 2), ("training", 3),
-        ("shipped", "no"), ("created", 3),
+        ("shipped", "no"), ("created", 3), ("parameters", -1),
         ("prompts", {"length": 4}), ("prompts", "ant"), ("prompts", {**DESCRIBED, "length": 1}),
     ],
 )  # fmt: skip

@@ -117,12 +117,15 @@ def test_config_says_what_is_needed_to_sample(export):
         "sampler": "dpmpp_2m", "num_steps": NUM_STEPS, "guidance_scale": 2.0,
         "guidance_interval": [0.1, 0.8], "guidance_rescale": 0.0,
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
-        "shipped": False,
+        "parameters": export[0].network.count_params(), "shipped": False,
     }  # fmt: skip
     assert names_in(export[1].parent) == ["tiny"], "nothing else is left"
 
 
 # The folder ----------------------------------------------------------------------------------
+
+
+FILES = ["README.md", "assets.extra", "samples.png", "saved_model.pb"]  # of these exports
 
 
 def names_in(folder):
@@ -163,7 +166,12 @@ def archive(monkeypatch):
 def model(export, monkeypatch):
     """Does not trace the samplers."""
     monkeypatch.setattr(export[0].graphs, "sampler", lambda *_: None)
+    monkeypatch.setattr(export[0], "generate", black)
     return export[0]
+
+
+def black(num_images, **_):
+    return np.zeros((num_images, 8, 8, 1), "uint8")
 
 
 @pytest.fixture
@@ -177,7 +185,7 @@ def old(tmp_path):
 
 def test_endpoints_of_all_samplers_and_their_arguments(model, archive, tmp_path, monkeypatch):
     export_saved_model(model, tmp_path / "new" / "labelled")
-    assert names_in(tmp_path / "new" / "labelled") == ["assets.extra", "saved_model.pb"]
+    assert names_in(tmp_path / "new" / "labelled") == FILES
     kinds, common = ("generate", "trajectory"), ["seed", "indices", "num_steps"]
     names = {f"{kind}_{name}" for kind in kinds for name in all_samplers.SAMPLERS}
     assert set(archive.endpoints) == names | {"denoise"}
@@ -185,6 +193,7 @@ def test_endpoints_of_all_samplers_and_their_arguments(model, archive, tmp_path,
     assert archive.endpoints["denoise"] == ["x_t", "t", "labels"]
     unlabelled = tiny_model()
     monkeypatch.setattr(unlabelled.graphs, "sampler", lambda *_: None)
+    monkeypatch.setattr(unlabelled, "generate", black)
     export_saved_model(unlabelled, tmp_path / "unlabelled", samplers=["ddim"], sampler="ddim")
     assert archive.endpoints["generate_ddim"] == common
     assert archive.endpoints["denoise"] == ["x_t", "t"]
@@ -195,7 +204,7 @@ def test_an_export_is_replaced_whole(model, old, archive):
     backup.mkdir()
     for _ in range(2):
         assert export_saved_model(model, str(old), training={"epochs": 3}) == old
-        assert names_in(old) == ["assets.extra", "saved_model.pb"]
+        assert names_in(old) == FILES
         assert (old / "saved_model.pb").read_text() == "new"
     assert names_in(old.parent) == ["model", "model.old"]
 

@@ -17,7 +17,9 @@ def run_of(folder, config=None, **options):
     source = {"num_train": 10, "num_val": 4, "class_names": ("cat", "dog"), **options}
     source = SimpleNamespace(train_split="train[:80%]", val_split="train[80%:]", **source)
     data = SimpleNamespace(source=source)
-    return SimpleNamespace(config=config or Config(), data=data, dir=folder)
+    return SimpleNamespace(
+        config=config or Config(), data=data, dir=folder, decided=("channels",), batch_size=8
+    )
 
 
 def test_config_json(tmp_path):
