@@ -91,43 +91,28 @@ def measure(name, options):
 
 
 def render(options):
-    """Returns (text of the report, {section: {kind: record}}, sections that failed and why)."""
-    parts, failures, records = [], [], {}
-    for name in SECTIONS:
-        for kind, record in options.records(name).items():
-            try:
-                text = load_section(name).report(record["result"])
-            except Exception as error:  # noqa: BLE001  the other sections are still reported
-                failures.append(f"{name}: {type(error).__name__}: {error}")
-                continue
-            records.setdefault(name, {})[kind] = record
+    """Returns (text of the report, {section: {kind of processor: record}})."""
+    records = {name: kinds for name in SECTIONS if (kinds := options.records(name))}
+    parts = [_head(records), f"## Overview\n\n{pages.overview(records)}"]
+    for name, kinds in records.items():
+        for kind, record in kinds.items():
+            text = load_section(name).report(record["result"])
             # The kind of processor is a part of each headline.
             text = re.sub("^## .*", rf"\g<0> ({machine.KINDS.get(kind, kind)})", text, flags=re.M)
             parts.append(f"{text}\n\n{_origin(record)}")
-    if not records:
-        return "", {}, [*failures, f"{options.results}: has no figures yet"]
     if options.results == runs.Options.results:
         parts.append(SETTLED.read_text(encoding="utf-8").strip())
-    everything = [record for kinds in records.values() for record in kinds.values()]
-    overview = f"## Overview\n\n{pages.overview(records)}"
-    text = "\n\n".join([_head(everything), overview, *parts]) + "\n"
-    return text, records, failures
+    return "\n\n".join(parts) + "\n", records
 
 
 def write_report(options, out):
-    """Writes RESULTS.md, and for the project's own figures the table in the README.
-
-    Returns:
-        list of str, the sections that failed and why.
-    """
-    text, records, failures = render(options)
-    if text:
-        with whole_file(out / REPORT) as part:
-            Path(part).write_text(text, encoding="utf-8")
-        if out == runs.FOLDER:
-            pages.write(records, runs.ROOT / "README.md")
-        print(f"wrote {out / REPORT}")
-    return failures
+    """Writes RESULTS.md, and for the project's own figures the table in the README."""
+    text, records = render(options)
+    with whole_file(out / REPORT) as part:
+        Path(part).write_text(text, encoding="utf-8")
+    if out == runs.FOLDER:
+        pages.write(records, runs.ROOT / "README.md")
+    print(f"wrote {out / REPORT}")
 
 
 def _origin(record):
@@ -142,7 +127,8 @@ def _origin(record):
 
 
 def _head(records):
-    """Returns what all sections have in common: versions and method."""
+    """Returns what all sections have in common: versions (the latest) and method."""
+    records = [record for kinds in records.values() for record in kinds.values()]
     versions = {}
     for facts in sorted((record["machine"] for record in records), key=lambda m: m["date"]):
         versions.update({"Python": facts["python"], **facts["versions"]})
@@ -171,7 +157,7 @@ def main(arguments=None):
     try:
         names = [name for name in SECTIONS if name in arguments.only]
         failures = [failure for name in names if (failure := measure(name, options))]
-        failures += write_report(options, out)
+        write_report(options, out)
     except KeyboardInterrupt:
         print("\ninterrupted; finished sections are kept", file=sys.stderr)
         return 130

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from keras_diffusion.runtime import processor
 from keras_diffusion.runtime.git import git_revision
+from keras_diffusion.runtime.processor import cores
 
 PACKAGES = (
     "tensorflow", "keras", "torch", "denoising-diffusion-pytorch", "diffusers", "numpy"
@@ -61,14 +62,6 @@ def describe():
         "versions": versions(),
         "git_revision": git_revision(),
     }
-
-
-def cores():
-    """Returns the number of processors that this process may use, which `taskset` limits."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count()
 
 
 def versions():

@@ -74,15 +74,12 @@ def _row(section, task, result):
 
 
 def _cells(figures, notes, less_is_better=False):
-    """Returns a cell per library.
-
-    A cell has the figure of the first variant and, in brackets, of the fastest one; then the factor
-    by which ours is better.
+    """Returns a cell per library: the figure of its first variant and, in brackets, of the fastest
+    one; then the factor by which ours is better.
 
     Args:
         figures: {subject: list of a figure per variant, None for those that failed}.
         notes: {subject: text after its figures}.
-        less_is_better: bool.
     """
     cells, [ours, *_] = [], figures["ours"]
     for subject in subjects.TITLES:

@@ -109,13 +109,15 @@ def _reason(fewest):
     """Returns why ours takes its number of steps."""
     if not fewest or not fewest["fewest"]:
         return "those of the preset, as the quality section has not found that fewer are enough"
-    number, reference = formats.number, fewest["reference"]
+    distance, noise, baseline = (
+        formats.number(fewest[x]) for x in ("distance", "noise", "baseline")
+    )
+    reference = fewest["reference"]
     return (
-        "the fewest with which the preset, trained for the quality section, has a distance "
-        f"({number(fewest['distance'])}) no worse than the {number(reference['distance'])} of "
-        f"{reference['num_steps']} steps of {reference['sampler']} (± {number(fewest['noise'])}; "
-        f"real images: {number(fewest['baseline'])}), without guidance. The network that is timed "
-        "is that of the training section"
+        f"the fewest with which the trained preset has a distance ({distance}) no worse than the "
+        f"{formats.number(reference['distance'])} of {reference['num_steps']} steps of "
+        f"{reference['sampler']} (± {noise}; real images: {baseline}), without guidance; timed "
+        "with the network of the training section"
     )
 
 
@@ -132,10 +134,8 @@ def _table(rows):
     def figures(row):
         rates = formats.summary_of(row, "images_per_second")
         call = formats.median_of(row, "seconds_per_call")
-        faster, faster_call = (
-            formats.ratio(our_rate, rates["median"]),
-            formats.ratio(call, our_call),
-        )
+        faster = formats.ratio(our_rate, rates["median"])
+        faster_call = formats.ratio(call, our_call)
         cells = [*formats.median_and_spread(rates), formats.times(faster)]
         cells += [formats.number(1000 * call), formats.times(faster_call)]
         if (row["subject"], row["variant"]) == GOAL_SUBJECT:

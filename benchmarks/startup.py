@@ -115,9 +115,6 @@ def export(folder, tiny=False):
 def report(result):
     """Returns the table, with the first sample also without the import of TensorFlow."""
 
-    def name(row):
-        return [COMMANDS[row["command"]]]
-
     def times(row):
         seconds, goal = formats.summary_of(row, "seconds"), GOALS.get(row["command"])
         verdict = formats.verdict(f"at most {goal} s", seconds["median"], goal, at_most=True)
@@ -128,6 +125,6 @@ def report(result):
     if samples and (imported := formats.median_of(rows.get("import", {}), "seconds")):
         figures = [{"seconds": run["seconds"] - imported} for run in samples]
         rows[BEYOND] = {"command": BEYOND, "runs": figures}
-    header = ["", "seconds", "spread", "goal"]
-    table = formats.measured_table(header, rows.values(), name, times)
+    header, names = ["", "seconds", "spread", "goal"], lambda row: [COMMANDS[row["command"]]]
+    table = formats.measured_table(header, rows.values(), names, times)
     return f"## Start-up\n\n{table}"

@@ -67,6 +67,11 @@ class Clock:
         return step - self.warm_up >= self._min_steps and self.seconds >= self._min_seconds
 
     @property
+    def progress(self):
+        """float, share of `min_seconds` that has passed, in [0, 1]."""
+        return min(1.0, self.seconds / self._min_seconds)
+
+    @property
     def rate(self):
         """float, timed steps per second."""
         return (self.steps - self.warm_up) / max(self.seconds, 1e-6)
@@ -166,11 +171,9 @@ def _memory_table(result, task):
             statistics.median(run["memory"][phase] for run in row["runs"]) for phase in PHASES
         ]
         factor = formats.ratio(peaks["median"], ours)
-        verdict = (
-            "" if row["subject"] == "ours" else formats.verdict("ours at most this", factor, 1)
-        )
+        goal = None if row["subject"] == "ours" else 1
         cells = [*map(formats.number, phases), *formats.median_and_spread(peaks)]
-        return [*cells, formats.times(factor), verdict]
+        return [*cells, formats.times(factor), formats.verdict("ours at most this", factor, goal)]
 
     measured = [row for row in result[task] if "runs" in row]  # the table of speed has the others
     return formats.measured_table(header, measured, subjects.cells, figures)

@@ -5,9 +5,10 @@
 Ours is trained by `train.py` with the preset of the data set and sampled as `sample.py` samples,
 with the default sampler, steps and guidance, but with the class frequencies of the data. The peer
 is trained as its users train it, and sampled with its averaged weights, as its users do; and also
-with its last weights, because an average over few steps lags behind. The trainings run one after
-the other. Each stage keeps its result in benchmarks/cache, under a name that depends on its
-settings and its code: an interrupted run continues, and unchanged stages are not repeated.
+with its last weights, because an average over few steps lags behind. The keras.io network is also
+trained with our optimizer, learning rate and its decay. The trainings run one after the other. Each
+stage keeps its result in benchmarks/cache, under a name that depends on its settings and its code:
+an interrupted run continues, and unchanged stages are not repeated.
 """
 
 from benchmarks import data
@@ -34,12 +35,13 @@ def run(options, task):
     plan.folder.mkdir(parents=True, exist_ok=True)
     data.ensure(task, options)
     stages.score(plan, [])  # trains the classifier first: without it nothing can be scored
-    ours, peer = stages.train_ours(plan), stages.train_peer(plan)
+    ours = stages.train_ours(plan)
+    trained = [stages.train_peer(plan, variant) for variant in plan.variants]
     variants, curve = stages.our_variants(plan, ours), stages.curve(plan, ours)
     parameters = stages.sample_ours(ours, [*variants, *curve])
     for row in variants:
         row.update(parameters=parameters, images_seen=ours["images_seen"])
-    peers = [peer, stages.with_last_weights(plan, peer)]
+    peers = [row for peer in trained for row in (peer, stages.with_last_weights(plan, peer))]
     for row in peers:
         stages.sample_peer(plan, row)
     rows = [*variants, *peers]

@@ -6,7 +6,6 @@ from pathlib import Path
 from benchmarks import runs
 
 FEW, MANY = "dpmpp_2m", "ddim"  # the sampler of few steps is compared with that of many
-PEER_VARIANT = "float32"  # as its users run it
 TASKS = {  # the attributes of a `Plan`
     "mnist": {
         "training": ("--dataset", "mnist"),
@@ -14,6 +13,7 @@ TASKS = {  # the attributes of a `Plan`
         "seeds": 3,
         "curve_num": 1000,
         "peer": "ddp",
+        "variants": ("float32",),  # as its users run it
         "peer_steps": 250,
         "last_num": 500,  # 1000 take most of an hour
     },
@@ -23,6 +23,7 @@ TASKS = {  # the attributes of a `Plan`
         "seeds": 1,  # 250 steps take long
         "curve_num": 500,
         "peer": "keras_ddim",
+        "variants": ("float32",),
         "peer_steps": 20,
         "last_num": 1000,
     },
@@ -51,6 +52,7 @@ class Plan:
         num, curve_num, last_num: images in each set, in each set of the curve, and at most in that
             of the peer's last weights.
         peer: the subject that ours is compared with.
+        variants: of the peer; the goal is about the first one.
         peer_steps: int, with which its users sample.
         steps: {sampler: numbers of steps} of the curve.
     """
@@ -64,6 +66,7 @@ class Plan:
     curve_num: int
     last_num: int
     peer: str
+    variants: tuple
     peer_steps: int
     steps: dict
 

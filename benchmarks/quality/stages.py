@@ -12,7 +12,6 @@ import numpy as np
 
 from benchmarks import data, machine, runs, subjects
 from benchmarks.quality import tables
-from benchmarks.quality.plan import PEER_VARIANT
 from keras_diffusion.runtime.files import content_hash
 from keras_diffusion.saving import export_folder
 
@@ -23,8 +22,8 @@ def train_ours(plan):
     """Runs train.py, or resumes its run, unless it has finished.
 
     Returns:
-        dict: `folder` of all results, `model` (path of the SavedModel), `export` (`ExportConfig`),
-        `images_seen`.
+        dict: `folder` of all results, `model` (path of the SavedModel), `checkpoint` (the last
+        one), `export` (`ExportConfig`), `images_seen`.
     """
     arguments = [*plan.training, "--minutes", str(plan.minutes)]
     if plan.options.tiny:
@@ -42,10 +41,12 @@ def train_ours(plan):
         runs.progress(f"ours: {plan.minutes:g} minutes of training, log in {log}")
         run_train([*arguments, "--export-dir", str(model)], log)
     config = json.loads((run_dir / "config.json").read_text())["config"]
-    steps = max(int(path.stem.split("-")[1]) for path in run_dir.glob("checkpoints/step-*.keras"))
+    paths = run_dir.glob("checkpoints/step-*.keras")
+    steps, checkpoint = max((int(path.stem.split("-")[1]), str(path)) for path in paths)
     return {
         "folder": folder,
         "model": model,
+        "checkpoint": checkpoint,
         "images_seen": steps * config["batch_size"],
         "export": export_folder.read(model),
     }
@@ -67,7 +68,6 @@ def our_variants(plan, ours):
     return [
         _set(plan, ours, "preset", *preset),
         _set(plan, ours, "guidance off", *preset, guidance_scale=1.0),
-        _set(plan, ours, "classes in equal shares", *preset, shares="equal"),
     ]
 
 
@@ -81,11 +81,11 @@ def curve(plan, ours):
     ]
 
 
-def _set(plan, ours, variant, sampler, num_steps, seed=0, shares="data", num=None, **guidance):
+def _set(plan, ours, variant, sampler, num_steps, seed=0, num=None, **guidance):
     """Returns a set of images for `workers.sample_ours`; the file name depends on all settings."""
     num = num or plan.num
     guidance = {**ours["export"].guidance.options(), **guidance}
-    name = f"{sampler}-{num_steps}-guidance{guidance['guidance_scale']}-{shares}-seed{seed}-{num}"
+    name = f"{sampler}-{num_steps}-guidance{guidance['guidance_scale']}-seed{seed}-{num}"
     return {
         "subject": "ours",
         "variant": variant,
@@ -94,41 +94,36 @@ def _set(plan, ours, variant, sampler, num_steps, seed=0, shares="data", num=Non
         "num_steps": num_steps,
         "seed": seed,
         "guidance": guidance,
-        "labels": str(_labels(plan, ours, shares, num)),
+        "labels": str(_labels(plan, ours, num)),
         "images": str(ours["folder"] / f"{name}.npy"),
     }
 
 
-def _labels(plan, ours, shares, num):
-    """Returns the file of the classes to sample: with the frequencies of the data, or in turn.
+def _labels(plan, ours, num):
+    """Returns the file of the classes to sample, drawn with the frequencies of the data.
 
-    The peers are compared with the former: a set with equal class shares is nearer to the training
-    images than as many real images are, and the peers do not choose their classes.
+    A set with equal class shares would be nearer to the training images than as many real images
+    are, and the peers do not choose their classes.
     """
-    path = ours["folder"] / f"labels-{shares}-{num}.npy"
+    path = ours["folder"] / f"labels-{num}.npy"
     if not path.exists():
-        labels = np.arange(num) % ours["export"].num_classes
-        if shares == "data":
-            _, real = data.load(plan.task, "train", plan.options.tiny, plan.options.cache)
-            labels = np.random.default_rng(0).choice(real, num)
-        np.save(path, labels.astype("int32"))
+        _, real = data.load(plan.task, "train", plan.options.tiny, plan.options.cache)
+        np.save(path, np.random.default_rng(0).choice(real, num).astype("int32"))
     return path
 
 
 def sample_ours(ours, sets):
     """Samples the sets that are missing; returns the number of parameters of the network."""
-    model = str(ours["model"])
-    return runs.in_fresh_process("quality.workers.sample_ours", model=model, sets=sets)[
-        "parameters"
-    ]
+    where = {"model": str(ours["model"]), "checkpoint": ours["checkpoint"], "sets": sets}
+    return runs.in_fresh_process("quality.workers.sample_ours", **where)["parameters"]
 
 
 # The peer -----------------------------------------------------------------------------------------
 
 
-def train_peer(plan):
+def train_peer(plan, variant):
     """Trains the peer unless it has been; returns its row, a set of images to sample."""
-    settings = {"subject": plan.peer, "variant": PEER_VARIANT, "task": plan.task,
+    settings = {"subject": plan.peer, "variant": variant, "task": plan.task,
                 "tiny": plan.options.tiny, "minutes": plan.minutes}  # fmt: skip
     files = [f"{plan.peer}.py", "torch_parts.py", "keras_parts.py"]
     code = [runs.FOLDER / "subjects" / file for file in files]
@@ -136,12 +131,12 @@ def train_peer(plan):
     folder.mkdir(exist_ok=True)
     weights = folder / "weights"
     if not weights.with_suffix(".json").exists():
-        runs.progress(f"{plan.peer}: {plan.minutes:g} minutes of training")
+        runs.progress(f"{plan.peer}, {variant}: {plan.minutes:g} minutes of training")
         where = {"cache": str(plan.options.cache), "weights": str(weights)}
         runs.in_fresh_process("quality.workers.train_peer", **settings, **where)
     return {
         "subject": plan.peer,
-        "variant": PEER_VARIANT,
+        "variant": variant,
         "averaged": True,
         **json.loads(weights.with_suffix(".json").read_text()),
         "sampler": "ddim",

@@ -54,18 +54,22 @@ def sample_peer(subject, variant, task, tiny, weights, averaged, num, num_steps,
     return {}
 
 
-def sample_ours(model, sets):
+def sample_ours(model, checkpoint, sets):
     """Samples images from an export, with the graph that `sample.py` calls.
 
     Args:
         model: folder of the SavedModel.
+        checkpoint: .keras file of the same training.
         sets: list of dicts: images (.npy to write; an existing file is kept), labels (.npy, a class
             per image), sampler, num_steps, seed, guidance (its three values by name).
 
     Returns:
         dict of `parameters`, of the network.
     """
+    import keras
     import tensorflow as tf
+
+    import keras_diffusion  # noqa: F401  registers the classes of the checkpoint
 
     exported = tf.saved_model.load(model)
     for number, each in enumerate(sets, 1):
@@ -81,7 +85,7 @@ def sample_ours(model, sets):
 
         title = f"ours, {each['num_steps']} steps of {each['sampler']} ({number} of {len(sets)})"
         sample_in_parts(each["images"], len(labels), sample, title)
-    return {"parameters": sum(int(np.prod(v.shape)) for v in exported.variables)}
+    return {"parameters": keras.saving.load_model(checkpoint).network.count_params()}
 
 
 def sample_in_parts(out, num, sample, title):

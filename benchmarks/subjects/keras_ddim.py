@@ -17,7 +17,7 @@ from keras import layers
 from benchmarks import subjects
 from benchmarks.subjects import keras_parts
 
-VARIANTS = ("float32", "mixed_bfloat16")
+VARIANTS = ("float32", "mixed_bfloat16", "float32, our optimizer")
 WIDTHS, BLOCK_DEPTH = (32, 64, 96, 128), 2
 TINY_WIDTHS, TINY_DEPTH = (8, 16), 1
 ADAPT_IMAGES = 4096  # at most, for mean and variance
@@ -31,12 +31,16 @@ class Subject:
     """See `benchmarks.subjects`."""
 
     def __init__(self, task, variant="float32", tiny=False):
-        keras.config.set_dtype_policy(variant)
+        policy, *with_ours = variant.split(", ")
+        keras.config.set_dtype_policy(policy)
         keras.utils.set_random_seed(0)
         self.image_shape = subjects.image_shape(task, tiny)
         depths = (TINY_WIDTHS, TINY_DEPTH) if tiny else (WIDTHS, BLOCK_DEPTH)
         self.model = ImplicitModel(self.image_shape, *depths)
-        self.model.compile(keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY))
+        optimizer, self._learning_rate = keras_parts.our_optimizer() if with_ours else (
+            keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY), None
+        )  # fmt: skip
+        self.model.compile(optimizer)
 
     def facts(self):
         return keras_parts.facts(self.model.network)
@@ -47,7 +51,7 @@ class Subject:
         size = min(batch_size, len(images))
         batches = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).repeat()
         batches = batches.batch(size, drop_remainder=True).map(_scaled).prefetch(2)
-        keras_parts.fit(self.model, batches, should_stop)
+        keras_parts.fit(self.model, batches, should_stop, self._learning_rate)
 
     def sample(self, num, num_steps, seed):
         def sample(first, count):

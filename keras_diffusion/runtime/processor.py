@@ -39,9 +39,13 @@ def cpu_flags():
     return [flag for flag in flags if not flag.startswith(excluded)]
 
 
+def cores():
+    """Returns the number of processor cores that this process may use, which `taskset` limits."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def describe():
     """Returns the processor in words, such as "AVX2, 2 cores, oneDNN on"."""
     names = [name for name, flag in INSTRUCTION_SETS.items() if flag in cpu_flags()]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     onednn = "off" if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" else "on"
-    return f"{names[0] if names else platform.machine()}, {cores} cores, oneDNN {onednn}"
+    return f"{names[0] if names else platform.machine()}, {cores()} cores, oneDNN {onednn}"

@@ -15,7 +15,8 @@ from benchmarks import bench, machine, pages, runs, subjects, training
 def environment(monkeypatch):
     """What `bench.main` sets is restored at the end of a test."""
     for name in machine.ENVIRONMENT | machine.IMITATION:
-        monkeypatch.setenv(name, "")
+        monkeypatch.setenv(name, "")  # also restores a variable that did not exist
+        monkeypatch.delenv(name)
 
 
 def test_the_report_names_the_machine_of_each_section(tmp_path, capsys):
@@ -73,7 +74,7 @@ def test_imitation(tmp_path, monkeypatch):
     assert len(subjects.rows(variants, tiny=False)) == 8
     seen = {}
     monkeypatch.setattr(bench, "measure", lambda name, options: seen.update(kind=machine.kind()))
-    monkeypatch.setattr(bench, "write_report", lambda options, out: [])
+    monkeypatch.setattr(bench, "write_report", lambda options, out: None)
     assert bench.main(["--imitate-avx2", "--only", "roofline", "--out", str(tmp_path)]) == 0
     assert seen == {"kind": "avx2_imitated"} and not machine.has_bfloat16()
     assert machine.describe()["instruction_sets"] == flags  # of the processor itself
