@@ -29,6 +29,7 @@ _CLASSES = {
     "Autoencoder": "models.autoencoder",
     "DiffusionModel": "models.diffusion_model",
     "LatentCodec": "models.codecs",
+    "Muon": "models.muon",
     "Prompts": "conditioning.prompts",
     "export_saved_model": "saving.saved_model",
     "load": "saving.loading",
@@ -55,7 +56,7 @@ def _register_classes():
     """
     keras = sys.modules.get("keras")
     if keras and keras.config.backend() == "tensorflow":
-        for name in ("Autoencoder", "DiffusionModel"):
+        for name in ("Autoencoder", "DiffusionModel", "Muon"):
             importlib.import_module(f"{__name__}.{_CLASSES[name]}")
 
 

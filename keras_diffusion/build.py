@@ -10,10 +10,13 @@ from keras_diffusion.conditioning.word_vectors import word_vectors
 from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.models.autoencoder import Autoencoder
 from keras_diffusion.models.diffusion_model import DiffusionModel
+from keras_diffusion.models.muon import Muon
 from keras_diffusion.networks import NETWORKS, TextEncoder, decoder, encoder
 from keras_diffusion.networks.unet import check_size as check_unet_size
 from keras_diffusion.runtime.frameworks import raising_os_errors
 from keras_diffusion.runtime.registry import lookup
+
+OPTIMIZERS = {"adamw": keras.optimizers.AdamW, "muon": Muon}
 
 
 def check_size(config, factor=None):
@@ -192,7 +195,8 @@ def resized(trained, config, image_shape):
 
 
 def _optimizer(config):
-    return keras.optimizers.AdamW(
+    optimizer = lookup(OPTIMIZERS, config.optimizer, "optimizer")
+    return optimizer(
         config.learning_rate,
         weight_decay=config.weight_decay,
         beta_2=0.99,

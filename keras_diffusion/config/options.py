@@ -16,6 +16,8 @@ NETWORK_DEFAULTS = {
     "convnext_unet": {"widths": (32, 64, 128)},
     "cnn": {"widths": (16, 32, 32, 16), "embedding_width": 128},
 }
+# Peak learning rates that suit an optimizer, unless a preset knows better.
+LEARNING_RATES = {"adamw": 1.5e-3, "muon": 0.01}
 # Of each of these, only one may be given.
 EXCLUSIVE = (("dataset", "folder", "image"), ("epochs", "minutes"))
 
@@ -173,10 +175,14 @@ class Config:
         "multiworker", "tpu"),
         help="tf.distribute strategy, see docs/scaling.md; auto: one device, all GPUs, or the "
         "machines in TF_CONFIG")
-    learning_rate: float = option(1e-3, flag=True, above=0, at_most=1,
-        help="peak learning rate; linear warm-up, then half a cosine to 0")
+    optimizer: str = option("muon", flag=True, choices=("adamw", "muon"),
+        help="muon makes the updates of matrices and convolutions orthogonal, with AdamW for all "
+        "other weights")
+    learning_rate: float = option(0.01, flag=True, above=0, at_most=1,
+        help="peak learning rate; linear warm-up, then half a cosine to 0; with --optimizer adamw "
+        "0.0015 unless given")
     warmup: float = option(0.03, at_least=0, below=1, help="share of the training for warm-up")
-    weight_decay: float = option(1e-4, at_least=0, at_most=1, help="weight decay of AdamW")
+    weight_decay: float = option(1e-4, at_least=0, at_most=1, help="weight decay")
     clip_norm: float = option(1.0, above=0, at_most=1_000_000,
         help="largest norm of the gradient of all weights")
     precision: str = option("auto", flag=True, choices=("auto", "float32", "mixed_bfloat16"),

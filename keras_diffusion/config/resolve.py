@@ -9,7 +9,13 @@ import re
 from pathlib import Path
 
 from keras_diffusion.config.fields import check, flag
-from keras_diffusion.config.options import EXCLUSIVE, NETWORK_DEFAULTS, OPTIONS, Config
+from keras_diffusion.config.options import (
+    EXCLUSIVE,
+    LEARNING_RATES,
+    NETWORK_DEFAULTS,
+    OPTIONS,
+    Config,
+)
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -39,6 +45,8 @@ def resolve(dataset=None, options=()):
     changed = {"dataset": dataset or start.dataset, **options}
     if "epochs" in options:
         changed["minutes"] = None  # of the preset
+    if options.get("optimizer", start.optimizer) != start.optimizer:
+        changed.setdefault("learning_rate", LEARNING_RATES[options["optimizer"]])
     if "widths" in options:
         changed.setdefault("attention", None)  # the preset's is for its own widths
     config = dataclasses.replace(start, **changed)
@@ -162,7 +170,7 @@ def _read(path):
         raise FileNotFoundError(f"--resume: there is no run in {path.parent}.")
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))["config"]
-        saved = {"repeats": 1, **saved}  # of earlier versions
+        saved = {"repeats": 1, "optimizer": "adamw", **saved}  # of earlier versions
         saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f"{type(error).__name__}: {str(error)[:100]}"

@@ -161,6 +161,7 @@ def _first_stage(run):
         config,
         epochs=config.codec_epochs,
         minutes=config.minutes and config.minutes * config.codec_share,
+        optimizer="adamw",
         learning_rate=config.codec_learning_rate,
         score_every=None,  # there are no samples to score yet
     )

@@ -17,7 +17,8 @@ NAMES = ("published", "default")
 PUBLISHED = {
     "dataset": "mnist", "unconditional": True, "widths": (32, 64, 160), "block_depth": 2,
     "schedule": "linear", "prediction_type": "eps", "ema_decay": 0.995, "batch_size": 128,
-    "learning_rate": 4e-4, "weight_decay": 0.0, "sampler": "ddim", "num_steps": 250,
+    "optimizer": "adamw", "learning_rate": 4e-4, "weight_decay": 0.0, "sampler": "ddim",
+    "num_steps": 250,
 }  # fmt: skip
 PUBLISHED_SECONDS = {"epoch": 450.0, "sample": 0.5}  # as quoted, on an unnamed machine
 TOY = {"dataset": "digits", "widths": (8,), "block_depth": 1, "embedding_width": 16, "num_steps": 2}

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from fixtures_models import IMAGES, LABELS, SHAPE, tiny_model, tiny_network
 
-from keras_diffusion import DiffusionModel
+from keras_diffusion import DiffusionModel, Muon
 from keras_diffusion.diffusion import schedules
 from keras_diffusion.models.metrics import BANDS
 from keras_diffusion.networks import unet
@@ -276,7 +276,7 @@ def test_an_endpoint_replaces_the_noise():
 
 def test_a_loaded_model_is_the_same_and_continues_alike(tmp_path):
     options = {"num_classes": 2, "ema_decay": 0.9, "label_dropout": 0.2, "seed": 4}
-    model = tiny_model(**options, optimizer=keras.optimizers.AdamW(2e-3, clipnorm=1.0))
+    model = tiny_model(**options, optimizer=Muon(2e-3, global_clipnorm=1.0))
     losses_of(model, 3, IMAGES, LABELS)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")

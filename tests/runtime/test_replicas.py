@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from fixtures_models import SHAPE, tiny_network
 
-from keras_diffusion import Autoencoder, DiffusionModel, LatentCodec, Prompts
+from keras_diffusion import Autoencoder, DiffusionModel, LatentCodec, Muon, Prompts
 from keras_diffusion.networks import TextEncoder, decoder, encoder, unet
 from keras_diffusion.runtime import distribution
 from keras_diffusion.runtime.randomness import batch_positions, replica_rows, step_key
@@ -34,12 +34,13 @@ def batches(count=32, **options):
     return tf.data.Dataset.from_tensor_slices(data).batch(8, **options).repeat()
 
 
-def trained(strategy, cls=Poisoned, dropout=0.0, **options):
+def trained(strategy, cls=Poisoned, dropout=0.0, optimizer=None, **options):
     """Returns (model, history) after two epochs of two steps; most gradients are clipped."""
     keras.utils.set_random_seed(1)
     with strategy.scope():
         model = cls(tiny_network(num_classes=CLASSES, dropout=dropout), **options)
-        model.compile(keras.optimizers.SGD(0.2, momentum=0.9, global_clipnorm=0.3))
+        sgd = keras.optimizers.SGD(0.2, momentum=0.9, global_clipnorm=0.3)
+        model.compile(optimizer() if optimizer else sgd)
     fit_options = {"steps_per_epoch": 2, "epochs": 2, "shuffle": False, "verbose": 0}
     history = model.fit(
         distribution.share_out(strategy, batches()),
@@ -88,6 +89,14 @@ def assert_same_training(one, other):
 def test_weights_and_losses_are_those_of_one_replica(one, on_two):
     assert_same_training(one, on_two)
     assert copies_differ(on_two[0]) == 0
+
+
+@pytest.mark.slow
+def test_muon_takes_the_gradient_of_all_replicas(two):
+    single = distribution.make_strategy("single")
+    one, other = (trained(strategy, optimizer=Muon) for strategy in (single, two))
+    assert_same_training(one, other)
+    assert copies_differ(other[0]) == 0
 
 
 def test_noise_and_positions_differ_between_replicas(two):

@@ -19,18 +19,18 @@ IMAGES = IMAGES.astype("uint8")
 def tiny_network(shape=SHAPE, num_classes=0, prompts=None, dropout=0.0):
     """A network that depends on x, logsnr and its condition, and is not zero at the start."""
     inputs = {"x": keras.Input(shape, name="x"), "logsnr": keras.Input((), name="logsnr")}
-    shifts = [layers.Dense(4)(layers.Reshape((1,))(inputs["logsnr"]))]
+    shifts = [layers.Dense(8)(layers.Reshape((1,))(inputs["logsnr"]))]
     if num_classes:
         inputs["label"] = keras.Input((), dtype="int32", name="label")
         shifts.append(
-            LabelEmbedding(num_classes, 4, embeddings_initializer="normal")(inputs["label"])
+            LabelEmbedding(num_classes, 8, embeddings_initializer="normal")(inputs["label"])
         )
     if prompts:
         inputs["tokens"] = keras.Input((prompts.length,), dtype="int32", name="tokens")
         words = TextEncoder(prompts.num_tokens, prompts.length, width=4, depth=0)(inputs["tokens"])
-        shifts.append(layers.Dense(4)(MaskedMean()(words, inputs["tokens"])))
-    h = layers.Conv2D(4, 3, padding="same")(inputs["x"])
-    h = layers.Add()([h, *(layers.Reshape((1, 1, 4))(shift) for shift in shifts)])
+        shifts.append(layers.Dense(8)(MaskedMean()(words, inputs["tokens"])))
+    h = layers.Conv2D(8, 3, padding="same")(inputs["x"])
+    h = layers.Add()([h, *(layers.Reshape((1, 1, 8))(shift) for shift in shifts)])
     h = layers.Dropout(dropout, seed=5)(layers.Activation("silu")(h))
     h = layers.Conv2D(shape[-1], 3, padding="same", name="out")(h)
     return keras.Model(inputs, layers.Activation("linear", dtype="float32")(h))

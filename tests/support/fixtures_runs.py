@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from fixtures_models import SHAPE, tiny_network
 
-from keras_diffusion import DiffusionModel
+from keras_diffusion import DiffusionModel, Muon
 from keras_diffusion.config.options import Config
 from keras_diffusion.data import TrainingData, pipeline
 from keras_diffusion.runtime import distribution
@@ -20,7 +20,7 @@ def tiny_model(seed=0, dropout=0.2, learning_rate=1e-2, **options):
     """A compiled model, always with the same weights."""
     keras.utils.set_random_seed(seed)
     model = DiffusionModel(tiny_network(num_classes=2, dropout=dropout), seed=seed, **options)
-    model.compile(keras.optimizers.AdamW(learning_rate, global_clipnorm=1.0))
+    model.compile(Muon(learning_rate, global_clipnorm=1.0))
     return model
 
 

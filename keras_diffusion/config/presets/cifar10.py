@@ -25,7 +25,6 @@ CONFIG = Config(
     attention=(False, False, True, True),  # of 64 and 16 pixels
     epochs=50,
     batch_size=64,
-    learning_rate=1.5e-3,
 )
 
 # Latents of 8x8x8: a sixth of the numbers.

@@ -13,6 +13,5 @@ CONFIG = Config(
     widths=(64, 128),
     epochs=60,
     batch_size=128,
-    learning_rate=2e-3,
     ema_decay=0.995,
 )

@@ -12,7 +12,7 @@ import math
 
 from keras_diffusion.config.options import Config
 
-CONFIG = Config(dataset="images", widths=(32, 64, 128), learning_rate=1.5e-3, guidance_scale=1.5)
+CONFIG = Config(dataset="images", widths=(32, 64, 128), guidance_scale=1.5)
 LARGE = dataclasses.replace(CONFIG, widths=(16, 48, 96, 192), batch_size=32)
 SIZES = {32: CONFIG, math.inf: LARGE}
 

@@ -14,7 +14,6 @@ CONFIG = Config(
     widths=(32, 64, 128),
     epochs=10,
     batch_size=128,
-    learning_rate=2e-3,
     ema_decay=0.998,
     guidance_scale=1.25,  # scores best of 1, 1.25, 1.5 and 2 after 20 minutes
 )

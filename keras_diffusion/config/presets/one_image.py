@@ -17,6 +17,5 @@ CONFIG = Config(
     attention=(False, False, False, False),
     minutes=10.0,
     batch_size=4,
-    learning_rate=2e-3,
     ema_decay=0.995,
 )

@@ -24,7 +24,6 @@ CONFIG = Config(
     widths=(16, 48, 96, 192),  # full resolution costs the most and matters the least
     epochs=200,
     batch_size=32,
-    learning_rate=1.5e-3,
     guidance_scale=1.5,  # scores best of 1, 1.5, 2, 2.5 and 3.5 after an hour
 )
 
