@@ -133,7 +133,7 @@ def test_an_option_without_effect_on_a_resumed_run_is_rejected(tmp_path):
 def test_a_run_of_an_earlier_version_lacks_newer_options_and_names_its_preset(tmp_path):
     old = {"dataset": "pictures", "folder": "/pets", "widths": [32, 64, 128], "limit": 9}
     config = resumed(write_run(tmp_path / "run", old), {})
-    assert config == Config(**{**old, "widths": (32, 64, 128), "repeats": 1})
+    assert config == Config(**{**old, "widths": (32, 64, 128), "repeats": 1, "optimizer": "adamw"})
 
 
 def test_paths_are_absolute_and_old_relative_ones_are_found_again(tmp_path, monkeypatch):
@@ -168,3 +168,16 @@ def test_any_json_is_a_config_or_an_error_of_one_line(tmp_path_factory, options)
             assert getattr(config, name) in (value, os.path.abspath(str(value)))
             kinds = (kind_of(OPTIONS[name]), type(OPTIONS[name].default))
             assert type(value) in kinds or (float in kinds and type(value) is int)
+
+
+def test_an_optimizer_has_its_own_learning_rate_unless_one_is_given():
+    rates = [
+        resolve("mnist", options).learning_rate
+        for options in (
+            {},
+            {"optimizer": "adamw"},
+            {"optimizer": "adamw", "learning_rate": 0.5},
+            {"optimizer": "muon"},
+        )
+    ]
+    assert rates[1] < rates[0] == rates[3] and rates[2] == 0.5

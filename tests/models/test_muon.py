@@ -30,8 +30,8 @@ def test_orthogonal_is_the_iteration_of_the_paper(shape, decades):
     matrix = ((u * values) @ v).astype("float32")
     result = np.array(orthogonal(tf.constant(matrix)))
     np.testing.assert_allclose(result, newton_schulz(matrix), atol=1e-3)
-    if decades == 0:
-        assert np.linalg.svd(result, compute_uv=False) == pytest.approx(1.12, abs=0.01)
+    if decades < 5:
+        assert np.linalg.svd(result, compute_uv=False) == pytest.approx(0.95, abs=0.3)
 
 
 def test_a_gradient_of_zero_moves_nothing():
@@ -43,7 +43,7 @@ def after_steps(optimizer, values, gradients):
     optimizer.build([variable])
     for gradient in gradients:
         optimizer.apply([tf.constant(gradient)], [variable])
-    return np.array(variable)
+    return keras.ops.convert_to_numpy(variable)
 
 
 def test_a_matrix_moves_as_by_the_muon_of_keras():
