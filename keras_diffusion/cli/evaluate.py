@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 from keras_diffusion.cli.parsing import (
+    MODEL_HELP,
     OneLineParser,
     folder,
+    locate_model,
     one_of,
     split_commas,
     with_flag,
@@ -22,7 +24,6 @@ from keras_diffusion.config.options import EXTRACTORS, OPTIONS
 from keras_diffusion.runtime import frameworks
 from keras_diffusion.runtime.files import require_writable
 from keras_diffusion.runtime.signals import exiting_at_once
-from keras_diffusion.saving import export_folder
 
 INCEPTION_SIZE = 75  # pixels, the smallest that Inception takes
 SAMPLERS = OPTIONS["sampler"].metadata["choices"]
@@ -38,10 +39,7 @@ def parser(prog="evaluate.py"):
     )
     # fmt: off
     add = flags.add_argument
-    add("--model", metavar="NAME or PATH",
-        help="an export, by its name in saved_models/ or its folder, a run directory or a .keras "
-        "file; default: your newest in saved_models/, or without one the flowers that come with "
-        "keras_diffusion")
+    add("--model", metavar="NAME or PATH", help=MODEL_HELP)
     add("--num", type=within(20, LARGEST_INT), metavar="N",
         help="samples for each sampler and number of steps; default: 5000, or as many as there "
         "are held-out images if these are fewer")
@@ -92,7 +90,7 @@ def main(arguments=None, prog="evaluate.py"):
     args = flags.parse_args(arguments)
     try:
         _check(args)
-        _evaluate(args, *_locate(args.model))
+        _evaluate(args, locate_model(args.model))
     except (ValueError, OSError) as error:
         flags.error(with_flag(error, {name: flag(name) for name in Guidance.NAMES}))
     except KeyboardInterrupt as error:
@@ -117,15 +115,7 @@ def _check(args):
     Guidance(scale=2).changed(vars(args), num_classes=1)  # the scale of the model is not known yet
 
 
-def _locate(model):
-    """Returns (path, reason) of the model, see `export_folder.locate`."""
-    try:
-        return export_folder.locate(model)
-    except ValueError as error:
-        raise ValueError(f"--model: {error}") from error
-
-
-def _evaluate(args, model, reason):
+def _evaluate(args, model):
     frameworks.import_keras()
     with exiting_at_once():
         import tensorflow as tf
@@ -133,7 +123,6 @@ def _evaluate(args, model, reason):
         from keras_diffusion.evaluation import real_images
         from keras_diffusion.evaluation import run as evaluating
 
-    print(f"model: {model}" + (f" ({reason})" if reason else ""), flush=True)
     out = args.out or Path("evaluations") / _name(model.resolve())
     for name, path in (("--out", out), ("--cache", args.cache)):
         require_writable(name, path)

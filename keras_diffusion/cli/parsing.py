@@ -7,7 +7,13 @@ from keras_diffusion.config import fields
 from keras_diffusion.config.options import OPTIONS
 from keras_diffusion.runtime.console import one_line
 from keras_diffusion.runtime.files import check_writable
+from keras_diffusion.saving import export_folder
 
+MODEL_HELP = (
+    "an export, by its name in saved_models/ or its folder, a run directory or a .keras file; "
+    "default: your newest in saved_models/, or without one the flowers that come with "
+    "keras_diffusion"
+)
 METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "VALUES"}
 
 
@@ -61,6 +67,20 @@ def folder(text):
     except (OSError, ValueError) as error:  # ValueError: a null byte
         reason = str(error)
     raise argparse.ArgumentTypeError(f"{text!r} is not a folder to write to: {reason}.")
+
+
+def locate_model(model):
+    """Returns the path of the model that --model names, or of the default, and prints it.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        path, reason = export_folder.locate(model)
+    except ValueError as error:
+        raise ValueError(f"--model: {error}") from error
+    print(f"model: {path}" + (f" ({reason})" if reason else ""), flush=True)
+    return path
 
 
 def help_of(field):
