@@ -7,10 +7,11 @@ BENCH_PY := .venv-bench/bin/python
 # Two workers of one TensorFlow thread each (tests/conftest.py); a free worker takes over tests.
 PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 
+SHIPPED := oxford_flowers102
 DEMO_MODEL := saved_models/digits
-DEMO_PICTURE := samples/digits.png
+DEMO_FLOWERS := samples/flowers.png
+DEMO_DIGITS := samples/digits.png
 DEMO_TRAIN_FLAGS ?= --dataset digits --minutes 1 --run-dir runs/demo --export-dir $(DEMO_MODEL)
-DEMO_SAMPLE_FLAGS ?= --model $(DEMO_MODEL) --out $(DEMO_PICTURE)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-long bench notebooks lint clean
@@ -38,12 +39,12 @@ help:  ## list the targets
 	$(BENCH_PY) -m pip install --disable-pip-version-check -r benchmarks/requirements.txt
 	touch $@
 
-demo: .venv/.requirements  ## train on 8x8 digits for a minute on a CPU, then sample
+demo: .venv/.requirements  ## sample the flowers that come with the package, then train on digits for a minute
+	$(PY) sample.py --model $(SHIPPED) --num 32 --out $(DEMO_FLOWERS)
 	rm -rf runs/demo
 	$(PY) train.py $(DEMO_TRAIN_FLAGS)
-	mkdir -p $(dir $(DEMO_PICTURE))
-	$(PY) sample.py $(DEMO_SAMPLE_FLAGS)
-	@echo "Samples: $(DEMO_PICTURE)   Images and curves of the run: runs/demo"
+	$(PY) sample.py --model $(DEMO_MODEL) --out $(DEMO_DIGITS)
+	@echo "Look at $(DEMO_FLOWERS), $(DEMO_DIGITS) and the images and curves of the run, in runs/demo"
 
 test: .venv/.requirements-dev  ## run the fast tests, some minutes on two cores
 	$(PYTEST) -m "not slow"

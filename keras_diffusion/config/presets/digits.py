@@ -2,16 +2,16 @@
 
     python train.py --dataset digits --minutes 1
 
-One minute on two cores of an Intel Xeon (AMX): 28,000 images, validation loss 0.289; about half of
-the digits are legible.
+A network made for 8x8 images: 0.47 M parameters.
 """
 
 from keras_diffusion.config.options import Config
 
 CONFIG = Config(
     dataset="digits",
-    widths=(64, 128),
+    widths=(32, 64),
     epochs=60,
     batch_size=128,
     ema_decay=0.995,
+    guidance_scale=1.5,  # at 1 one sample in twenty is not legible
 )
