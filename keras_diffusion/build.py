@@ -53,7 +53,7 @@ def load_data(config):
     """Returns the `TrainingData` of a Config."""
     kind = next(name for name in ("folder", "image", "dataset") if getattr(config, name))
     names = ("image_size", "crop_size", "batch_size", "data_dir", "train_split", "val_split")
-    names += ("horizontal_flip", "channels", "limit", "seed", "folder", "image")
+    names += ("horizontal_flip", "channels", "limit", "seed", "folder", "image", "frames")
     try:
         with raising_os_errors():
             return data.load_source(

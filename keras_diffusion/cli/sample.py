@@ -15,13 +15,24 @@ import numpy as np
 
 from keras_diffusion.cli.parsing import OneLineParser, folder, with_flag, within
 from keras_diffusion.config.guidance import LARGEST_SCALE, Guidance
-from keras_diffusion.plotting.images import add_labels, grid, readable, save_gif, save_png
+from keras_diffusion.plotting.images import (
+    add_labels,
+    grid,
+    readable,
+    save_gif,
+    save_png,
+    split_frames,
+    strips,
+    to_pillow,
+)
 from keras_diffusion.runtime.frameworks import import_tensorflow
 from keras_diffusion.sampling.request import Request
 from keras_diffusion.saving import export_folder
 
 MAX_IMAGES = 1_000_000
 MAX_COLUMNS = 12  # of a grid with a column for each class
+CLIPS = 12  # by default
+STAGE, FRAME, LAST = 120, 120, 2000  # milliseconds that a GIF shows a stage, a frame, the image
 # Arguments that the errors of `Request` and `Guidance` name, and their flags.
 FLAGS = {
     "labels": "--labels",
@@ -41,7 +52,8 @@ def parser(prog="sample.py"):
         "newest in saved_models/, or without one the flowers that come with keras_diffusion")
     add("--num", type=count, metavar="N",
         help="images, at each guidance scale; default: 8 of each class if there are at most 12, "
-        "else 64, or one of each class if that is more; with several scales one of each class")
+        "else 64, or one of each class if that is more; with several scales one of each class; "
+        "12 clips, or one of each class if that is more")
     classes = flags.add_mutually_exclusive_group()
     classes.add_argument("--class-name", nargs="+", metavar="NAME",
         help="only these classes; default: all, in equal shares")
@@ -70,8 +82,10 @@ def parser(prog="sample.py"):
     add("--out", type=Path, metavar="PATH",
         help="PNG of the grid, or folder with --separate; default: samples/NAME.png, NAME that of "
         "the model")
-    add("--separate", action="store_true", help="one PNG for each image")
-    add("--gif", action="store_true", help="also an animation, from noise to image")
+    add("--separate", action="store_true", help="one PNG for each image, one GIF for each clip")
+    add("--gif", action="store_true",
+        help="also an animation, from noise to image; of clips there always is one, which plays "
+        "them")
     # fmt: on
     return flags
 
@@ -102,6 +116,8 @@ def sample(options):
     if sampler not in config.samplers:
         choices = ", ".join(config.samplers)
         raise ValueError(f"--sampler: unknown {sampler!r}. Choose from: {choices}.")
+    if options.gif and config.frames > 1:
+        raise ValueError("--gif: this model makes clips, which get a GIF anyway. Leave it out.")
     names, conditions = choose_conditions(options, config)
     numbers = conditions.get("labels", range(1, len(names) + 1))  # prompts count from 1
     names = [readable(name, number) for name, number in zip(names, numbers, strict=False)]
@@ -114,14 +130,17 @@ def sample(options):
     endpoint = f"{'trajectory' if options.gif else 'generate'}_{sampler}"
     images = generate(model, endpoint, requests, options.batch_size, config.image_shape)
     seconds = time.monotonic() - began
-    frames = images if options.gif else images[None]
-    arrange = grid_function(names, guidances, requests[0].num_images)
+    arrange = grid_function(names, guidances, requests[0].num_images, config.frames)
     try:
-        write(frames, out, options.separate, arrange)
+        if config.frames > 1:
+            write_clips(images, config.frames, out, options.separate, arrange)
+        else:
+            write(images if options.gif else images[None], out, options.separate, arrange)
     except OSError as error:
         raise OSError(f"--out: {out} cannot be written: {error}") from error
+    what = f"{requests[0].num_images * len(requests)} {'clips' if config.frames > 1 else 'images'}"
     steps = f"{requests[0].num_steps} steps of {sampler}, seed {options.seed}"
-    print(f"wrote {out}: {len(frames[-1])} images of {model}, {steps}, in {seconds:.1f} s")
+    print(f"wrote {out}: {what} of {model}, {steps}, in {seconds:.1f} s")
     return 0
 
 
@@ -171,6 +190,8 @@ def make_requests(options, config, conditions, guidances):
     num, count = options.num, max([0, *map(len, conditions.values())])
     if num is None and len(guidances) > 1:
         num = count
+    elif num is None and config.frames > 1:
+        num = max(CLIPS, count)
     elif num is None:
         num = 8 * count if 0 < count <= MAX_COLUMNS else max(64, count)
     requests = []
@@ -249,27 +270,44 @@ def generate(path, endpoint, requests, batch_size, image_shape):
     return images.reshape(*images.shape[:-5], -1, *image_shape)
 
 
-def grid_function(names, guidances, num):
-    """Returns the function from images to a Pillow grid: a column for each class, or scale."""
+def grid_function(names, guidances, num, frames=1):
+    """Returns the function from images to a Pillow grid: a column for each class, or scale.
+
+    Of clips, a row is for one clip, or for one clip at each scale.
+    """
     if len(guidances) > 1:
         rows = [names[row % len(names)] for row in range(num)]
         columns = [f"{guidance.scale:g}" for guidance in guidances]
         return lambda images: add_labels(
-            grid(images, len(columns)), rows, columns, "guidance scale"
+            grid(strips(images, frames), len(columns)), rows, columns, "guidance scale"
         )
     columns = len(names) if 1 < len(names) <= MAX_COLUMNS else round(num**0.5)
-    return lambda images: grid(images, max(1, columns))
+    return lambda images: grid(strips(images, frames), 1 if frames > 1 else max(1, columns))
 
 
-def write(frames, out, separate, arrange):
-    """Writes the images of the last frame and, of several frames, an animation beside them."""
+def write(stages, out, separate, arrange):
+    """Writes the images of the last stage and, of several stages, an animation beside them."""
     if separate:
-        for index, image in enumerate(frames[-1]):
+        for index, image in enumerate(stages[-1]):
             save_png(out / f"{index:05d}.png", image)
     else:
-        save_png(out, arrange(frames[-1]))
-    if len(frames) > 1:
+        save_png(out, arrange(stages[-1]))
+    if len(stages) > 1:
         path = out.parent / f"{out.absolute().name if separate else out.stem}.gif"
-        durations = [120] * (len(frames) - 1) + [2000]  # milliseconds
-        save_gif(path, [arrange(frame) for frame in frames], durations)
+        durations = [STAGE] * (len(stages) - 1) + [LAST]
+        save_gif(path, [arrange(images) for images in stages], durations)
         print(f"wrote {path}")
+
+
+def write_clips(clips, frames, out, separate, arrange):
+    """Writes one GIF for each clip, or the frames of all as a PNG and one GIF that plays them."""
+    durations = [FRAME] * frames
+    if separate:
+        for index, clip in enumerate(split_frames(clips, frames)):
+            save_gif(out / f"{index:05d}.gif", [to_pillow(frame) for frame in clip], durations)
+        return
+    save_png(out, arrange(clips))
+    path = out.with_suffix(".gif")
+    playing = np.moveaxis(split_frames(clips, frames), 1, 0)
+    save_gif(path, [grid(images) for images in playing], durations)
+    print(f"wrote {path}")

@@ -7,6 +7,7 @@ from keras_diffusion.config.fields import LARGEST_INT, check, flag, option
 
 LARGEST_SIDE = 4096  # pixels
 WIDEST = 2**14  # channels
+MOST_FRAMES = 256
 UNETS = ("convnext_unet", "unet")
 NETWORKS = (*UNETS, "cnn")
 EXTRACTORS = ("classifier", "inception")  # of features, besides the path of a Keras model
@@ -59,8 +60,8 @@ class Config:
     # fmt: off
     # Data
     dataset: str = option("digits", flag=True, metavar="NAME",
-        help="digits, mnist, fashion_mnist, cifar10, oxford_flowers102, or another data set of "
-        "images in TensorFlow Datasets")
+        help="digits, mnist, fashion_mnist, cifar10, oxford_flowers102, moving_mnist (clips), or "
+        "another data set of images in TensorFlow Datasets")
     folder: str | None = option(None, flag=True, metavar="DIR", movable=True, path=(),
         help="train on your own images in this folder; sub-folders are classes")
     image: str | None = option(None, flag=True, metavar="FILE", const="flower", movable=True,
@@ -78,6 +79,9 @@ class Config:
         help="size in pixels of the random crops; default: three quarters of each side")
     channels: int | None = option(None, flag=True, choices=(1, 3, 4),
         help="grayscale, RGB or RGBA; default: that of the images")
+    frames: int = option(1, flag=True, metavar="K", at_least=1, at_most=MOST_FRAMES, unless="image",
+        help="train on clips of K frames: with --folder, animated GIF, WebP and PNG files, and "
+        "sub-folders of numbered frames; default: 1, images, but for moving_mnist 8 or 10")
     train_split: str | None = option(None, flag=True, metavar="SPLIT",
         help="training images, a slicing string of TensorFlow Datasets such as train[:90%]; "
         "default: 80% of every class")
@@ -228,6 +232,12 @@ class Config:
             check(field, getattr(self, field.name))
         if self.attention is not None and len(self.attention) != len(self.widths):
             raise ValueError(f"--attention: {self.attention} must be one for each of the widths.")
+        if self.frames > 1:
+            for name in ("latent", "score_every"):
+                if getattr(self, name):
+                    raise ValueError(f"{flag(name)}: is not for clips (--frames). Leave it out.")
+            if self.channels == 4:
+                raise ValueError("--channels: must be 1 or 3 for clips (--frames).")
 
     @property
     def network_options(self):

@@ -1,50 +1,35 @@
-"""Reading a folder of images with Pillow: files, splits, classes, pixels."""
+"""A folder of images or clips: what is read, its classes and splits."""
 
-import concurrent.futures
-import contextlib
 import dataclasses
-import os
 import pathlib
-import threading
-import unicodedata
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from keras_diffusion.data import clips, decoding
+from keras_diffusion.data.listing import Listing, printable
 from keras_diffusion.runtime import console
-
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-# Images of formats that are not read, or only by some builds of Pillow.
-OTHER_EXTENSIONS = (".tif", ".tiff", ".jfif", ".jp2", ".avif", ".heic", ".heif", ".svg", ".dng")
-SPLITS = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
-NOT_AN_IMAGE = "not an image by its name"
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-
-# `scan` has named the file; Python's warning would name a line of Pillow, once for each image.
-warnings.filterwarnings("ignore", message="(?i).*corrupt EXIF|Truncated File Read")
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageFolder:
-    """The readable images of a folder.
+    """The readable images or clips of a folder.
 
     Attributes:
-        paths: tuple of N file names, sorted.
+        items: tuple of N file names or `Clip`s.
+        paths: tuple of N names: of the file, or of the animation or the folder of a clip; sorted.
         labels: int64 array (N,), or None if the folder has no class sub-folders.
         class_names: tuple of the sub-folders' names, empty without labels.
-        image_shape: (height, width, channels); height and width are None where they vary.
+        image_shape: (height, width, channels), of a clip those of a frame; height and width are
+            None where they vary.
         skipped: tuple of "file: reason" for files that are not used.
-        channels: int64 array (N,), what each file needs: 1 grey, 3 colour, 4 transparent.
+        channels: int64 array (N,), what each item needs: 1 grey, 3 colour, 4 transparent.
         held_out: bool array (N,), the images for validation; None: not split by folders.
         notes: tuple of text, one line each: how the folder was read.
+        frames: int, of each clip; 1: images.
     """
 
+    items: tuple
     paths: tuple
     labels: np.ndarray | None
     class_names: tuple
@@ -53,6 +38,14 @@ class ImageFolder:
     channels: np.ndarray
     held_out: np.ndarray | None = None
     notes: tuple = ()
+    frames: int = 1
+
+    def decode(self, index, channels):
+        """Decodes an image or a clip: uint8 (height, width, frames * channels)."""
+        item = self.items[index]
+        if self.frames == 1:
+            return decoding.decode(item, channels)
+        return item.decode(self.frames, channels)
 
     def channel_notes(self, channels):
         """Lines about the few files that determine the channels of all, if these are trained on.
@@ -74,8 +67,8 @@ class ImageFolder:
         )
 
 
-def scan(root):
-    """Lists the images in a folder, and decodes each once to be sure that it can be read.
+def scan(root, frames=1):
+    """Lists the images or clips in a folder, and decodes each once to be sure that it can be read.
 
     Sub-folders are the classes and are searched at any depth. Images of a folder without
     sub-folders are unlabelled. Sub-folders `train` and `val` (or `valid`, `validation`, else
@@ -83,171 +76,133 @@ def scan(root):
     Links are followed; within a class, a file or folder is read once. Hidden files are not used.
     An image of more than 89 million pixels, Pillow's limit, is skipped before it is decoded.
 
+    For clips, an animated GIF, WebP or PNG is a sequence of frames, and so are the still images
+    in one folder whose names have numbers, in natural order. A sequence is cut into clips one
+    after the other; a rest of less than `frames` frames is not used.
+
     Args:
         root: path of the folder.
+        frames: int, of each clip; 1 reads images, and of an animation the first frame.
 
     Returns:
         `ImageFolder`. Its channels suffice for all files: 1 if all are gray, 4 if any is
-        transparent somewhere, else 3.
+        transparent somewhere, else 3. Clips are shown over white instead of having 4.
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if it has no readable image, or held-out images only.
+        ValueError: if it has no readable image or clip, or held-out images only.
     """
     root = pathlib.Path(root)
     if not root.is_dir():
         if root.exists():
             raise NotADirectoryError(f"{str(root)!r} is a file, not a folder")
         raise FileNotFoundError(f"there is no folder {str(root)!r}")
-    listing = _Listing(root)
-    files, skipped = listing.files, listing.skipped
-    with _caught_warnings(), concurrent.futures.ThreadPoolExecutor() as pool:
-        probes = list(pool.map(_probe_by_name, (path for path, _, _ in files)))  # without the GIL
-    readable, warned = [], []
-    for (path, name, held_out), (probe, messages) in zip(files, probes, strict=True):
-        if isinstance(probe, str):
-            skipped.append(f"{_printable(path.relative_to(root))}: {probe}")
-        else:
-            readable.append((str(path), name, held_out, probe))
-            name = _printable(path.relative_to(root))
-            warned += [f"{name} may be damaged: {text}" for text in messages[:1]]
-    if not readable:
+    listing = Listing(root, clips=frames > 1)
+    files = _Files(listing)
+    rows = files.clips(frames) if frames > 1 else files.images()
+    # They are named now; Python would name a line of Pillow, at each file that is decoded again.
+    warnings.filterwarnings("ignore", message="(?i).*corrupt EXIF|Truncated File Read")
+    skipped, notes = listing.skipped, listing.notes
+    if not rows:
+        what, files = "image", f"{', '.join(decoding.EXTENSIONS)} files"
+        if frames > 1:
+            what = f"clip of {frames} frames"
+            files = (
+                f"animated {', '.join(decoding.ANIMATIONS)} files, or folders of numbered frames,"
+            )
         detail = f" (skipped {skipped[0]})" if skipped else ""
         raise ValueError(
-            f"no readable image in the folder {str(root)!r}{detail}; put {', '.join(EXTENSIONS)} "
-            "files directly inside, or into one sub-folder per class"
+            f"no readable {what} in the folder {str(root)!r}{detail}; put {files} directly inside, "
+            "or into one sub-folder per class"
         )
-    paths, names, held_out, probes = zip(*readable, strict=True)
+    items, paths, names, held_out, shapes = zip(*rows, strict=True)
     class_names = tuple(sorted(set(names) - {None}))
     skipped += [
-        f"{name}: a class folder without a readable image"
-        for name in sorted({name for _, name, _ in files if name} - set(names))
+        f"{name}: a class folder without a readable {'clip' if frames > 1 else 'image'}"
+        for name in sorted({name for _, name, _ in listing.files if name} - set(names))
     ]
-    labels = np.array([class_names.index(n) for n in names], np.int64) if class_names else None
-    held_out = np.array(held_out) if any(held_out) and not all(held_out) else None
-    notes = (*listing.notes, *_name_notes(class_names), *warned[:3])
-    if len(warned) > 3:
-        notes += (f"{len(warned) - 3} more files may be damaged",)
-    channels = np.array([probe[2] for probe in probes])
-    shape = _common_shape(probes)
-    return ImageFolder(paths, labels, class_names, shape, tuple(skipped), channels, held_out, notes)
+    notes += [*_name_notes(class_names), *files.warned[:3]]
+    if len(files.warned) > 3:
+        notes.append(f"{len(files.warned) - 3} more files may be damaged")
+    return ImageFolder(
+        items,
+        paths,
+        np.array([class_names.index(n) for n in names], np.int64) if class_names else None,
+        class_names,
+        _common_shape(shapes),
+        tuple(skipped),
+        np.array([shape[2] for shape in shapes]),
+        np.array(held_out) if any(held_out) and not all(held_out) else None,
+        tuple(notes),
+        frames,
+    )
 
 
-def read(path):
-    """Reads one image of any format that Pillow supports.
+class _Files:
+    """Decodes the files of a `Listing` once; adds to its notes and to the files not used.
 
-    Args:
-        path: file name.
-
-    Returns:
-        uint8 array (height, width, channels); channels as in `scan`.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read as an image.
+    Attributes:
+        warned: list of lines about files that may be damaged.
     """
-    if not os.path.lexists(path):
-        raise FileNotFoundError(f"there is no image {str(path)!r}")
-    with _caught_warnings():
-        probe = _probe(pathlib.Path(path))
-        if isinstance(probe, str):
-            raise ValueError(f"{str(path)!r} cannot be read: {probe}")
-        return decode(path, probe[2])
 
+    def __init__(self, listing):
+        self.listing, self.warned = listing, []
 
-def decode(path, channels):
-    """Decodes one image, upright by its EXIF orientation.
+    def images(self):
+        """Returns rows of (file name, the same, class name, held out, shape)."""
+        files = self.listing.files
+        shapes = self._probe(decoding.probe, [path for path, _, _ in files])
+        return [
+            (str(path), str(path), name, held_out, shapes[path])
+            for path, name, held_out in files
+            if path in shapes
+        ]
 
-    Args:
-        path: file name (str or bytes). Of an animation, the first frame is read.
-        channels: 1 (gray by luma) or 3, both over white where the file is transparent, or 4 (with
-            alpha, 255 where the file has none).
+    def clips(self, frames):
+        """Returns rows as `images`, with a `Clip` and the name of its animation or folder."""
+        files, of_folder = self.listing.files, self.listing.frames
+        shapes = self._probe(decoding.probe, [p for paths in of_folder.values() for p in paths])
+        animations = [path for path, _, _ in files if path not in of_folder]
+        probes = self._probe(decoding.probe_animations, animations)
+        rows, used, rest = [], 0, 0
+        for path, name, held_out in files:
+            try:
+                if path in of_folder:
+                    readable = [frame for frame in of_folder[path] if frame in shapes]
+                    count = len(readable)
+                    parts = clips.of_folder(readable, [shapes[p] for p in readable], frames)
+                elif path in probes:
+                    count = probes[path][-1]
+                    parts = clips.of_animation(path, probes[path], frames)
+                else:
+                    continue
+            except ValueError as error:
+                alone = len(of_folder.get(path, ())) == 1
+                self._skip(of_folder[path][0] if alone else path, error)
+                continue
+            used, rest = used + 1, rest + count % frames
+            rows += [(clip, str(path), name, held_out, shape) for clip, shape in parts]
+        unused = f"; {rest} frames at the ends of these are not used" if rest else ""
+        if rows:
+            self.listing.notes.append(
+                f"{len(rows)} clips of {frames} frames from {used} animations or folders{unused}"
+            )
+        return rows
 
-    Returns:
-        uint8 array (height, width, channels).
-    """
-    image = _open(path)
-    if _has_alpha(image):  # of a palette, only RGBA keeps all of it
-        image = image.convert("RGBA")
-        if channels < 4:
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image).convert("RGB")
-    pixels = np.array(image.convert(_MODES[channels]))
-    return pixels.reshape(*pixels.shape[:2], channels)
+    def _probe(self, probe, paths):
+        """Returns {path: shape} of the files that can be decoded."""
+        shapes = {}
+        for path, (result, messages) in zip(paths, probe(paths), strict=True):
+            if isinstance(result, str):
+                self._skip(path, result)
+            else:
+                shapes[path] = result
+                name = printable(path.relative_to(self.listing.root))
+                self.warned += [f"{name} may be damaged: {text}" for text in messages[:1]]
+        return shapes
 
-
-def _open(path):
-    """Opens an image in a mode that Pillow converts correctly to L, RGB and RGBA."""
-    with Image.open(os.fsdecode(path)) as image:
-        image.load()
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bit gray: Pillow would clip it at 255 instead of scaling
-        pixels = np.asarray(image)
-        key = image.info.get("transparency")
-        image = Image.fromarray((pixels >> 8).clip(0, 255).astype(np.uint8))
-        if isinstance(key, int):  # the value that is transparent
-            image.putalpha(Image.fromarray(np.where(pixels == key, 0, 255).astype(np.uint8)))
-    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        image = image.convert("RGB")
-    return image
-
-
-_current = threading.local()  # .messages: the warnings about the file that this thread reads
-
-
-@contextlib.contextmanager
-def _caught_warnings():
-    """Turns Pillow's warning about huge images into an error, and collects its other warnings."""
-
-    def collect(message, *_, **__):
-        getattr(_current, "messages", []).append(" ".join(str(message).split()))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        warnings.showwarning = collect
-        yield
-
-
-def _probe_by_name(path):
-    """Returns (as `_probe`, the list of Pillow's warnings)."""
-    _current.messages = messages = []
-    suffix = path.suffix.lower()
-    if suffix in EXTENSIONS:
-        return _probe(path), messages
-    if suffix in OTHER_EXTENSIONS:
-        return f"{suffix} is not read, convert it to PNG", messages
-    return NOT_AN_IMAGE, messages
-
-
-def _probe(path):
-    """Returns (height, width, channels) of the decoded file, or str: why it cannot be decoded."""
-    if not path.is_file():  # reading a pipe would block
-        return "not a file" if path.exists() else "a broken link"
-    try:
-        if not path.stat().st_size:
-            return "an empty file"
-        image = _open(path)
-        transparent = _is_transparent(image)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
-    except UnidentifiedImageError:
-        return "not an image by its content"
-    except Exception as error:  # noqa: BLE001  decoders raise anything on damaged bytes
-        brief = str(error).partition("\n")[0].replace(repr(str(path)), "file")
-        return brief or type(error).__name__
-    gray = image.mode in ("1", "L", "LA", "La")
-    channels = 4 if transparent else 1 if gray else 3
-    return image.height, image.width, channels
-
-
-def _has_alpha(image):
-    return image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
-
-
-def _is_transparent(image):
-    """Whether any pixel is transparent: many programs write an alpha of 255 everywhere."""
-    return _has_alpha(image) and image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+    def _skip(self, path, reason):
+        self.listing.skipped.append(f"{printable(path.relative_to(self.listing.root))}: {reason}")
 
 
 def _common_shape(shapes):
@@ -256,16 +211,6 @@ def _common_shape(shapes):
     if 4 in channels:
         return height, width, 4
     return height, width, 1 if channels == {1} else 3
-
-
-def _normalised(name):
-    """Returns a class name in Unicode NFC, as keyboards type it; macOS stores names in NFD."""
-    return name and unicodedata.normalize("NFC", _printable(name))
-
-
-def _printable(name):
-    """Returns a file name with escapes for bytes that are not UTF-8."""
-    return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 def _name_notes(class_names):
@@ -278,177 +223,3 @@ def _name_notes(class_names):
         for names in alike.values()
         if len(names) > 1
     ]
-
-
-class _Listing:
-    """The files of a folder by split and class; opens none of them.
-
-    Attributes:
-        files: list of (path, class name or None, bool: held out), sorted within a class.
-        skipped, notes: as in `ImageFolder`, lists.
-    """
-
-    def __init__(self, root):
-        self.root, self.skipped, self.notes = root, [], []
-        self._real_root = os.path.realpath(root)
-        groups = self._grouped(self._walk(root, set(), 0), root)
-        splits = self._splits(groups)
-        if splits:
-            self.files = self._split_files(groups, *splits)
-        else:
-            self.files = [(path, name, False) for name, path, _ in self._unique(groups)]
-            self._note_lower_folders(groups)
-
-    def _skip(self, path, reason):
-        self.skipped.append(f"{_printable(path.relative_to(self.root))}: {reason}")
-
-    def _walk(self, folder, seen, depth):
-        """Lists the files below a folder: (path, the file that it is without links).
-
-        Links are followed, but no folder is read twice below one that can be a class (depth 1,
-        or 2 in splits), so that circles end.
-        """
-        real = os.path.realpath(folder)
-        if real in seen or (depth and os.path.commonpath([real, self._real_root]) == real):
-            self._skip(folder, "a link to a folder that is read already, or that contains it")
-            return []
-        seen.add(real)
-        try:
-            with os.scandir(folder) as entries:
-                entries = sorted(entries, key=lambda entry: (entry.is_symlink(), entry.name))
-        except OSError as error:
-            if not depth:
-                raise
-            self._skip(folder, f"cannot be opened ({error.strerror})")
-            return []
-        files, below = [], False
-        for entry in entries:
-            path = pathlib.Path(folder, entry.name)
-            if entry.name.startswith("."):
-                self._skip(path, "hidden")
-            elif entry.name in SYSTEM_FOLDERS:
-                self._skip(path, "a folder of the operating system")
-            elif path.is_dir():
-                below = True
-                files += self._walk(path, set(seen) if depth < 2 else seen, depth + 1)
-            elif entry.is_symlink():
-                if path.exists():
-                    files.append((path, os.path.realpath(path)))
-                else:
-                    below = True
-                    self._skip(path, "a broken link")
-            else:
-                files.append((path, os.path.join(real, entry.name)))
-        if depth and not files and not below:
-            self._skip(folder, "a folder without files")
-        return files
-
-    def _grouped(self, files, base):
-        """Groups files by the sub-folder of `base` that they are in: {name: files}.
-
-        Without sub-folders of images, the name is None.
-        """
-        groups, loose = {}, []
-        for file in files:
-            parts = file[0].relative_to(base).parts
-            (groups.setdefault(parts[0], []) if len(parts) > 1 else loose).append(file)
-        for name in [name for name in groups if not any(_is_named_image(f) for f in groups[name])]:
-            for path, _ in groups.pop(name):
-                self._skip(path, NOT_AN_IMAGE)
-        if not groups:
-            return {None: loose}
-        for file in loose:
-            self._skip(file[0], "not in a class folder" if _is_named_image(file) else NOT_AN_IMAGE)
-        return dict(sorted(groups.items()))
-
-    def _splits(self, names):
-        """Returns (names of training folders, names of held-out ones), or None if they are classes.
-
-        Raises:
-            ValueError: there are folders for held-out images only.
-        """
-        roles = {name: SPLITS.get(name.casefold()) for name in names if name}
-        roles = {name: role for name, role in roles.items() if role}
-        if not roles:
-            return None
-        found, only_splits = console.names(roles), len(roles) == len(names)
-        if "train" in roles.values() and (only_splits or len(set(roles.values())) > 1):
-            other = "val" if "val" in roles.values() else "test"
-            return [[name for name in roles if roles[name] == role] for role in ("train", other)]
-        if only_splits:
-            raise ValueError(
-                f"{str(self.root)!r} has {found}, but no train folder; give the folder to train on"
-            )
-        self.notes.append(f"{found}: read as a class, since other classes are beside it")
-        return None
-
-    def _split_files(self, groups, train_names, held_out_names):
-        """The files of a folder of splits, as in `files`; notes what is not used."""
-
-        def of(names):
-            parts = [self._grouped(groups[split], self.root / split) for split in names]
-            return [row for part in parts for row in self._unique(part)]
-
-        train, held_out = of(train_names), of(held_out_names)
-        used = f"{console.names(held_out_names)}/" if held_out_names else "random images of train"
-        for name, files in groups.items():
-            if name not in (*train_names, *held_out_names):
-                for path, _ in files:
-                    self._skip(path, f"in {name}/, and the held-out images are {used}")
-        classes, keys, kept = {row[0] for row in train}, {row[2] for row in train}, []
-        for name, path, key in held_out:
-            if key in keys:
-                self._skip(path, "also a training image")
-            elif name not in classes and None not in classes:
-                self._skip(path, f"held out, but without a class of {train_names[0]}/")
-            else:
-                kept.append((path, None if None in classes else name, True))
-        train_name = f"{console.names(train_names)}/"
-        if kept:
-            self.notes.append(f"read as splits: training from {train_name}, held-out from {used}")
-        else:
-            self.notes.append(f"read as a split: training and held-out images from {train_name}")
-        return [(path, name, False) for name, path, _ in train] + kept
-
-    def _unique(self, groups):
-        """Yields (class name, path, file) of each file once in its class."""
-        merged = {}
-        for name, files in groups.items():
-            merged.setdefault(_normalised(name), []).append(files)
-        for name, several in merged.items():
-            if len(several) > 1:
-                self.notes.append(f"{len(several)} folders are the class {name!r}")
-            files, keys, unique = sum(several, []), set(), []
-            for path, key in sorted(files, key=lambda file: (self._is_linked(*file), file[0])):
-                if key in keys:
-                    self._skip(path, "a link to a file that is read already")
-                else:
-                    keys.add(key)
-                    unique.append((name, path, key))
-            yield from sorted(unique, key=lambda row: row[1])
-
-    def _is_linked(self, path, key):
-        return os.path.join(self._real_root, path.relative_to(self.root)) != key
-
-    def _note_lower_folders(self, groups):
-        """Notes folders below classes that may be meant as classes or as splits."""
-        if None in groups:
-            return
-        lower = {
-            path.relative_to(self.root).parts[1]
-            for files in groups.values()
-            for path, _ in files
-            if len(path.relative_to(self.root).parts) > 2
-        }
-        if len(groups) == 1 and lower:
-            [name] = groups
-            self.notes.append(
-                f"all images are one class, {name!r}; --folder {self.root / name} reads its "
-                "sub-folders as classes"
-            )
-        elif splits := sorted(name for name in lower if name.casefold() in SPLITS):
-            self.notes.append(f"{console.names(splits)} below the classes: not read as splits")
-
-
-def _is_named_image(file):
-    return file[0].suffix.lower() in (*EXTENSIONS, *OTHER_EXTENSIONS)

@@ -138,14 +138,18 @@ def epoch_flips(num_images, seed, epoch):
     return np.random.default_rng((seed, epoch, 1)).random(num_images) < 0.5
 
 
-def prepared(dataset, height, width, channels):
-    """A source's data set with every image resized to (height, width, channels)."""
-    if dataset.element_spec["image"].shape == (height, width, channels):
+def prepared(dataset, height, width, channels, frames=1):
+    """A source's data set with every image resized to (height, width, channels).
+
+    With `frames`, every frame of its clips is; these are then (height, width, frames * channels).
+    """
+    if dataset.element_spec["image"].shape == (height, width, frames * channels):
         return dataset  # checking each image takes twice as long as decoding it
 
     def prepare(example):
-        image = convert_channels(resize(example["image"], height, width), channels)
-        return {**example, "image": image}
+        images = tf.split(example["image"], frames, axis=-1)
+        images = [convert_channels(resize(image, height, width), channels) for image in images]
+        return {**example, "image": tf.concat(images, axis=-1)}
 
     return dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
 

@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion.data import folder, pipeline
+from keras_diffusion.data import decoding, pipeline
 from keras_diffusion.data.sources import Source
 
 BUNDLED = {"flower": "flower.jpg", "china": "china.jpg"}  # images of scikit-learn, 427x640
@@ -27,10 +27,10 @@ def read(image):
         uint8 array (H, W, C).
 
     Raises:
-        FileNotFoundError, ValueError: as `folder.read`.
+        FileNotFoundError, ValueError: as `decoding.read`.
     """
     if image not in BUNDLED:
-        return folder.read(image)
+        return decoding.read(image)
     from sklearn.datasets import load_sample_image
 
     return np.array(load_sample_image(BUNDLED[image]))

@@ -1,4 +1,4 @@
-"""Sources of images: scikit-learn's digits, TensorFlow Datasets, or a folder."""
+"""Sources of images: scikit-learn's digits, TensorFlow Datasets, a folder; and of clips."""
 
 import dataclasses
 import difflib
@@ -11,13 +11,15 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_diffusion.data import splits
-from keras_diffusion.data.folder import decode, scan
+from keras_diffusion.data import moving_digits, pipeline, splits
+from keras_diffusion.data.folder import scan
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Decoded images of one data set, in a fixed order, not yet resized or batched.
+
+    A clip is an image with frames * C channels; channel c of frame f is channel f * C + c.
 
     Attributes:
         name: str.
@@ -35,6 +37,7 @@ class Source:
         val_split: str, likewise.
         skipped: tuple of "file: reason", files that are not used.
         notes: function, channels of the training -> tuple of text: how the files were read.
+        frames: int, of each clip; 1: images.
     """
 
     name: str
@@ -49,6 +52,12 @@ class Source:
     val_split: str = ""
     skipped: tuple = ()
     notes: Callable = lambda channels: ()
+    frames: int = 1
+
+    @property
+    def channels(self):
+        """int: the channels of an image, or of a frame."""
+        return self.image_shape[-1] // self.frames
 
     @property
     def num_classes(self):
@@ -127,33 +136,41 @@ def digits(val_percent=20):
     return _from_slices("digits", images, data.target, names, (8, 8, 1), val_percent)
 
 
-def folder(path, val_percent=20):
-    """A folder of images; see `keras_diffusion.data.folder.scan` for which files are read.
+def folder(path, val_percent=20, frames=1):
+    """A folder of images or clips; see `keras_diffusion.data.folder.scan` for what is read.
+
+    Clips of one animation or folder of frames are all for training or all for validation; those
+    of a class with a single one are split in time.
 
     Args:
         path: the folder; its sub-folders, if any, are the classes, or train and val.
         val_percent: percent of every class for validation, unless the folder has splits.
+        frames: int, of each clip; 1: images.
 
     Returns:
         A `Source` that decodes files as it is read.
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if it has no two readable images of one class to split.
+        ValueError: if it has no two readable images or clips of one class to split.
     """
-    files = scan(path)
+    files = scan(path, frames)
     channels = files.image_shape[-1]
+    shape = (*files.image_shape[:2], frames * channels)
 
     def read(example):
-        image = tf.numpy_function(lambda name: decode(name, channels), [example["image"]], tf.uint8)
-        image.set_shape(files.image_shape)
+        image = tf.numpy_function(
+            lambda index: files.decode(index, channels), [example["image"]], tf.uint8
+        )
+        image.set_shape(shape)
         return {**example, "image": image}
 
     name = pathlib.Path(path).resolve().name
-    paths = np.array([os.fsencode(path) for path in files.paths])  # maybe not UTF-8
+    _, groups = np.unique(files.paths, return_inverse=True)
     source = _from_slices(
-        name, paths, files.labels, files.class_names, files.image_shape, val_percent, files.held_out
-    )
+        name, np.arange(len(files.items)), files.labels, files.class_names, shape, val_percent,
+        files.held_out, groups if frames > 1 else None,
+    )  # fmt: skip
     train, validation = (
         data.map(read, num_parallel_calls=tf.data.AUTOTUNE)
         for data in (source.train, source.validation)
@@ -164,6 +181,54 @@ def folder(path, val_percent=20):
         validation=validation,
         skipped=files.skipped,
         notes=lambda channels: (*files.notes, *files.channel_notes(channels)),
+        frames=frames,
+    )
+
+
+def moving_mnist(frames, side=64, num_digits=2, data_dir=None):
+    """Moving MNIST: clips of digits that move and bounce; see `moving_digits`.
+
+    Clip i is a function of i. The digits of training clips are from the training split of MNIST,
+    those of validation clips from its test split.
+
+    Args:
+        frames: int, of each clip.
+        side: 64 or 32, pixels.
+        num_digits: int, in each clip.
+        data_dir: folder of the prepared data sets, see `tfds`.
+
+    Returns:
+        A `Source` without labels that makes clips as it is read.
+
+    Raises:
+        FileNotFoundError: MNIST is not prepared and cannot be downloaded.
+    """
+    mnist = tfds("mnist", data_dir)
+
+    def clips(number, data, num_images, num_clips):
+        digits = pipeline.read(data.map(lambda row: {"image": row["image"]}), num_images)["image"]
+
+        def read(index):
+            clip = tf.numpy_function(
+                lambda i: moving_digits.clip(digits, (number, i), frames, side, num_digits),
+                [index],
+                tf.uint8,
+            )
+            return {"image": tf.ensure_shape(clip, (side, side, frames))}
+
+        indices = tf.data.Dataset.range(num_clips)
+        return indices.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+
+    sizes = moving_digits.TRAIN_CLIPS, moving_digits.VALIDATION_CLIPS
+    return Source(
+        "moving_mnist",
+        clips(0, mnist.train, mnist.num_train, sizes[0]),
+        clips(1, mnist.validation, mnist.num_val, sizes[1]),
+        (side, side, frames),
+        *sizes,
+        train_split="clips of training digits",
+        val_split="clips of test digits",
+        frames=frames,
     )
 
 
@@ -225,14 +290,17 @@ def tfds(name, data_dir=None, train_split=None, val_split=None):
     )
 
 
-def _from_slices(name, images, labels, class_names, image_shape, val_percent, held_out=None):
-    """A source of arrays (images or file names), split at random within every class.
+def _from_slices(
+    name, images, labels, class_names, image_shape, val_percent, held_out=None, groups=None
+):
+    """A source of arrays (images or their numbers), split at random within every class.
 
-    With the bool array `held_out`, these are the images for validation instead.
+    With the bool array `held_out`, these are the images for validation instead. `groups` as in
+    `splits.stratified`.
     """
     strata = np.zeros(len(images), np.int64) if labels is None else labels.astype(np.int64)
     if held_out is None:
-        chosen = splits.stratified(strata, val_percent)
+        chosen = splits.stratified(strata, val_percent, groups=groups)
         names = [f"{percent}% of every class" for percent in (100 - val_percent, val_percent)]
     else:
         order = np.random.default_rng(0).permutation(len(images))
@@ -256,12 +324,12 @@ def _from_slices(name, images, labels, class_names, image_shape, val_percent, he
     )  # fmt: skip
 
 
-PRESETS = "digits, mnist, fashion_mnist, cifar10, oxford_flowers102"
+PRESETS = "digits, mnist, fashion_mnist, cifar10, oxford_flowers102, moving_mnist"
 
 
 def _prepared_builder(tensorflow_datasets, name, data_dir):
     base = re.split(r"[:/]", name)[0]
-    known = dict.fromkeys([*tensorflow_datasets.list_builders(), "digits"])
+    known = dict.fromkeys([*tensorflow_datasets.list_builders(), "digits", "moving_mnist"])
     if base not in known and not (data_dir and os.path.isdir(os.path.join(data_dir, base))):
         close = difflib.get_close_matches(base, known)
         close += [other for other in known if base in other and other not in close]

@@ -59,7 +59,7 @@ def default_splits(name, names):
     return rebalanced(("train",) if "train" in names else names)
 
 
-def stratified(labels, val_percent=20, seed=0):
+def stratified(labels, val_percent=20, seed=0, groups=None):
     """Splits images at random, class by class.
 
     A class of two or more images has at least one image in both splits; a single image goes
@@ -69,6 +69,9 @@ def stratified(labels, val_percent=20, seed=0):
         labels: int array (N,); all zeros for unlabelled images.
         val_percent: percent of every class for validation, above 0 and below 100.
         seed: int.
+        groups: None, or int array (N,): images of one group are alike, as clips of one video are,
+            and stay in one split. The percentage is that of the groups; of a class with a single
+            group, it is that of the images, and the last ones are for validation.
 
     Returns:
         `(train, validation)`, two int arrays of indices into `labels`.
@@ -82,9 +85,18 @@ def stratified(labels, val_percent=20, seed=0):
     labels = np.asarray(labels)
     in_validation = np.zeros(len(labels), bool)
     for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        wanted = max(1, round(len(members) * val_percent / 100))
-        in_validation[members[: min(wanted, len(members) - 1)]] = True
+        members = np.flatnonzero(labels == label)
+        if groups is None:
+            units = rng.permutation(members)[:, None]
+        else:
+            units = [
+                members[groups[members] == g] for g in rng.permutation(np.unique(groups[members]))
+            ]
+            if len(units) == 1:
+                units = members[::-1, None]
+        wanted = max(1, round(len(units) * val_percent / 100))
+        for unit in units[: min(wanted, len(units) - 1)]:
+            in_validation[unit] = True
     order = rng.permutation(len(labels))
     return order[~in_validation[order]], order[in_validation[order]]
 

@@ -28,7 +28,7 @@ class TrainingData:
 
     Attributes:
         source: `Source`: name, class names, labels, counts.
-        image_shape: (height, width, channels) of every batch.
+        image_shape: (height, width, channels) of every batch, of clips with frames * channels.
         steps_per_epoch: int, training batches per epoch.
         horizontal_flip: bool, whether half of the training images are mirrored.
         epoch_batches: function, epoch (int from 0) -> tf.data.Dataset of that epoch's batches.
@@ -45,6 +45,16 @@ class TrainingData:
     validation: tf.data.Dataset
     whole_image: np.ndarray | None = None
     repeats: int = 1
+
+    @property
+    def frames(self):
+        """int: frames of each clip; 1: images."""
+        return self.source.frames
+
+    @property
+    def channels(self):
+        """int: channels of an image, or of a frame."""
+        return self.image_shape[-1] // self.frames
 
     def repeated(self, repeats, batch_size):
         """Returns the same data with `repeats` passes in each epoch.
@@ -74,9 +84,10 @@ class TrainingData:
     def summary(self):
         """str: a table of the splits, notes, and the files that are not used, by reason."""
         source = self.source
-        height, width, channels = self.image_shape
+        height, width, channels = *self.image_shape[:2], self.channels
+        clips = f"clips of {self.frames} frames of " if self.frames > 1 else ""
         classes = f"{source.num_classes} classes" if source.num_classes else "no labels"
-        lines = [f"{source.name}: {height}x{width}x{channels}, {classes}"]
+        lines = [f"{source.name}: {clips}{height}x{width}x{channels}, {classes}"]
         lines += [f"note: {note}" for note in self._notes()]
         if self.whole_image is None:
             lines.append(str(source.table))
@@ -97,9 +108,9 @@ class TrainingData:
 
     def _notes(self):
         """Lines about what degrades the images without an error."""
-        notes = [*self.source.notes(self.image_shape[-1])]
+        notes = [*self.source.notes(self.channels)]
         shape = None if self.whole_image is not None else self.image_shape
-        notes += examine(self.source.train, self.image_shape[-1], shape)
+        notes += examine(self.source.train, self.channels, shape, self.frames)
         if shape and self.source.num_train < FEW_IMAGES:
             notes.append(
                 f"only {self.source.num_train} training images: samples will be copies of them; "
@@ -108,17 +119,18 @@ class TrainingData:
         return notes
 
 
-def examine(dataset, channels, shape=None):
+def examine(dataset, channels, shape=None, frames=1):
     """Lines about the pixels of some images: greys stored in colour, darkness, cropping, scale.
 
     Args:
         dataset: tf.data.Dataset of {"image": uint8 (H, W, C)}; the first `SAMPLED` are read.
         channels: int, those of the training.
         shape: (height, width, ...) that they are cropped and resized to, or None.
+        frames: int, of each clip, of which the first is examined; 1: images.
     """
     grey, dark, kept, scales = [], [], [], []
     for example in dataset.take(SAMPLED).as_numpy_iterator():
-        image = example["image"]
+        image = example["image"][..., : example["image"].shape[-1] // frames]
         side, (height, width) = max(1, max(image.shape) // 64), image.shape[:2]
         color = np.asarray(
             pipeline.convert_channels(tf.constant(image[::side, ::side]), 3), dtype=int
@@ -208,8 +220,8 @@ def load(name=None, *, batch_size=64, seed=0, **options):
         batch_size: int.
         seed: int; the order of the k-th epoch is a function of it and k only.
         **options: of `load_source`: `folder`, `image`, `image_size`, `crop_size`, `data_dir`,
-            `train_split`, `val_split`, `balance`, `horizontal_flip`, `channels`, `limit`,
-            `labels`.
+            `train_split`, `val_split`, `frames`, `balance`, `horizontal_flip`, `channels`,
+            `limit`, `labels`.
 
     Returns:
         `(train, validation)`, two tf.data.Datasets of {"image": uint8 (B, H, W, C), "label":
@@ -239,13 +251,14 @@ def load_source(
     data_dir=None,
     train_split=None,
     val_split=None,
+    frames=1,
     **options,
 ):
     """Loads a data set: batches, labels, class names, counts.
 
     Args:
-        name: "digits" or an image data set of tfds, such as "mnist".
-        folder: instead of a name, a folder of images; its sub-folders are the classes.
+        name: "digits", "moving_mnist" or an image data set of tfds, such as "mnist".
+        folder: instead of a name, a folder of images or clips; its sub-folders are the classes.
         image: instead of a name, a single image, to train on random crops of it: its file, or
             "flower" or "china" of scikit-learn.
         crop_size: int or (height, width) of the crops of a single image, at most its own size;
@@ -254,6 +267,8 @@ def load_source(
             ~/tensorflow_datasets.
         train_split: a tfds slicing string; requires val_split.
         val_split: likewise.
+        frames: int, of each clip of a folder or of "moving_mnist"; 1: images. A clip is an image
+            with frames * channels channels: channel c of frame f is channel f * channels + c.
         **options: `image_size`, `batch_size`, `balance`, `horizontal_flip`, `channels`, `limit`,
             `seed`, `labels`; see `BatchOptions`.
 
@@ -271,17 +286,25 @@ def load_source(
         raise ValueError("give either the name of a data set, a folder or an image")
     if crop_size and image is None:
         raise ValueError("crop_size is for a single image; data sets and folders have image_size")
-    if (train_split or val_split) and name in (None, "digits"):
+    if (train_split or val_split) and name in (None, "digits", "moving_mnist"):
         raise ValueError(
             "--train-split and --val-split are for tfds data sets; digits and folders are split "
-            "80/20, a single image is not split"
+            "80/20, moving_mnist as MNIST is, a single image is not split"
         )
+    if frames > 1 and folder is None and name != "moving_mnist":
+        raise ValueError("--frames is for clips; only folders and moving_mnist have these")
+    if frames > 1 and options.channels == 4:
+        raise ValueError("--channels must be 1 or 3 for clips, which are shown over white")
     if image is not None:
         return from_image(image, crop_size, options)
     if folder is not None:
-        return from_source(sources.folder(folder), options)
+        return from_source(sources.folder(folder, frames=frames), options)
     if name == "digits":
         return from_source(sources.digits(), options)
+    if name == "moving_mnist":
+        small = options.image_size is not None and max(options.image_size) <= 32
+        side, num_digits = (32, 1) if small else (64, 2)
+        return from_source(sources.moving_mnist(frames, side, num_digits, data_dir), options)
     return from_source(sources.tfds(name, data_dir, train_split, val_split), options)
 
 
@@ -291,14 +314,13 @@ def from_source(source, options):
     The images are held in memory if all of them fit, resized, into `pipeline.MEMORY_LIMIT`.
     """
     source = _selected(source, options)
-    shape = (
-        *(options.image_size or _common_size(source)),
-        options.channels or source.image_shape[-1],
-    )
+    size, channels = options.image_size or _common_size(source), options.channels or source.channels
+    shape = (*size, source.frames * channels)
     if options.horizontal_flip is None:
         options = dataclasses.replace(options, horizontal_flip=source.name in FLIPPED)
     train, validation = (
-        pipeline.prepared(data, *shape) for data in (source.train, source.validation)
+        pipeline.prepared(data, *size, channels, source.frames)
+        for data in (source.train, source.validation)
     )
     size = (source.num_train + source.num_val) * math.prod(shape)
     if size <= pipeline.MEMORY_LIMIT:

@@ -76,6 +76,8 @@ def run(model, settings):
         loaded = loading.load(model)
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
+    if loaded.frames > 1:
+        raise ValueError(f"--model: {model} makes clips, and scores are for models of images.")
     guidance = loaded.guidance.changed(settings.guidance, loaded.num_classes)
     sampler_settings = choose_sampler_settings(loaded, settings, guidance)
     real = real_images.load(loaded, settings.data)

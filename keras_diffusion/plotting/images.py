@@ -1,7 +1,8 @@
-"""Grids of images, labels beside them, PNG and GIF files (numpy and Pillow only).
+"""Grids of images and clips, labels beside them, PNG and GIF files (numpy and Pillow only).
 
 Images are uint8 arrays (H, W, C) with C = 1, 3 or 4. What is shown, a grid or an animation, has
-transparent images over white. Files are written whole or not at all.
+transparent images over white. A clip has frames * C channels, see `split_frames`. Files are
+written whole or not at all.
 """
 
 import functools
@@ -59,6 +60,32 @@ def grid(images, columns=None):
         sheet[top : top + height, left : left + width] = image
     factor = max(1, round(MIN_SIDE / max(sheet.shape[:2])))
     return to_pillow(sheet.repeat(factor, axis=0).repeat(factor, axis=1))
+
+
+def split_frames(clips, frames):
+    """Splits clips (..., H, W, frames * C) into their frames: (..., frames, H, W, C)."""
+    height, width, channels = clips.shape[-3:]
+    clips = clips.reshape(*clips.shape[:-1], frames, channels // frames)
+    return np.moveaxis(clips, -2, -4)
+
+
+def strips(clips, frames):
+    """Shows clips with their frames side by side.
+
+    Args:
+        clips: uint8 (N, H, W, frames * C).
+        frames: int.
+
+    Returns:
+        uint8 (N, H, width, C), with thin white gaps between the frames. Images (frames 1) are
+        unchanged.
+    """
+    if frames == 1:
+        return clips
+    parts = split_frames(clips, frames)
+    gap = max(1, clips.shape[1] // 32)
+    parts = np.pad(parts, [(0, 0)] * 3 + [(0, gap), (0, 0)], constant_values=255)
+    return np.concatenate(list(np.moveaxis(parts, 1, 0)), axis=2)[:, :, :-gap]
 
 
 @functools.cache

@@ -42,6 +42,7 @@ _RULES = {
         ),
         "[height, width, channels]",
     ),
+    "frames": (lambda number: _is_count(number, 1), "a whole number from 1"),
     "num_classes": (_is_count, "a whole number from 0"),
     "class_names": (_are_names, "a list of names"),
     "samplers": (_are_names, "a list of names"),
@@ -61,7 +62,7 @@ class ExportConfig:
     """What others need to know of an exported model; config.json holds the same names.
 
     Attributes:
-        image_shape: (H, W, C).
+        image_shape: (H, W, C), of clips (H, W, frames * C).
         codec: dict, see `PixelCodec.describe`.
         num_classes: int; 0: without labels.
         class_names: tuple of num_classes names, or empty.
@@ -74,6 +75,7 @@ class ExportConfig:
         created: time of the export in UTC, ISO 8601; copying does not change it. May be empty.
         parameters: int, weights of the network; 0 if unknown.
         shipped: bool, whether the model comes with keras_diffusion.
+        frames: int, of each clip; 1: images.
 
     Raises:
         ValueError: a value that cannot be sampled with, by its name.
@@ -95,6 +97,7 @@ class ExportConfig:
     created: str = ""
     parameters: int = 0
     shipped: bool = False
+    frames: int = 1
 
     def __post_init__(self):
         for name, (valid, rule) in _RULES.items():
@@ -102,6 +105,10 @@ class ExportConfig:
                 raise ValueError(f"{name}: {getattr(self, name)!r}; it must be {rule}.")
         for name in ("image_shape", "class_names", "samplers"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.image_shape[-1] % self.frames:
+            raise ValueError(
+                f"frames: {self.frames}; it must divide the {self.image_shape[-1]} channels."
+            )
         if self.sampler not in self.samplers:
             choices = ", ".join(self.samplers)
             raise ValueError(f"sampler: unknown {self.sampler!r}. Choose from: {choices}.")

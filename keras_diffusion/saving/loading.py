@@ -24,7 +24,8 @@ class LoadedModel:
 
     Attributes:
         name: str.
-        image_shape: (H, W, C).
+        image_shape: (H, W, C), of clips (H, W, frames * C).
+        frames: int, of each clip; 1: images.
         num_classes: int; 0: without labels.
         class_names: tuple of names, maybe empty.
         prompts: None, or the `Prompts` of a model with prompts; its labels are their classes.
@@ -37,6 +38,7 @@ class LoadedModel:
 
     name: str
     image_shape: tuple
+    frames: int
     num_classes: int
     class_names: tuple
     prompts: Prompts | None
@@ -158,7 +160,15 @@ def _load_export(path):
         loaded = tf.saved_model.load(str(path))
     except Exception as error:  # TensorFlow raises several kinds
         raise ValueError(f"{path} cannot be loaded ({_on_one_line(error)}).") from error
-    same = ("image_shape", "num_classes", "class_names", "prompts", "schedule", "samplers")
+    same = (
+        "image_shape",
+        "frames",
+        "num_classes",
+        "class_names",
+        "prompts",
+        "schedule",
+        "samplers",
+    )
     return LoadedModel(
         name=path.resolve().name,
         sampler=config.sampler,
@@ -179,6 +189,7 @@ def _from_keras(model, path, run_dir):
     return LoadedModel(
         name=run_dir.name if options else path.stem,
         image_shape=model.image_shape,
+        frames=options.get("frames", 1),
         num_classes=model.num_classes,
         class_names=tuple(record.get("data", {}).get("classes", ())),
         prompts=model.prompts,

@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_diffusion.config.command import command_line
 from keras_diffusion.config.options import Config
-from keras_diffusion.plotting.images import add_labels, grid, readable
+from keras_diffusion.plotting.images import add_labels, grid, readable, strips
 from keras_diffusion.runtime import console
 from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.saving import export_folder
@@ -352,6 +352,8 @@ def _plain(text):
 def sample_sheet(config, generate):
     """Generates the samples of a card: a class in each row, a seed in each column.
 
+    Of clips, a row is the frames of one.
+
     A new column is begun as long as `SECONDS` have not passed since the first was done.
 
     Args:
@@ -368,11 +370,12 @@ def sample_sheet(config, generate):
     options = {"sampler": config.sampler, "num_steps": config.num_steps, "labels": labels}
     if count:
         options.update(config.guidance.options())
-    columns, began = [], None
-    while len(columns) < MAX_COLUMNS and (began is None or time.monotonic() - began < SECONDS):
+    columns, began, most = [], None, MAX_COLUMNS if config.frames == 1 else 1
+    while len(columns) < most and (began is None or time.monotonic() - began < SECONDS):
         columns.append(generate(rows, seed=len(columns), **options))
         began = began or time.monotonic()
-    sheet = grid(np.stack(columns, axis=1).reshape(-1, *config.image_shape), len(columns))
+    images = np.stack(columns, axis=1).reshape(-1, *config.image_shape)
+    sheet = grid(strips(images, config.frames), len(columns))
     if not count:
         return sheet
     names = config.class_names or list(map(str, range(count)))

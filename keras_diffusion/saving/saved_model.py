@@ -29,6 +29,7 @@ def export_saved_model(
     guidance_interval=(0.0, 1.0),
     guidance_rescale=0.0,
     class_names=(),
+    frames=1,
     training=None,
 ):
     """Writes the EMA network, the codec and samplers as a SavedModel, with a model card.
@@ -56,6 +57,7 @@ def export_saved_model(
         sampler, num_steps, guidance_scale, guidance_interval, guidance_rescale: defaults for
             whoever samples it, see `DiffusionModel.generate`.
         class_names: names of the classes, or empty; those of prompts are known.
+        frames: int, of each clip of a model of clips; 1: images.
         training: None, or a dict of facts about the training, as JSON allows.
 
     Returns:
@@ -69,6 +71,7 @@ def export_saved_model(
     path = check_target(path)
     config = ExportConfig(
         image_shape=model.image_shape,
+        frames=frames,
         codec=model.codec.describe(),
         num_classes=model.num_classes,
         class_names=class_names or (model.prompts.class_names if model.prompts else ()),

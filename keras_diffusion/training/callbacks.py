@@ -71,16 +71,27 @@ class SampleGrid(keras.callbacks.Callback):
         max_share: None, or the largest share of the time that grids may take; a grid that
             would take more is postponed to a later epoch.
         log_dir: None, or a TensorBoard folder to write the grids to as well.
+        frames: int, of each clip; a row of the grid is a clip. 1: images.
         options: sampler, num_steps, guidance_scale, guidance_interval, guidance_rescale,
             seed of `DiffusionModel.generate`.
     """
 
-    def __init__(self, directory, num_images=36, every=1, max_share=None, log_dir=None, **options):
+    def __init__(
+        self,
+        directory,
+        num_images=36,
+        every=1,
+        max_share=None,
+        log_dir=None,
+        frames=1,
+        **options,
+    ):
         super().__init__()
         self.directory = Path(directory)
         self.num_images = num_images
         self.every = every
         self.log_dir = log_dir
+        self.frames = frames
         self.options = options
         self._cost = CostLimit(max_share)
         self._writer = None
@@ -106,7 +117,7 @@ class SampleGrid(keras.callbacks.Callback):
         self._skipped = None
         with self._cost.measure():
             images = self.model.generate(self.num_images, **self.options)
-            grid = plotting.grid(images, self._columns())
+            grid = plotting.grid(plotting.strips(images, self.frames), self._columns())
             path = self.directory / f"epoch-{epoch + 1:04d}.png"
             plotting.save_png(path, grid)
             if self.log_dir:
@@ -117,6 +128,8 @@ class SampleGrid(keras.callbacks.Callback):
 
     def _columns(self):
         classes = self.model.num_classes
+        if self.frames > 1:
+            return 1
         return classes if 1 < classes <= 12 and self.num_images >= classes else None
 
 

@@ -8,13 +8,14 @@ import os
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_diffusion import build
 from keras_diffusion.config.options import OPTIONS, Config
 from keras_diffusion.data import TrainingData
 from keras_diffusion.evaluation import real_images
-from keras_diffusion.plotting import figures
+from keras_diffusion.plotting import figures, images
 from keras_diffusion.runtime import distribution, precision, processor
 from keras_diffusion.runtime.console import one_line
 from keras_diffusion.runtime.files import require_writable
@@ -183,7 +184,7 @@ def _prepare(config, run_dir, votes, resume):
         dataclasses.replace(
             config,
             **{size: data.image_shape[:2]},
-            channels=data.image_shape[2],
+            channels=data.channels,
             horizontal_flip=data.horizontal_flip,
             precision=policy,
             repeats=data.repeats,
@@ -293,11 +294,14 @@ def _evaluators(run, model, progress):
 def _watchers(run, model):
     """Callbacks that show the state of the training: samples, curves, the progress bar."""
     num_images = 40 if 1 < model.num_classes <= 12 else 36
+    if run.data.frames > 1:
+        num_images = 12
     samples = SampleGrid(
         run.dir / "samples",
         num_images=9 if run.config.image else num_images,  # crops are large, and runs short
         max_share=0.05,
         log_dir=run.dir / "logs" / "samples",
+        frames=run.data.frames,
         **build.sampling_options(run.config, model.num_classes),
     )
     return [samples, *progress_callbacks(run)]
@@ -318,6 +322,7 @@ def _finish(run, model, progress, export_dir):
         export_dir,
         **build.sampling_options(run.config, model.num_classes),
         class_names=run.data.source.class_names,
+        frames=run.data.frames,
         training=describe_training(run, int(model.step.numpy()), progress.seconds),
     )
     summary.print_results(run, export_dir, progress)
@@ -329,15 +334,24 @@ def _plot(run, model):
     figures.loss_curves(run.dir / "history.csv", run.dir / "loss.png")
     figures.health(run.dir / "history.csv", run.dir / "health.png")
     if whole_image is None:
-        images = next(iter(run.data.validation))["image"][:6]
+        real = next(iter(run.data.validation))["image"][:6]
     else:
-        images = whole_image[None]
-    forward = noised(model, images, FIFTHS, config.seed)
+        real = whole_image[None]
+    forward = noised(model, real, FIFTHS, config.seed)
     titles = [f"t = {t:.1f}" for t in FIFTHS]
-    figures.process_strip(forward, titles, run.dir / "forward.png")
+    figures.process_strip(_rows(run, forward), titles, run.dir / "forward.png")
     options = build.sampling_options(config, model.num_classes)
     backward = model.generate(6, num_frames=5, **options)
     titles = [f"{i * config.num_steps // 5} steps" for i in range(6)]
-    figures.process_strip(backward, titles, run.dir / "backward.png")
+    figures.process_strip(_rows(run, backward), titles, run.dir / "backward.png")
     if whole_image is not None:
         single_image.plot(run, model, {"forward": forward, "backward": backward})
+
+
+def _rows(run, stages):
+    """The rows of a process strip: images, or up to 10 frames of the first clip."""
+    frames = run.data.frames
+    if frames == 1:
+        return stages
+    shown = np.linspace(0, frames - 1, min(frames, 10)).round().astype(int)
+    return images.split_frames(stages[:, 0], frames)[:, shown]

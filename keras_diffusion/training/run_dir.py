@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_diffusion import __version__
 from keras_diffusion.data import single_image
-from keras_diffusion.data.folder import SPLITS
+from keras_diffusion.data.listing import SPLITS
 from keras_diffusion.runtime import console, processor
 from keras_diffusion.runtime.files import content_hash, whole_file
 from keras_diffusion.runtime.git import git_revision

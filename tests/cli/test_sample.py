@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from commands import ROOT
 from fixtures_input import check, file, rejection
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from keras_diffusion.cli import sample
 from keras_diffusion.conditioning.prompts import Prompts
@@ -126,6 +126,26 @@ def test_defaults_are_those_of_the_model(calls, folder):
         "guidance_rescale": 0.3,
     }  # fmt: skip
     assert (folder / "samples/ant.png").exists()
+
+
+def test_clips_become_a_grid_of_frames_and_a_gif_that_plays(folder, monkeypatch, capsys):
+    write(dataclasses.replace(UNLABELLED, image_shape=(4, 4, 3), frames=3))
+    shades = tf.constant([10, 100, 200], tf.uint8)  # of each frame
+    loaded = SimpleNamespace(
+        generate_ddim=lambda indices, **_: tf.zeros((len(indices), 4, 4, 3), tf.uint8) + shades
+    )
+    monkeypatch.setattr(tf.saved_model, "load", lambda path: loaded)
+    assert sample.main([]) == 0
+    sheet = pixels("samples/ant.png")
+    factor = sheet.shape[0] // (12 * (4 + 1) + 1)  # 12 rows
+    row = sheet[factor * 3, ::factor]
+    assert row.tolist() == [255, *[10] * 4, 255, *[100] * 4, 255, *[200] * 4, 255]
+    assert sample.main(["--num", "2", "--separate"]) == 0
+    for path in ("samples/ant.gif", "samples/ant/00000.gif", "samples/ant/00001.gif"):
+        with Image.open(path) as animation:
+            frames = [np.asarray(f.convert("L")) for f in ImageSequence.Iterator(animation)]
+            assert [frame.min() for frame in frames] == [10, 100, 200]
+    check(sample.main, "--gif", "--gif", capsys)
 
 
 def test_prompts_become_tokens(calls):

@@ -31,12 +31,23 @@ def write_run(folder, config):
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_preset_has_the_name_of_its_file_and_no_option_without_effect(name):
-    for latent in (False, True):
+    for latent in (False, True) if preset(name).frames == 1 else (False,):
         config = preset(name, latent=latent)
         assert (config.dataset, config.latent) == (name, latent)
         for option in config.without_effect():
             if option not in ("latent", "codec_epochs", "codec_share"):  # the length is the user's
                 assert getattr(config, option) == OPTIONS[option].default, option
+
+
+def test_options_that_are_not_for_clips_are_rejected():
+    for options in ({"latent": True}, {"score_every": 1}, {"channels": 4}):
+        [name] = options
+        with pytest.raises(ValueError, match=f"^--{name.replace('_', '-')}: [^\n]*$"):
+            resolve("moving_mnist", options)
+    with pytest.raises(ValueError, match="^--frames: [^\n]*$"):
+        resolve("one_image", {"image": "flower", "frames": 3})
+    assert resolve("moving_mnist", {"image_size": (32, 32)}).frames == 8
+    assert resolve("moving_mnist", {"frames": 5}).frames == 5
 
 
 def test_other_sizes_and_data_sets_without_a_preset():

@@ -37,6 +37,18 @@ def test_rows_and_columns(count, columns, layout):
     assert sheet.size[::-1] == tuple(n * (600 + gap) + gap for n in layout)
 
 
+def test_frames_of_clips_are_split_and_shown_side_by_side():
+    clips = np.random.default_rng(0).integers(0, 255, (2, 4, 5, 3 * 2), "uint8")
+    frames = images.split_frames(clips, 3)
+    assert frames.shape == (2, 3, 4, 5, 2)
+    for f, c in np.ndindex(3, 2):
+        np.testing.assert_array_equal(frames[:, f, ..., c], clips[..., f * 2 + c])
+    strips = images.strips(clips, 3)
+    assert strips.shape == (2, 4, 3 * 5 + 2, 2) and (strips[:, :, [5, 11]] == 255).all()
+    np.testing.assert_array_equal(strips[:, :, 6:11], frames[:, 1])
+    assert images.strips(clips, 1) is clips
+
+
 def test_small_grids_are_enlarged_by_a_whole_factor():
     pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), "uint8")
     sheet = np.asarray(images.grid(pixels))

@@ -117,7 +117,7 @@ def test_config_says_what_is_needed_to_sample(export):
         "sampler": "dpmpp_2m", "num_steps": NUM_STEPS, "guidance_scale": 2.0,
         "guidance_interval": [0.1, 0.8], "guidance_rescale": 0.0,
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
-        "parameters": export[0].network.count_params(), "shipped": False,
+        "parameters": export[0].network.count_params(), "shipped": False, "frames": 1,
     }  # fmt: skip
     assert names_in(export[1].parent) == ["tiny"], "nothing else is left"
 

@@ -39,7 +39,7 @@ def tiny_data():
     )
     source = SimpleNamespace(
         name="tiny", num_train=40, num_val=12, num_classes=2, class_names=("dark", "bright"),
-        train_split="", val_split="",
+        train_split="", val_split="", frames=1,
     )  # fmt: skip
     return TrainingData(
         source,
