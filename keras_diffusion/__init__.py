@@ -41,6 +41,7 @@ _MODULES = {
     "editing": "sampling.editing",
     "model_card": "saving.model_card",
     "networks": "networks",
+    "operators": "diffusion.operators",
     "plotting": "plotting",
     "precision": "runtime.precision",
     "samplers": "diffusion.samplers",

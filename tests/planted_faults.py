@@ -51,7 +51,7 @@ FAULTS = [
         "ops.less(times, interval[0]), ops.less_equal(times, interval[1])",
         "tests/diffusion/test_denoiser.py"),
     Fault("x0 not clipped", "diffusion/process.py",
-        "return _pair_from_x0(ops.clip(pair[0], -clip, clip), x_t, level)",
+        "return pair_from_x0(ops.clip(pair[0], -clip, clip), x_t, level)",
         "return pair",
         "tests/diffusion/test_process.py"),
     Fault("wrong time in Heun's second call", "diffusion/samplers.py",

@@ -54,16 +54,55 @@ def make_denoiser(
         if value is not None and guidance_scale is None:
             raise ValueError(f"guidance_{name}: needs a guidance_scale.")
 
-    def predict(x_t, times):
-        inputs = {"x": x_t, "logsnr": schedules.logsnr(schedule, times), **(condition or {})}
+    def predict(x_t, times, condition):
+        inputs = {"x": x_t, "logsnr": schedules.logsnr(schedule, times), **condition}
+        return network(inputs, training=False)
 
+    return guided_denoiser(
+        predict,
+        schedule,
+        prediction_type,
+        condition=condition or {},
+        null=null,
+        guidance_scale=guidance_scale,
+        guidance_interval=guidance_interval,
+        guidance_rescale=guidance_rescale,
+        clip=clip,
+    )
+
+
+def guided_denoiser(
+    predict,
+    schedule,
+    prediction_type,
+    *,
+    condition,
+    null,
+    guidance_scale=None,
+    guidance_interval=None,
+    guidance_rescale=None,
+    clip=None,
+    with_gradient=False,
+):
+    """Returns the denoiser of a function (x_t, times, condition) -> output.
+
+    Args:
+        predict: x_t (B, H, W, C), times (B,) and a dict like `condition` to the output of a
+            network.
+        with_gradient: computes both halves always. The gradient of a conditional in the graph
+            takes TensorFlow seconds to trace.
+        schedule, prediction_type, condition, null, guidance_scale, guidance_interval,
+            guidance_rescale, clip: see `make_denoiser`.
+    """
+
+    def output_of(x_t, times):
         def unguided():
-            return network(inputs, training=False)
+            return predict(x_t, times, condition)
 
         def guided():
-            null_inputs = {**inputs, **null}
-            both = {name: ops.concatenate([inputs[name], null_inputs[name]]) for name in inputs}
-            conditional, unconditional = ops.split(network(both, training=False), 2)
+            both = {name: ops.concatenate([condition[name], null[name]]) for name in condition}
+            twice = ops.concatenate([x_t, x_t]), ops.concatenate([times, times])
+            conditional, unconditional = ops.split(predict(*twice, both), 2)
             output = unconditional + guidance_scale * (conditional - unconditional)
             if guidance_rescale is not None:
                 output = _rescale(output, conditional, guidance_rescale)
@@ -72,13 +111,15 @@ def make_denoiser(
         if guidance_scale is None:
             return unguided()
         inside = _is_inside(guidance_interval, times)
+        if with_gradient:
+            return guided()
         needed = ops.logical_and(ops.not_equal(guidance_scale, 1.0), ops.any(inside))
         return ops.cond(needed, guided, unguided)
 
     def denoiser(x_t, t):
         times = ops.broadcast_to(t, (ops.shape(x_t)[0],))
-        level = [rate[:, None, None, None] for rate in schedules.rates(schedule, times)]
-        return process.to_pair(predict(x_t, times), x_t, level, prediction_type, clip)
+        level = schedules.image_rates(schedule, times, x_t)
+        return process.to_pair(output_of(x_t, times), x_t, level, prediction_type, clip)
 
     return denoiser
 

@@ -42,7 +42,8 @@ def _pair_from_eps(eps, x_t, level):
     return (x_t - noise_rate * eps) / signal_rate, eps
 
 
-def _pair_from_x0(x0, x_t, level):
+def pair_from_x0(x0, x_t, level):
+    """Returns the pair (x0, eps) with mix(pair, level) = x_t."""
     signal_rate, noise_rate = level
     return x0, (x_t - signal_rate * x0) / ops.maximum(noise_rate, 1e-4)
 
@@ -54,7 +55,7 @@ def _pair_from_v(v, x_t, level):
 
 PREDICTION_TYPES = {  # name: (pair -> target, output of the network -> pair)
     "eps": (_eps_target, _pair_from_eps),
-    "x0": (_x0_target, _pair_from_x0),
+    "x0": (_x0_target, pair_from_x0),
     "v": (_v_target, _pair_from_v),
 }
 
@@ -80,7 +81,7 @@ def to_pair(output, x_t, level, prediction_type, clip=None):
     pair = lookup(PREDICTION_TYPES, prediction_type, "prediction type")[1](output, x_t, level)
     if clip is None:
         return pair
-    return _pair_from_x0(ops.clip(pair[0], -clip, clip), x_t, level)
+    return pair_from_x0(ops.clip(pair[0], -clip, clip), x_t, level)
 
 
 def errors(output_error, level, prediction_type):

@@ -82,6 +82,12 @@ def rates(schedule, t):
     return ops.sqrt(alpha_bar), ops.sqrt(1 - alpha_bar)
 
 
+def image_rates(schedule, t, images):
+    """Returns `rates` as (B, 1, 1, 1), to broadcast to images (B, H, W, C); t a scalar or (B,)."""
+    times = ops.broadcast_to(t, (ops.shape(images)[0],))
+    return [rate[:, None, None, None] for rate in rates(schedule, times)]
+
+
 def logsnr(schedule, t):
     """Returns the log signal-to-noise ratio log(alpha_bar / (1 - alpha_bar)), shape of `t`.
 

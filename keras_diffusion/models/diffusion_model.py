@@ -27,6 +27,7 @@ from keras_diffusion.runtime.randomness import (
     step_key,
 )
 from keras_diffusion.runtime.registry import lookup
+from keras_diffusion.sampling.edit_graph import EditGraph
 from keras_diffusion.sampling.graphs import SamplingGraphs
 from keras_diffusion.sampling.request import Request
 
@@ -121,6 +122,7 @@ class DiffusionModel(BaseModel):
         self.ema_network.trainable = False
         self.trackers = metrics.make_trackers()
         self.graphs = SamplingGraphs(self)
+        self.edit_graph = EditGraph(self)
         self.built = True
 
     # Training ---------------------------------------------------------------------------
@@ -330,6 +332,20 @@ class DiffusionModel(BaseModel):
             endpoints=endpoints,
         )
         return self.graphs.generate(request, sampler, num_frames=num_frames, batch_size=batch_size)
+
+    def denoise(self, x_t, t, **condition):
+        """Predicts with the EMA network, as graph operations; without guidance.
+
+        Args:
+            x_t: float32 (B, H, W, C), of the shape of x.
+            t: times in [0, 1], a scalar or (B,).
+            **condition: int32 "labels" (B,) of a model with labels, "tokens" (B, L) of one with
+                prompts.
+
+        Returns:
+            (x0, eps), each (B, H, W, C); x0 is not clipped.
+        """
+        return self.graphs.denoise(x_t, t, **condition)
 
     # Saving -----------------------------------------------------------------------------
 

@@ -17,6 +17,9 @@ from keras_diffusion.runtime.registry import lookup
 # a third of the time to a first image.
 graph = functools.partial(tf.function, autograph=False)
 
+# Arguments of a sampling graph that concern the denoiser.
+CONDITIONING = ("labels", "tokens", "negative_tokens", *Guidance.NAMES)
+
 
 def signature(model, start=()):
     """Returns the arguments of a sampling graph, {name: TensorSpec}.
@@ -121,6 +124,7 @@ class SamplingGraphs:
             input_signature=[self._input_specs],
         )
         self.denoiser_graph = graph(self._denoise)
+        self.unclipped_denoiser_graph = graph(functools.partial(self._denoise, clip=False))
         self.sampler_graph = graph(self._sample)
         self.replicated_sampler_graph = graph(self._sample_on_replicas)
 
@@ -161,20 +165,24 @@ class SamplingGraphs:
         specs = self._input_specs  # a label may be a float
         return self.network_graph({n: tf.cast(inputs[n], spec.dtype) for n, spec in specs.items()})
 
-    def _denoise(self, x_t, t, conditioning, schedule):
+    def denoise(self, x_t, t, **condition):
+        """Returns the pair (x0, eps) of labels or tokens without guidance; x0 is not clipped."""
+        times = tf.broadcast_to(t, tf.shape(x_t)[:1])
+        return self.unclipped_denoiser_graph(x_t, times, condition, self._model.schedule)
+
+    def _denoise(self, x_t, t, conditioning, schedule, clip=True):
         model = self._model
         denoiser = make_denoiser(
             self.network,
             schedules.SCHEDULES[schedule],
             model.prediction_type,
-            clip=model.codec.clip,
+            clip=model.codec.clip if clip else None,
             **_denoiser_options(model.num_classes, **conditioning),
         )
         return denoiser(x_t, t)
 
     def _sample(self, sampler, num_frames, schedule, **arguments):
-        names = ("labels", "tokens", "negative_tokens", *Guidance.NAMES)
-        conditioning = {name: arguments.pop(name) for name in names if name in arguments}
+        conditioning = {name: arguments.pop(name) for name in CONDITIONING if name in arguments}
         return generate_images(
             sampler,
             lambda x_t, t: self.denoiser_graph(x_t, t, conditioning, schedule),

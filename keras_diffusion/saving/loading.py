@@ -1,9 +1,11 @@
 """Loading a trained model, however it was saved: export, run directory or .keras file."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +15,9 @@ from keras_diffusion.conditioning.prompts import Prompts
 from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.config.resolve import locate_paths
 from keras_diffusion.diffusion.samplers import SAMPLERS
+from keras_diffusion.models.codecs import PixelCodec
 from keras_diffusion.models.diffusion_model import DiffusionModel
+from keras_diffusion.sampling.edit_graph import EditGraph
 from keras_diffusion.sampling.request import Request
 from keras_diffusion.saving import checkpoints, export_folder
 
@@ -34,6 +38,11 @@ class LoadedModel:
         sampler, num_steps, guidance: its defaults.
         options: dict of the options it was trained with; empty if they are unknown.
         graph: function (sampler, {argument: tensor}) -> uint8 (N, H, W, C).
+        prediction_type: "v", "eps" or "x0".
+        codec: maps images to x and back.
+        x_shape: (H, W, C) of x.
+        denoise: function (x_t, t, **conditioning) -> (x0, eps), see `DiffusionModel.denoise`.
+        edit_graph: `EditGraph`, for `kd.editing`.
     """
 
     name: str
@@ -49,6 +58,14 @@ class LoadedModel:
     guidance: Guidance
     options: dict
     graph: Callable
+    prediction_type: str
+    codec: Any
+    x_shape: tuple
+    denoise: Callable
+
+    @functools.cached_property
+    def edit_graph(self):
+        return EditGraph(self)
 
     def generate(
         self,
@@ -168,7 +185,13 @@ def _load_export(path):
         "prompts",
         "schedule",
         "samplers",
+        "prediction_type",
     )
+    if config.codec["kind"] == "pixels":
+        codec, x_shape = PixelCodec(), config.image_shape
+    else:
+        codec = _ExportedCodec(loaded, config.codec["clip"])
+        x_shape = tuple(config.codec["x_shape"])
     return LoadedModel(
         name=path.resolve().name,
         sampler=config.sampler,
@@ -176,8 +199,32 @@ def _load_export(path):
         guidance=config.guidance,
         options=locate_paths(config.training.get("config", {}), path),
         graph=lambda sampler, tensors: getattr(loaded, f"generate_{sampler}")(**tensors),
+        codec=codec,
+        x_shape=x_shape,
+        denoise=functools.partial(_denoise_exported, loaded),
         **{name: getattr(config, name) for name in same},
     )
+
+
+class _ExportedCodec:
+    """The `LatentCodec` of an export."""
+
+    def __init__(self, loaded, clip):
+        self._loaded = loaded
+        self.clip = clip
+
+    def encode(self, images):
+        if images.dtype == tf.uint8:
+            images = tf.cast(images, tf.float32) / 255
+        return self._loaded.encode(images=images)
+
+    def decode(self, x):
+        return self._loaded.decode(x=x)
+
+
+def _denoise_exported(loaded, x_t, t, **conditioning):
+    pair = loaded.denoise(x_t=x_t, t=tf.broadcast_to(t, tf.shape(x_t)[:1]), **conditioning)
+    return pair["x0"], pair["eps"]
 
 
 def _from_keras(model, path, run_dir):
@@ -200,6 +247,10 @@ def _from_keras(model, path, run_dir):
         guidance=Guidance.from_options(options) if model.num_classes else Guidance(),
         options=options,
         graph=lambda sampler, tensors: model.graphs.sampler(sampler)(**tensors),
+        prediction_type=model.prediction_type,
+        codec=model.codec,
+        x_shape=model.x_shape,
+        denoise=model.denoise,
     )
 
 

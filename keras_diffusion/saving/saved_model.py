@@ -6,7 +6,6 @@ import keras
 import tensorflow as tf
 
 from keras_diffusion.config.guidance import Guidance
-from keras_diffusion.diffusion.denoiser import make_denoiser
 from keras_diffusion.diffusion.samplers import SAMPLERS
 from keras_diffusion.plotting.images import save_png
 from keras_diffusion.runtime.files import whole_folder
@@ -39,8 +38,10 @@ def export_saved_model(
         generate_SAMPLER(seed, indices, num_steps[, labels, guidance_scale, guidance_interval,
             guidance_rescale]) -> uint8 images (N, H, W, C)
         trajectory_SAMPLER(the same) -> uint8 (21, N, H, W, C), from noise to image
-        denoise(x_t, t[, labels]) -> {"x0", "eps"}; x_t float32 (B, H, W, C), t (B,) in [0, 1];
-            with a codec for latents, x_t has their shape
+        denoise(x_t, t[, labels]) -> {"x0", "eps"}, x0 not clipped; x_t float32 (B, H, W, C), t
+            (B,) in [0, 1]; with a codec for latents, x_t has their shape
+        encode(images) -> x, decode(x) -> uint8 images, with a codec for latents; float32 images
+            in [0, 1]
 
     `indices` (N,) are the numbers of the images, usually 0 .. N - 1: image i depends on
     (seed, i) only. The arguments in brackets are those of labelled models, guidance_interval
@@ -96,6 +97,13 @@ def export_saved_model(
             graph = model.graphs.sampler(name, num_frames)
             _add_endpoint(archive, f"{kind}_{name}", graph, signature(model))
     _add_endpoint(archive, "denoise", *_denoise(model))
+    if model.x_shape != model.image_shape:  # latents
+        images = tf.TensorSpec((None, *model.image_shape), tf.float32, "images")
+        x = tf.TensorSpec((None, *model.x_shape), tf.float32, "x")
+        _add_endpoint(
+            archive, "encode", lambda images: model.codec.encode(images), {"images": images}
+        )
+        _add_endpoint(archive, "decode", lambda x: model.codec.decode(x), {"x": x})
     samples = model_card.sample_sheet(config, model.generate)
     with whole_folder(path) as part:
         try:
@@ -124,15 +132,8 @@ def _add_endpoint(archive, name, function, specs):
 def _denoise(model):
     """Returns the denoise endpoint and its arguments, {name: TensorSpec}."""
 
-    def denoise(x_t, t, labels=None, tokens=None):
-        conditions = {"label": labels, "tokens": tokens}
-        denoiser = make_denoiser(
-            model.graphs.network,
-            model.noise_schedule,
-            model.prediction_type,
-            condition={name: value for name, value in conditions.items() if value is not None},
-        )
-        x0, eps = denoiser(x_t, t)
+    def denoise(**arguments):
+        x0, eps = model.graphs.denoise(**arguments)
         return {"x0": x0, "eps": eps}
 
     specs = {

@@ -62,8 +62,14 @@ def test_python_code_runs(tmp_path):
             "num_steps=20": "num_steps=2",
         }),
         "assert images.shape == (16, 8, 8, 1) and images.dtype == 'uint8'",
+        "labels, known = [0, 1] * 8, [[1, 0] * 4] * 8",
+        "small_images = images[:, :2, :2]",
+        *[line for line in small("operators.mask", {}).splitlines()[:4] if line],
+        "assert filled.shape == large.shape == images.shape",
+        small("editing.invert", {}),
+        "assert again.shape == threes.shape == images.shape and len(between) == 8",
         small("img2img", {"strength=0.6": "strength=0.6, num_steps=2"}),
-        "assert variations.shape == images.shape",
+        "assert changed.shape == images.shape and len(similar) == 4",
         small("kd.Prompts", {
             "(prompts.num_tokens, prompts.length)":
                 "(prompts.num_tokens, prompts.length, width=8, depth=1)",

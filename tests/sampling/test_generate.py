@@ -1,23 +1,19 @@
-"""Images by `DiffusionModel.generate` and `editing.img2img`."""
+"""Images by `DiffusionModel.generate`."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from fixtures_models import tiny_model
-from keras import layers, ops
 
-from keras_diffusion import DiffusionModel
 from keras_diffusion.diffusion import samplers
 from keras_diffusion.diffusion.denoiser import make_denoiser
 from keras_diffusion.diffusion.time_grids import uniform_logsnr
 from keras_diffusion.runtime.randomness import image_noise
-from keras_diffusion.sampling.editing import img2img, noised
+from keras_diffusion.sampling.editing import img2img
 
 SHAPE = (8, 8, 1)
 rng = np.random.default_rng(0)
 IMAGES = rng.integers(0, 256, (5, *SHAPE), np.uint8)
-KNOWN = rng.integers(0, 256, SHAPE, np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -162,60 +158,3 @@ def test_cold_keeps_the_endpoints(unlabelled):
     assert largest(*noise) <= 1  # no endpoints
     with pytest.raises(tf.errors.InvalidArgumentError, match="floats must lie in"):
         model.generate(5, endpoints=IMAGES.astype("float32"), num_steps=1)
-
-
-# Editing ------------------------------------------------------------------------------------
-
-
-class KnowsTheImage(layers.Layer):
-    """Predicts the v of one image, whatever its input."""
-
-    def call(self, x, logsnr):
-        signal, noise = (
-            ops.sqrt(ops.sigmoid(sign * logsnr))[:, None, None, None] for sign in (1, -1)
-        )
-        return (signal * x - (KNOWN / 127.5 - 1)) / noise
-
-
-@pytest.fixture(scope="module")
-def knowing():
-    inputs = {"x": keras.Input(SHAPE, name="x"), "logsnr": keras.Input((), name="logsnr")}
-    return DiffusionModel(keras.Model(inputs, KnowsTheImage()(**inputs)))
-
-
-@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "heun", "ddpm"])
-def test_a_known_image_is_restored_from_any_time(knowing, sampler):
-    for strength in (0.2, 1.0):
-        images = img2img(knowing, KNOWN[None], strength=strength, sampler=sampler, num_steps=5)
-        assert largest(images[0], KNOWN) <= 2
-
-
-def test_the_start_is_the_noised_image(model):
-    options = {"strength": 0.4, "num_steps": 3, "seed": 7}
-    frames = img2img(model, IMAGES, num_frames=3, **options)
-    assert frames.shape == (4, 5, *SHAPE)
-    np.testing.assert_array_equal(frames[0], noised(model, IMAGES, [0.4], seed=7)[0])
-    assert largest(frames[-1], img2img(model, IMAGES, **options)) <= 1
-
-
-def test_strength(model):
-    def change(strength):
-        images = img2img(model, IMAGES, strength=strength, num_steps=2)
-        return np.abs(images.astype(int) - IMAGES).mean()
-
-    assert change(0.01) < 8 < change(0.5)
-    from_noise = model.generate(5, num_steps=2).astype(int)
-    all_noise = img2img(model, IMAGES, strength=1.0, num_steps=2)
-    assert np.abs(all_noise - from_noise).mean() < 2  # signal_rate is 0.003 at t = 1
-    with pytest.raises(ValueError, match="^strength: "):
-        img2img(model, IMAGES, strength=0)
-
-
-def test_an_edited_image_depends_on_itself_the_seed_and_its_label(model):
-    options = {"strength": 0.6, "num_steps": 2, "labels": [0, 1, 2, 0, 1]}
-    images = img2img(model, IMAGES, **options)
-    assert largest(images, img2img(model, IMAGES, batch_size=2, **options)) <= 1
-    assert largest(images, img2img(model, IMAGES / 255, **options)) <= 1
-    assert all(changed(images, img2img(model, IMAGES, seed=1, **options)))
-    others = img2img(model, IMAGES, **{**options, "labels": [0, 1, 2, 0, 2]})
-    assert changed(images, others) == [False, False, False, False, True]
