@@ -132,7 +132,7 @@ def autoencoder(config, image_shape):
         accumulate=config.accumulate,
         seed=config.seed,
     )
-    result.compile(optimizer=_optimizer(config))
+    result.compile(optimizer=optimizer(config))
     return result
 
 
@@ -171,7 +171,7 @@ def model(config, image_shape, num_classes, codec=None, prompts=None):
         accumulate=config.accumulate,
         seed=config.seed,
     )
-    result.compile(optimizer=_optimizer(config))
+    result.compile(optimizer=optimizer(config))
     return result
 
 
@@ -194,9 +194,9 @@ def resized(trained, config, image_shape):
     return result
 
 
-def _optimizer(config):
-    optimizer = lookup(OPTIMIZERS, config.optimizer, "optimizer")
-    return optimizer(
+def optimizer(config):
+    """Returns the optimizer of a Config; `callbacks.Budget` sets its learning rate in a run."""
+    return lookup(OPTIMIZERS, config.optimizer, "optimizer")(
         config.learning_rate,
         weight_decay=config.weight_decay,
         beta_2=0.99,

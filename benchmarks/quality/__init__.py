@@ -38,9 +38,9 @@ def run(options, task):
     ours = stages.train_ours(plan)
     trained = [stages.train_peer(plan, variant) for variant in plan.variants]
     variants, curve = stages.our_variants(plan, ours), stages.curve(plan, ours)
-    parameters = stages.sample_ours(ours, [*variants, *curve])
+    stages.sample_ours(ours, [*variants, *curve])
     for row in variants:
-        row.update(parameters=parameters, images_seen=ours["images_seen"])
+        row.update(parameters=ours["export"].parameters, images_seen=ours["images_seen"])
     peers = [row for peer in trained for row in (peer, stages.with_last_weights(plan, peer))]
     for row in peers:
         stages.sample_peer(plan, row)

@@ -23,7 +23,7 @@ TASKS = {  # the attributes of a `Plan`
         "seeds": 1,  # 250 steps take long
         "curve_num": 500,
         "peer": "keras_ddim",
-        "variants": ("float32",),
+        "variants": ("float32", "float32, our optimizer"),
         "peer_steps": 20,
         "last_num": 1000,
     },

@@ -22,8 +22,8 @@ def train_ours(plan):
     """Runs train.py, or resumes its run, unless it has finished.
 
     Returns:
-        dict: `folder` of all results, `model` (path of the SavedModel), `checkpoint` (the last
-        one), `export` (`ExportConfig`), `images_seen`.
+        dict: `folder` of all results, `model` (path of the SavedModel), `export` (`ExportConfig`),
+        `images_seen`.
     """
     arguments = [*plan.training, "--minutes", str(plan.minutes)]
     if plan.options.tiny:
@@ -41,12 +41,10 @@ def train_ours(plan):
         runs.progress(f"ours: {plan.minutes:g} minutes of training, log in {log}")
         run_train([*arguments, "--export-dir", str(model)], log)
     config = json.loads((run_dir / "config.json").read_text())["config"]
-    paths = run_dir.glob("checkpoints/step-*.keras")
-    steps, checkpoint = max((int(path.stem.split("-")[1]), str(path)) for path in paths)
+    steps = max(int(path.stem.split("-")[1]) for path in run_dir.glob("checkpoints/step-*.keras"))
     return {
         "folder": folder,
         "model": model,
-        "checkpoint": checkpoint,
         "images_seen": steps * config["batch_size"],
         "export": export_folder.read(model),
     }
@@ -113,9 +111,8 @@ def _labels(plan, ours, num):
 
 
 def sample_ours(ours, sets):
-    """Samples the sets that are missing; returns the number of parameters of the network."""
-    where = {"model": str(ours["model"]), "checkpoint": ours["checkpoint"], "sets": sets}
-    return runs.in_fresh_process("quality.workers.sample_ours", **where)["parameters"]
+    """Samples the sets that are missing."""
+    runs.in_fresh_process("quality.workers.sample_ours", model=str(ours["model"]), sets=sets)
 
 
 # The peer -----------------------------------------------------------------------------------------

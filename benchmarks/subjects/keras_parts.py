@@ -18,13 +18,13 @@ def facts(network):
 
 def our_optimizer():
     """Returns (optimizer of our Flowers preset, function progress in [0, 1] -> learning rate)."""
-    from keras_diffusion import Muon, callbacks
+    from keras_diffusion import build, callbacks
     from keras_diffusion.config.resolve import resolve
 
     config = resolve("oxford_flowers102", {})
+    optimizer = build.optimizer(config)
     budget = callbacks.Budget(config.learning_rate, warmup=config.warmup, minutes=1)
-    options = {"weight_decay": config.weight_decay, "global_clipnorm": config.clip_norm}
-    optimizer = Muon(config.learning_rate * budget.factor(0.0), **options)
+    optimizer.learning_rate = config.learning_rate * budget.factor(0.0)
     return optimizer, lambda progress: config.learning_rate * budget.factor(progress)
 
 

@@ -123,6 +123,7 @@ def test_a_section_at_toy_size(section, tmp_path, monkeypatch):
     if section.startswith("quality"):
         image = tmp_path / "images" / f"{section}_{machine.kind()}.png"
         assert image.stat().st_size > 10_000
+        assert ("float32, our optimizer, last weights" in text) == (section == "quality_flowers")
         monkeypatch.setattr(runs, "in_fresh_process", unexpected_training)
         assert bench.main(arguments) == 0  # every stage but scoring and plotting is in the cache
 
