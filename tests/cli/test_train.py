@@ -2,18 +2,22 @@
 
 import csv
 import json
+import os
+import pathlib
 import re
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from commands import TINY
+from fixtures_exports import one_sampler
 from fixtures_input import rejection
 from PIL import Image
 
 from keras_diffusion.cli import __main__ as console
-from keras_diffusion.cli import train
+from keras_diffusion.cli import evaluate, sample, train
 from keras_diffusion.runtime.distribution import WorkerLost
 from keras_diffusion.runtime.signals import Interrupted
 from keras_diffusion.training import run as training
@@ -228,3 +232,26 @@ def test_a_run_is_not_overwritten_contradicted_or_used_twice(copy, capsys):
         assert f"error: {flag}: " in rejection(train.main, arguments, capsys)[-1]
     with locked("runs/tiny"):
         assert "error: --run-dir: " in rejection(train.main, ["--resume"], capsys)[-1]
+
+
+@pytest.mark.slow
+def test_from_a_folder_of_gifs_to_gifs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in range(10):
+        pixels = np.random.default_rng(name).integers(0, 256, (3, 8, 8), np.uint8)
+        first, *others = map(Image.fromarray, pixels)
+        pathlib.Path("clips").mkdir(exist_ok=True)
+        first.save(f"clips/{name}.gif", save_all=True, append_images=others)
+    clips = [*TINY[2:], "--folder", "clips", "--frames", "3", "--run-dir", "runs/tiny"]
+    with one_sampler():
+        clips.remove("guidance_interval=(0.1,0.8)")
+        clips.remove("--set")
+        assert train.main(clips) == 0
+    assert "clips of 3 frames of 8x8x1" in capsys.readouterr()[0]
+    assert {"forward.png", "backward.png"} <= set(os.listdir("runs/tiny"))
+    assert sample.main(["--num", "2", "--out", "a.png"]) == 0
+    with Image.open("a.gif") as animation:
+        assert animation.n_frames == 3
+    for path in ("saved_models/tiny", "runs/tiny"):
+        lines = rejection(evaluate.main, ["--model", path], capsys)
+        assert len(lines) == 1 and "--model" in lines[0]
