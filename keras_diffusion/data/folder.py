@@ -152,6 +152,12 @@ class _Files:
         """Returns rows of (file name, the same, class name, held out, shape)."""
         files = self.listing.files
         shapes = self._probe(decoding.probe, [path for path, _, _ in files])
+        animated = sum(map(decoding.is_animated, filter(_may_move, shapes)))
+        if animated:
+            self.listing.notes.append(
+                f"{animated} of {len(shapes)} files are animations, of which the first frame is "
+                "read; --frames K reads clips of K frames"
+            )
         return [
             (str(path), str(path), name, held_out, shapes[path])
             for path, name, held_out in files
@@ -203,6 +209,11 @@ class _Files:
 
     def _skip(self, path, reason):
         self.listing.skipped.append(f"{printable(path.relative_to(self.listing.root))}: {reason}")
+
+
+def _may_move(path):
+    """bool: the extension is one that most animations have; opening every PNG would take long."""
+    return path.suffix.lower() in (".gif", ".webp", ".apng")
 
 
 def _common_shape(shapes):

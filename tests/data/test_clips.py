@@ -73,6 +73,7 @@ def test_gray_and_coloured_gifs(tmp_path):
     red = np.zeros((3, 8, 6, 3), np.uint8)
     red[:, :, :, 0] = np.arange(0, 144).reshape(3, 8, 6)
     save_animation(tmp_path / "red.gif", red)
+    assert any("2 of 2 files are animations" in note for note in folder.scan(tmp_path).notes)
     files = folder.scan(tmp_path, frames=3)
     assert files.image_shape == (8, 6, 3)
     assert same(decoded(files), [gray.repeat(3, axis=-1), red])
