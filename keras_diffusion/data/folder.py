@@ -104,16 +104,16 @@ def scan(root, frames=1):
     warnings.filterwarnings("ignore", message="(?i).*corrupt EXIF|Truncated File Read")
     skipped, notes = listing.skipped, listing.notes
     if not rows:
-        what, files = "image", f"{', '.join(decoding.EXTENSIONS)} files"
+        what, inputs = "image", f"{', '.join(decoding.EXTENSIONS)} files"
         if frames > 1:
             what = f"clip of {frames} frames"
-            files = (
+            inputs = (
                 f"animated {', '.join(decoding.ANIMATIONS)} files, or folders of numbered frames,"
             )
         detail = f" (skipped {skipped[0]})" if skipped else ""
         raise ValueError(
-            f"no readable {what} in the folder {str(root)!r}{detail}; put {files} directly inside, "
-            "or into one sub-folder per class"
+            f"no readable {what} in the folder {str(root)!r}{detail}; put {inputs} directly "
+            "inside, or into one sub-folder per class"
         )
     items, paths, names, held_out, shapes = zip(*rows, strict=True)
     class_names = tuple(sorted(set(names) - {None}))
@@ -167,7 +167,8 @@ class _Files:
     def clips(self, frames):
         """Returns rows as `images`, with a `Clip` and the name of its animation or folder."""
         files, of_folder = self.listing.files, self.listing.frames
-        shapes = self._probe(decoding.probe, [p for paths in of_folder.values() for p in paths])
+        frame_paths = [p for path, _, _ in files for p in of_folder.get(path, ())]
+        shapes = self._probe(decoding.probe, frame_paths)
         animations = [path for path, _, _ in files if path not in of_folder]
         probes = self._probe(decoding.probe_animations, animations)
         rows, used, rest = [], 0, 0
