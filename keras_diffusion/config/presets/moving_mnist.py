@@ -1,10 +1,14 @@
 """Moving MNIST: clips of digits that move and bounce.
 
-    python train.py --dataset moving_mnist --image-size 32 --minutes 10
+    python train.py --dataset moving_mnist --image-size 32 --minutes 20
     python train.py --dataset moving_mnist --minutes 60
 
 Up to 32x32, one digit in clips of 8 frames; larger, two digits in clips of 10 frames of 64x64.
-Not measured.
+
+One thread of an AMD EPYC (Zen 4, bfloat16 in AVX-512), `--image-size 32 --epochs 4 --optimizer
+adamw --learning-rate 0.002`: 80,000 clips in 10 minutes, up to 142 per second, validation loss
+0.060. Strokes of the size of a digit move on straight lines, and are not legible yet. Muon, the
+default, and 64x64 are not measured.
 """
 
 import dataclasses
