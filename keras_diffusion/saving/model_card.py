@@ -314,9 +314,9 @@ def _scores(name, scores):
             "copies of training images."
         )
     return (
-        f"{scores.strip()}\n\nThe last row is the baseline: the scores of real, held-out images in "
-        "place of samples. FID and KID depend on the feature extractor and on the number of "
-        "images: compare them with scores of the same settings alone."
+        "The row of real, held-out images is the baseline: the scores that these get in place of "
+        "samples. FID and KID depend on the feature extractor and on the number of images: compare "
+        f"them only with scores of the same settings.\n\n{scores.strip()}"
     )
 
 
@@ -343,7 +343,7 @@ def _limits(config, scores):
 
 def _plain(text):
     """Returns text as one line of Markdown without markup."""
-    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([\\`*{}\[\]<>#|])", r"\\\1", " ".join(str(text).split()))
 
 
 # samples.png ---------------------------------------------------------------------------------
