@@ -265,7 +265,7 @@ def _created(path):
 
 def now():
     """Returns the current time as `ExportConfig.created` holds it."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
 
 
 def write(config, path):

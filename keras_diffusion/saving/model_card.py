@@ -131,10 +131,12 @@ def metadata(config):
     There are no scores in it: they cannot be compared with those of other models on the hub.
     """
     data = data_of(config)
-    text = bool(config.prompts)
+    task = "text-to-image" if config.prompts else "unconditional-image-generation"
+    if config.prompts and config.frames > 1:
+        task = "text-to-video"
     lines = [
         "library_name: keras_diffusion",
-        f"pipeline_tag: {'text-to-image' if text else 'unconditional-image-generation'}",
+        f"pipeline_tag: {task}",
         f"license: {data.license}",
         *(["datasets:", f"- {data.hub}"] if data.hub else []),
         "tags:",
@@ -184,7 +186,7 @@ def body(config, name, size, scores=None):
         "## Training",
         _training(config, size),
         "## Scores",
-        _scores(name, scores),
+        _scores(config, name, scores),
         "## Limits",
         _limits(config, scores),
     ]
@@ -193,7 +195,9 @@ def body(config, name, size, scores=None):
 
 def _summary(config):
     height, width, channels = config.image_shape
+    channels //= config.frames
     kind = COLOURS.get(channels, f"{channels} channels")
+    what = "images" if config.frames == 1 else f"clips of {config.frames} frames"
     given = ""
     if config.prompts:
         given = f', from prompts such as "{_plain(config.prompts.plain[0])}"'
@@ -202,7 +206,7 @@ def _summary(config):
         if 0 < len(config.class_names) <= 12:
             given += f": {', '.join(map(_plain, config.class_names))}"
     return (
-        f"A diffusion model that generates images of {width}x{height} pixels in {kind}{given}. "
+        f"A diffusion model that generates {what} of {width}x{height} pixels in {kind}{given}. "
         "Made with keras_diffusion."
     )
 
@@ -211,7 +215,8 @@ def _caption(config):
     rows = "one class in each row, " if config.num_classes else ""
     guided = config.num_classes and config.guidance.scale != 1
     scale = f", guidance scale {config.guidance.scale:g}" if guided else ""
-    return f"{rows}one seed in each column, {config.num_steps} steps of {config.sampler}{scale}"
+    columns = "one seed in each column" if config.frames == 1 else "one clip in each row"
+    return f"{rows}{columns}, {config.num_steps} steps of {config.sampler}{scale}"
 
 
 def _use(config, name):
@@ -223,6 +228,10 @@ def _use(config, name):
         example = f" --class-name {shlex.quote(config.class_names[0])}"
         argument = ", labels=[0] * 4"
     shape = ", ".join(map(str, (4, *config.image_shape)))
+    frames = []
+    if config.frames > 1:
+        split = f"kd.plotting.images.split_frames(images, {config.frames})"
+        frames = [f"clips = {split}  # (4, {config.frames}, H, W, C)"]
     return "\n".join([
         "In a checkout of keras_diffusion, with this folder in `saved_models/`:",
         "",
@@ -235,6 +244,7 @@ def _use(config, name):
         "",
         f"model = kd.load({json.dumps(name)})",
         f"images = model.generate(4{argument})  # uint8 ({shape})",
+        *frames,
         "```",
         "",
         "The folder is a SavedModel with whole samplers inside, so TensorFlow alone suffices: "
@@ -269,8 +279,7 @@ def _training(config, size):
         ]  # fmt: skip
     if "hardware" in training:
         rows.append(["hardware", training["hardware"]])
-    if "precision" in options:
-        rows.append(["precision", options["precision"]])
+    rows += [[name, options[name]] for name in ("optimizer", "precision") if name in options]
     network = []
     if "network" in options:
         widths = ", ".join(map(str, options.get("widths", ())))
@@ -306,7 +315,9 @@ def _command(training):
     return ["Train such a model again:", f"```bash\n{command}\n```"]
 
 
-def _scores(name, scores):
+def _scores(config, name, scores):
+    if config.frames > 1:
+        return "None: there are no scores for clips."
     if scores is None:
         return (
             f"None yet. `python evaluate.py --model {shlex.quote(name)}` adds them: distances to "

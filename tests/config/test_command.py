@@ -20,6 +20,7 @@ def parsed(arguments):
     [
         "--dataset digits",
         "--dataset mnist --minutes 20",
+        "--dataset mnist --optimizer adamw",  # which changes the learning rate
         "--image flower --epochs 50",  # instead of the minutes of the preset
         "--image china --minutes 12.3456789",
         "--dataset oxford_flowers102 --latent --image-size 32 --text --minutes 45",

@@ -80,6 +80,12 @@ def test_it_says_on_what_and_how_long(card):
     assert "was not examined" in text
 
 
+def test_clips(card):
+    text = card(frames=3, **UNLABELLED)
+    assert "clips of 3 frames of 4x4 pixels in grey" in text and "split_frames(images, 3)" in text
+    assert "evaluate.py" not in text, "it rejects them"
+
+
 def test_what_is_unknown_is_left_out(card):
     text = card(training={"config": {"dataset": "kmnist", "of_a_later_version": 1}}, parameters=0)
     assert "train.py" not in text and "catalog/kmnist" in text
