@@ -1,18 +1,18 @@
-"""The console script:  keras-diffusion train|sample|evaluate [flags]"""
+"""The console script:  keras-diffusion train|sample|edit|evaluate [flags]"""
 
 import importlib
 import sys
 
 from keras_diffusion.cli.parsing import OneLineParser, one_of
 
-COMMANDS = ("train", "sample", "evaluate")
+COMMANDS = ("train", "sample", "edit", "evaluate")
 
 
 def main(arguments=None):
     """Runs one of the commands; returns its exit code."""
     parser = OneLineParser(
         prog="keras-diffusion",
-        usage="keras-diffusion train|sample|evaluate [flags]",
+        usage="keras-diffusion train|sample|edit|evaluate [flags]",
         description="Diffusion models in Keras on TensorFlow.",
         epilog="keras-diffusion COMMAND --help lists the flags of a command.",
     )
@@ -20,7 +20,7 @@ def main(arguments=None):
         "command",
         metavar="COMMAND",
         type=one_of(COMMANDS),
-        help="train a model and export it, sample from an export, or evaluate a trained model",
+        help="train a model and export it, sample from an export, edit images, or evaluate a model",
     )
     arguments = sys.argv[1:] if arguments is None else arguments
     name = parser.parse_args(arguments[:1]).command

@@ -10,12 +10,13 @@ import flag_tables
 import pytest
 from commands import ROOT
 
-from keras_diffusion.cli import evaluate, sample, train
+from keras_diffusion.cli import edit, evaluate, sample, train
 
 PAGES = (ROOT / "README.md", ROOT / "docs/guide.md")
 PARSERS = {
     "train.py": train.parser().parse_args,
     "sample.py": sample.parser().parse_args,
+    "edit.py": edit.parser().parse_args,
     "evaluate.py": evaluate.parser().parse_args,
 }
 
@@ -30,7 +31,7 @@ def test_commands_are_understood():
     lines = [line.split("#")[0] for block in fenced("bash") for line in block.splitlines()]
     commands = [shlex.split(line) for line in lines if line.strip()]
     scripts = [command[1:] for command in commands if command[0] == "python"]
-    assert {"train.py", "sample.py", "evaluate.py"} <= {script for script, *_ in scripts}
+    assert set(PARSERS) <= {script for script, *_ in scripts}
     for script, *arguments in scripts:
         if script in PARSERS:
             args = PARSERS[script](arguments)

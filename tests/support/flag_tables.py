@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from keras_diffusion.cli import evaluate, sample, train  # noqa: E402
+from keras_diffusion.cli import edit, evaluate, sample, train  # noqa: E402
 from keras_diffusion.cli.parsing import help_of  # noqa: E402
 from keras_diffusion.config.fields import KINDS, LARGEST_INT, bounds, flag, kind_of  # noqa: E402
 from keras_diffusion.config.options import OPTIONS  # noqa: E402
@@ -33,14 +33,14 @@ def cells(spelling, default, text):
 
 
 def flag_row(parser, action):
-    """The row of a flag."""
-    name = action.option_strings[0]
+    """The row of a flag, or of an argument without one."""
+    name = action.option_strings[0] if action.option_strings else ""
     if isinstance(action, argparse.BooleanOptionalAction):
         name = name.replace("--", "--[no-]")
     default = action.default
     if action.nargs != 0:
         values = argparse.HelpFormatter("")._format_args(action, action.metavar)
-        name = f"{name} {values}"
+        name = f"{name} {values}".strip()
     if default is None and parser.prog == "train.py" and action.dest in OPTIONS:
         default = OPTIONS[action.dest].default
     return cells(name, None if default == [] else default, action.help.replace("%%", "%"))
@@ -52,6 +52,29 @@ def flag_table(parser):
     return table(
         ["flag", "default", "meaning"],
         [flag_row(parser, action) for action in actions],
+        markdown=True,
+    )
+
+
+def commands_table(parser):
+    """The table of the flags of several commands; a row for each meaning and default of a flag."""
+    [action] = (action for action in parser._actions if action.dest != "help")
+    rows = {}
+    for name, command in action.choices.items():
+        for flag_of in command._actions:
+            if flag_of.dest != "help":
+                rows.setdefault(tuple(flag_row(command, flag_of)), []).append(f"`{name}`")
+    every = [f"`{name}`" for name in action.choices]
+
+    def is_shared(row):
+        return len(row[1]) > len(every) // 2
+
+    return table(
+        ["flag", "of", "default", "meaning"],
+        [
+            [spelling, "all" if names == every else ", ".join(names), default, text]
+            for (spelling, default, text), names in sorted(rows.items(), key=is_shared)
+        ],
         markdown=True,
     )
 
@@ -81,6 +104,7 @@ def filled(page):
             for name, field in OPTIONS.items()
             if field.metadata["movable"]
         ),
+        "edit": commands_table(edit.parser()),
         "evaluate": flag_table(evaluate.parser()),
     }
     for name, text in tables.items():
