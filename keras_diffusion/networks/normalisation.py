@@ -52,15 +52,17 @@ class GroupRMSNorm(layers.Layer):
         self.scale = self.add_weight(name="scale", initializer="ones", **options)
         self.shift = self.add_weight(name="shift", initializer="zeros", **options)
 
-    def call(self, x):
+    def call(self, x, training=None):
         shape = ops.shape(x)[0], x.shape[-1]
-        return self.normalise(x, *(ops.broadcast_to(w, shape) for w in (self.scale, self.shift)))
+        scale, shift = (ops.broadcast_to(w, shape) for w in (self.scale, self.shift))
+        return self.normalise(x, scale, shift, training)
 
-    def normalise(self, x, scale, shift):
+    def normalise(self, x, scale, shift, training=None):
         """Returns y for scale and shift of shape (B, C)."""
         divides = x.shape[-1] % self.group_width == 0
         groups = x.shape[-1] // self.group_width if divides else 1
-        return _normalise(groups, self.epsilon, self.activation)(x, scale, shift)
+        functions = _normalise(groups, self.epsilon, self.activation)
+        return functions[training is not False](x, scale, shift)
 
     def compute_output_shape(self, x_shape, *_):
         return x_shape
@@ -89,15 +91,18 @@ class AdaptiveNorm(GroupRMSNorm):
         self.kernel = self.add_weight(shape=shape, name="kernel", **options)
         self.bias = self.add_weight(shape=shape[1:], name="bias", **options)
 
-    def call(self, x, embedding):
+    def call(self, x, embedding, training=None):
         modulation = ops.matmul(ops.cast(embedding, self.kernel.dtype), self.kernel) + self.bias
         scale, shift = ops.split(modulation, 2, axis=-1)
-        return self.normalise(x, 1 + scale, shift)
+        return self.normalise(x, 1 + scale, shift, training)
 
 
 @functools.cache
 def _normalise(groups, epsilon, activation):
-    """Returns the function (x, scale, shift) -> activation(x / rms * scale + shift).
+    """Returns two functions (x, scale, shift) -> activation(x / rms * scale + shift).
+
+    The first has the gradient of the backend, the second its own. Sampling takes the first,
+    because a SavedModel holds a function for each gradient of a layer's own.
 
     x is (B, H, W, C); scale and shift (B, C). With z = gain x + shift, gain = scale / rms:
 
@@ -111,14 +116,20 @@ def _normalise(groups, epsilon, activation):
         means = ops.mean(folded, axis=-1, keepdims=True)
         return ops.reshape(ops.broadcast_to(means, ops.shape(folded)), (-1, channels))
 
-    @ops.custom_gradient
-    def normalise(x, scale, shift):
+    def forward(x, scale, shift):
         pixels = ops.cast(ops.shape(x)[1] * ops.shape(x)[2], scale.dtype)
         mean_square = ops.cast(ops.sum(x * x, axis=(1, 2)), scale.dtype) / pixels
         inverse_rms = ops.rsqrt(group_mean(mean_square) + epsilon)
         gain = scale * inverse_rms
         z = x * _over_pixels(gain, x.dtype) + _over_pixels(shift, x.dtype)
-        y = ops.silu(z) if activation else z
+        return ops.silu(z) if activation else z, gain, inverse_rms, pixels
+
+    def plain(x, scale, shift):
+        return forward(x, scale, shift)[0]
+
+    @ops.custom_gradient
+    def trained(x, scale, shift):
+        y, gain, inverse_rms, pixels = forward(x, scale, shift)
 
         def gradient(*arguments, upstream=None):
             dy = arguments[0] if upstream is None else upstream
@@ -130,7 +141,7 @@ def _normalise(groups, epsilon, activation):
 
         return y, gradient
 
-    return normalise
+    return plain, trained
 
 
 def _over_pixels(values, dtype):

@@ -60,6 +60,7 @@ def generate_images(
     images=None,
     strength=None,
     num_frames=None,
+    decode=None,
 ):
     """Runs a whole sampler, as graph operations.
 
@@ -79,6 +80,7 @@ def generate_images(
         strength: scalar float32 tensor in (0, 1], with images.
         num_frames: None, or the number of images along the trajectory to return besides the
             start.
+        decode: takes the place of `codec.decode`, as a graph.
 
     Returns:
         uint8 images (N, H, W, C), or with `num_frames` (num_frames + 1, N, H, W, C).
@@ -96,7 +98,11 @@ def generate_images(
         start = mix((codec.encode(images), start), schedules.rates(schedule, strength))
     times = time_grids.uniform_logsnr(schedule, num_steps, 1.0 if images is None else strength)
     result = samplers.SAMPLERS[sampler](denoiser, schedule, start, times, **options)
-    return codec.decode(result if num_frames is None else result[1])
+    decode = decode or codec.decode
+    if num_frames is None:
+        return decode(result)
+    # One frame at a time: to decode latents needs more memory than to sample them.
+    return tf.map_fn(decode, result[1], fn_output_signature=tf.uint8)
 
 
 class SamplingGraphs:
@@ -106,6 +112,7 @@ class SamplingGraphs:
         denoiser   x_t, t, conditioning -> x0, eps; for each schedule
         network    x, logsnr[, label or tokens] -> output of the EMA network
 
+    and `decode`, x -> images, which is inside of the samplers, too.
     tf.function traces each of them on first use and keeps it. Numbers of images and steps, seed,
     labels, guidance and strength are tensors: another value of them traces nothing.
 
@@ -125,7 +132,8 @@ class SamplingGraphs:
         )
         self.denoiser_graph = graph(self._denoise)
         self.unclipped_denoiser_graph = graph(functools.partial(self._denoise, clip=False))
-        self.sampler_graph = graph(self._sample)
+        self.decode = graph(lambda x: model.codec.decode(x))
+        self.sampler_graph = graph(self.sample)
         self.replicated_sampler_graph = graph(self._sample_on_replicas)
 
     def generate(self, request, sampler, *, num_frames=None, batch_size=64):
@@ -181,7 +189,8 @@ class SamplingGraphs:
         )
         return denoiser(x_t, t)
 
-    def _sample(self, sampler, num_frames, schedule, **arguments):
+    def sample(self, sampler, num_frames, schedule, **arguments):
+        """Runs a sampler, as graph operations, with the arguments in `signature`."""
         conditioning = {name: arguments.pop(name) for name in CONDITIONING if name in arguments}
         return generate_images(
             sampler,
@@ -190,12 +199,13 @@ class SamplingGraphs:
             codec=self._model.codec,
             shape=self._model.x_shape,
             num_frames=num_frames,
+            decode=self.decode,
             **arguments,
         )
 
     def _sample_on_replicas(self, sampler, num_frames, schedule, arguments):
         """`arguments` are {name: value on each replica}; so are the images returned."""
-        sample = functools.partial(self._sample, sampler, num_frames, schedule)
+        sample = functools.partial(self.sample, sampler, num_frames, schedule)
         return self._model.distribute_strategy.run(sample, kwargs=arguments)
 
 

@@ -1,5 +1,6 @@
 """Export: a SavedModel with whole samplers inside, which needs none of this package."""
 
+import functools
 import inspect
 
 import keras
@@ -10,7 +11,7 @@ from keras_diffusion.diffusion.samplers import SAMPLERS
 from keras_diffusion.plotting.images import save_png
 from keras_diffusion.runtime.files import whole_folder
 from keras_diffusion.runtime.registry import lookup
-from keras_diffusion.sampling.graphs import signature
+from keras_diffusion.sampling.graphs import SamplingGraphs, signature
 from keras_diffusion.saving import export_folder, model_card
 from keras_diffusion.saving.export_folder import ExportConfig, check_target
 
@@ -90,24 +91,16 @@ def export_saved_model(
     )
     for name in config.samplers:
         lookup(SAMPLERS, name, "sampler")
-    archive = keras.export.ExportArchive()
-    archive.track(model.ema_network)
-    for name in config.samplers:
-        for kind, num_frames in (("generate", None), ("trajectory", TRAJECTORY_FRAMES)):
-            graph = model.graphs.sampler(name, num_frames)
-            _add_endpoint(archive, f"{kind}_{name}", graph, signature(model))
-    _add_endpoint(archive, "denoise", *_denoise(model))
-    if model.x_shape != model.image_shape:  # latents
-        images = tf.TensorSpec((None, *model.image_shape), tf.float32, "images")
-        x = tf.TensorSpec((None, *model.x_shape), tf.float32, "x")
-        _add_endpoint(
-            archive, "encode", lambda images: model.codec.encode(images), {"images": images}
-        )
-        _add_endpoint(archive, "decode", lambda x: model.codec.decode(x), {"x": x})
+    endpoints = _endpoints(model, config.samplers)
+    module = tf.Module()
+    for name, endpoint in endpoints.items():
+        setattr(module, name, endpoint)
     samples = model_card.sample_sheet(config, model.generate)
     with whole_folder(path) as part:
         try:
-            archive.write_out(str(part), verbose=False)
+            with _ConstantWeights(model):
+                # This traces the endpoints; what is traced before would be traced again.
+                tf.saved_model.save(module, str(part), signatures=endpoints)
         except tf.errors.OpError as error:  # such as a full disk
             raise OSError(f"{path}: cannot be written: {error.message}") from error
         export_folder.write(config, part)
@@ -116,24 +109,63 @@ def export_saved_model(
     return path
 
 
-def _add_endpoint(archive, name, function, specs):
-    """Adds a function of keyword arguments to an export, with the parameters of `specs`."""
+class _ConstantWeights(keras.StatelessScope):
+    """Scope in which weights are traced as constants, once in each graph that reads them.
+
+    As variables, hundreds of them would be arguments of every function around the network, and
+    `tf.saved_model.load` would take three times as long.
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        parts = [part for part in (model.ema_network, model.codec) if isinstance(part, keras.Layer)]
+        variables = [variable for part in parts for variable in part.variables]
+        self._values = {id(variable): variable.numpy() for variable in variables}
+        self._constants = {}
+
+    def get_current_value(self, variable):
+        key = tf.compat.v1.get_default_graph(), id(variable)
+        if key not in self._constants:
+            self._constants[key] = tf.constant(self._values[id(variable)])
+        return self._constants[key]
+
+
+def _endpoints(model, samplers):
+    """Returns {name: tf.function}; they share the graphs of network and decoder."""
+    graphs, specs = SamplingGraphs(model), signature(model)
+    endpoints = {"denoise": _endpoint(*_denoise(model, graphs))}
+    for name in samplers:
+        for kind, num_frames in (("generate", None), ("trajectory", TRAJECTORY_FRAMES)):
+            sample = functools.partial(graphs.sample, name, num_frames, model.schedule)
+            endpoints[f"{kind}_{name}"] = _endpoint(sample, specs)
+    if model.x_shape != model.image_shape:  # latents
+        images = tf.TensorSpec((None, *model.image_shape), tf.float32, "images")
+        x = tf.TensorSpec((None, *model.x_shape), tf.float32, "x")
+        endpoints["encode"] = _endpoint(
+            lambda images: model.codec.encode(images), {"images": images}
+        )
+        endpoints["decode"] = _endpoint(graphs.decode, {"x": x})
+    return endpoints
+
+
+def _endpoint(function, specs):
+    """Returns a function of keyword arguments as a tf.function with the parameters of `specs`."""
 
     def endpoint(*args, **kwargs):
         return function(**dict(zip(specs, args, strict=False)), **kwargs)
 
-    # tf.function takes the names of an endpoint's arguments from here.
+    # tf.function takes the names of the arguments from here.
     endpoint.__signature__ = inspect.Signature(
         [inspect.Parameter(each, inspect.Parameter.POSITIONAL_OR_KEYWORD) for each in specs]
     )
-    archive.add_endpoint(name, endpoint, list(specs.values()))
+    return tf.function(endpoint, input_signature=list(specs.values()), autograph=False)
 
 
-def _denoise(model):
-    """Returns the denoise endpoint and its arguments, {name: TensorSpec}."""
+def _denoise(model, graphs):
+    """Returns the function of the denoise endpoint and its arguments, {name: TensorSpec}."""
 
     def denoise(**arguments):
-        x0, eps = model.graphs.denoise(**arguments)
+        x0, eps = graphs.denoise(**arguments)
         return {"x0": x0, "eps": eps}
 
     specs = {
