@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_diffusion.models import muon  # noqa: F401 - registers the optimizer of many files
 from keras_diffusion.models.inputs import check_values, unpack
 from keras_diffusion.runtime.files import whole_file
 

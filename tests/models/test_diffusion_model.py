@@ -293,14 +293,3 @@ def test_a_loaded_model_is_the_same_and_continues_alike(tmp_path):
     assert losses[0] != losses[1]
     assert losses_of(loaded, 2, IMAGES, LABELS) == losses
     assert int(loaded.optimizer.iterations) == 5
-
-
-LOAD = """
-import json, os, sys
-import keras, keras_diffusion
-import numpy as np
-model = keras.models.load_model(sys.argv[1])
-data = np.load(sys.argv[2])
-results = model.train_on_batch(data["images"], data["labels"], return_dict=True)
-print(json.dumps([float(results["loss"])]))
-"""

@@ -214,3 +214,12 @@ def test_keras_loads_a_model_if_it_was_imported_after_the_package(saved):
     command = [sys.executable, "-c", code, saved["file"]]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
     assert done.stdout.split()[-1:] == [b"10"], done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_a_new_process_loads_a_model_and_its_optimizer(tmp_path):
+    tiny_model().save(tmp_path / "tiny.keras")  # of Muon
+    code = "import keras_diffusion as kd, sys; print(kd.load(sys.argv[1]).num_classes)"
+    command = [sys.executable, "-c", code, tmp_path / "tiny.keras"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert done.stdout.split()[-1:] == [b"2"], done.stderr[-2000:]
