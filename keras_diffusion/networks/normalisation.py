@@ -1,8 +1,8 @@
 """Normalisation, modulation and activation as one operation with its own gradient.
 
 On a CPU they take most of the time next to the convolutions. Their time is proportional to the
-number of passes over a batch of images: here five forward and five backward. Measurements:
-docs/performance.md.
+number of passes over a batch of images: in training three forward and five backward, in sampling
+five. Measurements: docs/performance.md.
 """
 
 import functools
@@ -57,7 +57,7 @@ class GroupRMSNorm(layers.Layer):
         scale, shift = (ops.broadcast_to(w, shape) for w in (self.scale, self.shift))
         return self.normalise(x, scale, shift, training)
 
-    def normalise(self, x, scale, shift, training=None):
+    def normalise(self, x, scale, shift, training):
         """Returns y for scale and shift of shape (B, C)."""
         divides = x.shape[-1] % self.group_width == 0
         groups = x.shape[-1] // self.group_width if divides else 1
@@ -99,10 +99,11 @@ class AdaptiveNorm(GroupRMSNorm):
 
 @functools.cache
 def _normalise(groups, epsilon, activation):
-    """Returns two functions (x, scale, shift) -> activation(x / rms * scale + shift).
+    """Returns (plain, trained), functions (x, scale, shift) -> activation(x / rms * scale + shift).
 
-    The first has the gradient of the backend, the second its own. Sampling takes the first,
-    because a SavedModel holds a function for each gradient of a layer's own.
+    Both compute the same. `trained` has its own gradient and needs XLA, which compiles it for one
+    size of batch. `plain` is for sampling: batches of any size, and no functions for gradients in a
+    SavedModel.
 
     x is (B, H, W, C); scale and shift (B, C). With z = gain x + shift, gain = scale / rms:
 
@@ -116,24 +117,25 @@ def _normalise(groups, epsilon, activation):
         means = ops.mean(folded, axis=-1, keepdims=True)
         return ops.reshape(ops.broadcast_to(means, ops.shape(folded)), (-1, channels))
 
-    def forward(x, scale, shift):
-        pixels = ops.cast(ops.shape(x)[1] * ops.shape(x)[2], scale.dtype)
-        mean_square = ops.cast(ops.sum(x * x, axis=(1, 2)), scale.dtype) / pixels
-        inverse_rms = ops.rsqrt(group_mean(mean_square) + epsilon)
-        gain = scale * inverse_rms
-        z = x * _over_pixels(gain, x.dtype) + _over_pixels(shift, x.dtype)
-        return ops.silu(z) if activation else z, gain, inverse_rms, pixels
+    def inverse_rms_of(x, pixels):
+        mean_square = ops.cast(ops.sum(x * x, axis=(1, 2)), pixels.dtype) / pixels
+        return ops.rsqrt(group_mean(mean_square) + epsilon)
 
     def plain(x, scale, shift):
-        return forward(x, scale, shift)[0]
+        gain = scale * inverse_rms_of(x, _count_pixels(x, scale.dtype))
+        z = _modulated(x, gain, shift)
+        return ops.silu(z) if activation else z
 
     @ops.custom_gradient
     def trained(x, scale, shift):
-        y, gain, inverse_rms, pixels = forward(x, scale, shift)
+        pixels = _count_pixels(x, scale.dtype)
+        inverse_rms = inverse_rms_of(x, pixels)
+        gain = scale * inverse_rms
+        y = _modulated_silu(x, gain, shift) if activation else _modulated(x, gain, shift)
 
         def gradient(*arguments, upstream=None):
             dy = arguments[0] if upstream is None else upstream
-            dz = _silu_slope(x, dy, gain, shift) if activation else dy
+            dz = _silu_gradient(x, dy, gain, shift) if activation else dy
             dshift = ops.cast(ops.sum(dz, axis=(1, 2)), shift.dtype)
             dgain = ops.cast(ops.sum(dz * x, axis=(1, 2)), scale.dtype)
             pull = -group_mean(scale * dgain) * inverse_rms**3 / pixels
@@ -144,16 +146,36 @@ def _normalise(groups, epsilon, activation):
     return plain, trained
 
 
+def _count_pixels(x, dtype):
+    return ops.cast(ops.shape(x)[1] * ops.shape(x)[2], dtype)
+
+
 def _over_pixels(values, dtype):
     return ops.cast(values, dtype)[:, None, None, :]
 
 
+def _modulated(x, gain, shift):
+    """z = gain x + shift, in the dtype of x."""
+    return x * _over_pixels(gain, x.dtype) + _over_pixels(shift, x.dtype)
+
+
 @compiled
-def _silu_slope(x, dy, gain, shift):
-    """dy silu'(z), silu'(z) = s (1 + z (1 - s)), s = sigmoid(z) = (1 + tanh(z / 2)) / 2."""
-    z = ops.cast(x, gain.dtype) * gain[:, None, None, :] + shift[:, None, None, :]
-    s = 0.5 * ops.tanh(0.5 * z) + 0.5
+def _modulated_silu(x, gain, shift):
+    """silu(z) = z s, z = gain x + shift, s = sigmoid(z)."""
+    z = _modulated(ops.cast(x, gain.dtype), gain, shift)
+    return ops.cast(z * _sigmoid(z), x.dtype)
+
+
+@compiled
+def _silu_gradient(x, dy, gain, shift):
+    """dy silu'(z), silu'(z) = s (1 + z (1 - s))."""
+    z = _modulated(ops.cast(x, gain.dtype), gain, shift)
+    s = _sigmoid(z)
     return ops.cast(ops.cast(dy, gain.dtype) * s * (1 + z * (1 - s)), x.dtype)
+
+
+def _sigmoid(z):
+    return 0.5 * ops.tanh(0.5 * z) + 0.5
 
 
 @compiled

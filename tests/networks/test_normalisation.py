@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -44,16 +46,20 @@ def gradients(function, inputs, dy):
 @activations
 @pytest.mark.parametrize(("channels", "groups"), SHAPES)
 @pytest.mark.parametrize("in_graph", [False, True])
-def test_values_and_gradients_are_those_of_the_formula(channels, groups, activation, in_graph):
+@pytest.mark.parametrize("training", [False, True])
+def test_values_and_gradients_are_those_of_the_formula(
+    channels, groups, activation, in_graph, training
+):
     x, embedding, kernel, bias = sample(channels)
-    layer = layer_of(kernel, bias, x, embedding, activation)
+    weighted = layer_of(kernel, bias, x, embedding, activation)
+    layer = functools.partial(weighted, training=training)
     dy = tf.constant(np.random.default_rng(1).normal(size=x.shape))
 
     def by_layer(x, embedding):
         y, (dx, de) = gradients(layer, [x, embedding], dy)
         with tf.GradientTape() as tape:
             y = layer(x, embedding)
-        return y, dx, de, *tape.gradient(y, layer.trainable_variables, output_gradients=dy)
+        return y, dx, de, *tape.gradient(y, weighted.trainable_variables, output_gradients=dy)
 
     ours = (tf.function(by_layer) if in_graph else by_layer)(x, embedding)
     inputs = [x, embedding, kernel, bias]
