@@ -22,8 +22,8 @@ BATCHES = 8  # in an epoch of synthetic images
 TINY_OPTIONS = {"widths": (8, 16), "embedding_width": 16, "batch_size": 4}
 # Class: (pattern of the operation's type, pattern of its name); the first match counts. Names
 # contain those of the layers, see `unet`, and of a scope in `DiffusionModel`. XLA's loops are the
-# backward pass of the normalisation, and so are products and sums outside of any layer, but for a
-# few small ones.
+# normalisation, and so are products and sums outside of any layer, of its gradient, but for a few
+# small ones.
 CLASSES = {
     "convolutions: gradients of the weights": ("Conv2DBackpropFilter", None),
     "convolutions: forward, gradients of the inputs": ("Conv2D", None),
