@@ -119,20 +119,23 @@ def _solve(product, residual, x, num_steps):
         product: z -> (B z, C z); C = A B, positive definite.
         residual: (N, ...); each row is a problem of its own.
         x: a tensor of the shape of B z.
-        num_steps: int.
+        num_steps: int or scalar int tensor.
     """
-    total, direction, squared = ops.zeros_like(x), residual, _dot(residual, residual)
-    for _ in range(num_steps):
+
+    def step(_, state):
+        total, residual, direction, squared = state
         update, image = product(direction)
         curvature = _dot(direction, image)
         # A derivative of a network is not exactly a covariance: no step where it is not positive.
         length = ops.where(curvature > 1e-20, squared / ops.maximum(curvature, 1e-20), 0.0)
-        total += _rows(length, x) * update
-        residual -= _rows(length, residual) * image
+        total = total + _rows(length, x) * update
+        residual = residual - _rows(length, residual) * image
         previous, squared = squared, _dot(residual, residual)
         ratio = squared / ops.maximum(previous, 1e-20)
-        direction = residual + _rows(ratio, residual) * direction
-    return total
+        return total, residual, residual + _rows(ratio, residual) * direction, squared
+
+    state = ops.zeros_like(x), residual, residual, _dot(residual, residual)
+    return ops.fori_loop(0, num_steps, step, state)[0]
 
 
 def _dot(a, b):
