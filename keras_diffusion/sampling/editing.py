@@ -138,7 +138,7 @@ def restore(
         noise: standard deviation of the noise in the measurement, where white is 1.
         method: "mmps", or for comparison "replace" or "repaint", see diffusion/restoration.py.
             "repaint" has its own sampler, and takes 5 times as long as `num_steps` steps.
-        cg_steps: steps of conjugate gradients of "mmps". Each costs about two evaluations of the
+        cg_steps: steps of conjugate gradients of "mmps". Each costs one backward pass through the
             network in every step of the sampler.
 
     Returns:
