@@ -13,6 +13,8 @@ SELECTING = ("folder", "image", "latent", "network", "image_size")  # they choos
 def differences(config, decided=()):
     """Returns the options that differ from the preset, as `resolve` takes them.
 
+    Where a data set lies on one machine (`data_dir`) is left out.
+
     Args:
         config: `Config`.
         decided: names of options that were not given: data or hardware decided them.
@@ -21,7 +23,7 @@ def differences(config, decided=()):
         (name of the data set, or None for own images; {option: value}).
     """
     dataset = None if config.folder else config.dataset
-    idle = {*decided, *config.without_effect(), "dataset"}
+    idle = {*decided, *config.without_effect(), "dataset", "data_dir"}
     idle.add("epochs" if config.minutes else "minutes")
     options = {"image": config.image} if config.image else {}
     for name in dict.fromkeys((*SELECTING, *OPTIONS)):

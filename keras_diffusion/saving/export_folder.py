@@ -283,8 +283,11 @@ def write(config, path):
 
 def mark_shipped(path):
     """Marks an export as one that comes with keras_diffusion: never the default before a user's
-    own, and not replaced by a training."""
-    write(dataclasses.replace(read(path), shipped=True), path)
+    own, and not replaced by a training. Where the data lay on this machine is left out."""
+    config = read(path)
+    training = {**config.training, "config": {**config.training.get("config", {})}}
+    training["config"]["data_dir"] = None
+    write(dataclasses.replace(config, shipped=True, training=training), path)
 
 
 def check_target(path):
