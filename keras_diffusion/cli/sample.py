@@ -25,6 +25,7 @@ from keras_diffusion.plotting.images import (
     strips,
     to_pillow,
 )
+from keras_diffusion.runtime.console import StatusLine, duration, number
 from keras_diffusion.runtime.frameworks import import_tensorflow
 from keras_diffusion.sampling.request import Request
 from keras_diffusion.saving import export_folder
@@ -244,6 +245,8 @@ def generate(path, endpoint, requests, batch_size, image_shape):
     except Exception as error:  # whatever TensorFlow makes of a damaged file
         raise ValueError(f"--model: {path} cannot be loaded: {str(error)[:200]}") from error
     total, done, columns = sum(request.num_images for request in requests), 0, []
+    line, began = StatusLine("stderr"), time.monotonic()
+    line.show(lambda: f"0/{total} images")
     try:
         for request in requests:
             parts = []
@@ -254,8 +257,9 @@ def generate(path, endpoint, requests, batch_size, image_shape):
                 if parts[-1].dtype != np.uint8 or parts[-1].shape[-4:] != shape:
                     raise ValueError(f"its images are {parts[-1].dtype} {parts[-1].shape}")
                 done += len(rows["indices"])
-                if sys.stderr.isatty():
-                    print(f"\r{done}/{total}", end="", file=sys.stderr, flush=True)
+                rate = done / (time.monotonic() - began)
+                left = duration((total - done) / rate)
+                line.show(lambda: f"{done}/{total}  {number(rate)} images/s  {left} left")  # noqa: B023
             columns.append(np.concatenate(parts, axis=-4))
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise ValueError("out of memory: choose a smaller --batch-size.") from error
@@ -264,8 +268,7 @@ def generate(path, endpoint, requests, batch_size, image_shape):
             f"--model: {path} cannot be sampled as its config.json says: {str(error)[:200]}"
         ) from error
     finally:
-        if done and sys.stderr.isatty():
-            print(file=sys.stderr)
+        line.clear()
     images = np.stack(columns, axis=-4)  # a row for each image, with a column for each request
     return images.reshape(*images.shape[:-5], -1, *image_shape)
 

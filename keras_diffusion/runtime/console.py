@@ -1,12 +1,50 @@
 """Text for terminals and Markdown pages: numbers, durations, lists of names and tables."""
 
 import shlex
+import shutil
 import sys
+import time
 
 
 def is_watched():
     """Returns True if stdout is a terminal, or the output of a notebook cell."""
     return getattr(sys.stdout, "isatty", bool)() or "ipykernel" in sys.modules
+
+
+class StatusLine:
+    """A line of a terminal or notebook that is written again and again; nothing elsewhere.
+
+    Args:
+        stream: "stdout" or "stderr".
+        interval: seconds between two updates, at least.
+    """
+
+    def __init__(self, stream="stdout", interval=0.1):
+        self._name = stream
+        self._interval = interval
+        self._shown_at = -interval
+        self._width = 0
+
+    def show(self, text):
+        """Replaces the line, if the last update is long enough ago; `text` is a function."""
+        now = time.monotonic()
+        if self._is_watched() and now - self._shown_at >= self._interval:
+            self._shown_at = now
+            self._write(text()[: shutil.get_terminal_size().columns - 1])
+
+    def clear(self):
+        """Leaves an empty line, for whatever is printed next."""
+        if self._width and self._is_watched():
+            self._write("")
+            self._write("")  # back to the first column
+        self._shown_at = -self._interval
+
+    def _is_watched(self):
+        return is_watched() if self._name == "stdout" else sys.stderr.isatty()
+
+    def _write(self, text):
+        print("\r" + text.ljust(self._width), end="", file=getattr(sys, self._name), flush=True)
+        self._width = len(text)
 
 
 def number(value, digits=3, padded=False):

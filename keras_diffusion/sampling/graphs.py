@@ -132,7 +132,10 @@ class SamplingGraphs:
         )
         self.denoiser_graph = graph(self._denoise)
         self.unclipped_denoiser_graph = graph(functools.partial(self._denoise, clip=False))
-        self.decode = graph(lambda x: model.codec.decode(x))
+        self.decode = graph(
+            lambda x: model.codec.decode(x),
+            input_signature=[tf.TensorSpec((None, *model.x_shape), tf.float32, "x")],
+        )
         self.sampler_graph = graph(self.sample)
         self.replicated_sampler_graph = graph(self._sample_on_replicas)
 

@@ -1,7 +1,9 @@
 """Export: a SavedModel with whole samplers inside, which needs none of this package."""
 
+import contextlib
 import functools
 import inspect
+import math
 
 import keras
 import tensorflow as tf
@@ -16,6 +18,7 @@ from keras_diffusion.saving import export_folder, model_card
 from keras_diffusion.saving.export_folder import ExportConfig, check_target
 
 TRAJECTORY_FRAMES = 20  # besides the start
+LARGEST_CONSTANTS = 2**30  # bytes of weights in a graph, which protobuf limits to 2 GiB
 
 
 def export_saved_model(
@@ -95,10 +98,15 @@ def export_saved_model(
     module = tf.Module()
     for name, endpoint in endpoints.items():
         setattr(module, name, endpoint)
+    parts = [part for part in (model.ema_network, model.codec) if isinstance(part, keras.Layer)]
+    weights = [variable for part in parts for variable in part.variables]
+    constant = sum(4 * math.prod(weight.shape) for weight in weights) <= LARGEST_CONSTANTS
+    if not constant:
+        module.weights = [weight.value for weight in weights]  # what is not tracked is not saved
     samples = model_card.sample_sheet(config, model.generate)
     with whole_folder(path) as part:
         try:
-            with _ConstantWeights(model):
+            with _ConstantWeights(weights) if constant else contextlib.nullcontext():
                 # This traces the endpoints; what is traced before would be traced again.
                 tf.saved_model.save(module, str(part), signatures=endpoints)
         except tf.errors.OpError as error:  # such as a full disk
@@ -116,10 +124,8 @@ class _ConstantWeights(keras.StatelessScope):
     `tf.saved_model.load` would take three times as long.
     """
 
-    def __init__(self, model):
+    def __init__(self, variables):
         super().__init__()
-        parts = [part for part in (model.ema_network, model.codec) if isinstance(part, keras.Layer)]
-        variables = [variable for part in parts for variable in part.variables]
         self._values = {id(variable): variable.numpy() for variable in variables}
         self._constants = {}
 

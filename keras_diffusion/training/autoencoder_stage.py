@@ -23,7 +23,7 @@ from keras_diffusion.plotting import figures
 from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.saving import checkpoints
 from keras_diffusion.training import fit
-from keras_diffusion.training.callbacks import Plateau, progress_callbacks
+from keras_diffusion.training.callbacks import Plateau, curves
 from keras_diffusion.training.run_dir import write_config
 
 FOLDER = "codec"  # of stage one, in that of the run
@@ -185,7 +185,7 @@ def _train(stage):
             plot = keras.callbacks.LambdaCallback(
                 on_epoch_end=lambda *_: plot_reconstructions(autoencoder, images, stage.dir)
             )
-            callbacks += [plot, *progress_callbacks(stage)]
+            callbacks += [plot, curves(stage)]
         with fit.naming_last_checkpoint(stage.dir):
             fit.fit(stage, autoencoder, progress, callbacks)
     if is_chief:

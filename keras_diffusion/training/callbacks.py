@@ -14,9 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_diffusion.plotting import images as plotting
-from keras_diffusion.runtime.console import is_watched
+from keras_diffusion.runtime.console import StatusLine, duration, number
 
 ZERO_LOSS_TOLERANCE = 0.002  # relative; a network that learns leaves it within some 50 steps
+BAR_WIDTH = 20  # characters
 UNLIMITED_EPOCHS = 2**31  # for `fit(epochs=...)` if a Budget of minutes ends the training
 
 
@@ -137,7 +138,8 @@ class Budget(keras.callbacks.Callback):
     """Sets the learning rate by the progress of the training, and stops it when time is up.
 
     The learning rate rises linearly over the first `warmup` of the training, then falls as a
-    half cosine to 1% of its peak; progress is measured in minutes or steps.
+    half cosine to 1% of its peak; progress is measured in minutes or steps. The minutes of each
+    session begin after its first step, in which TensorFlow traces the training.
 
     Args:
         learning_rate: the peak.
@@ -171,7 +173,21 @@ class Budget(keras.callbacks.Callback):
         self.votes = votes
         self._before = seconds
         self._started = None
+        self._first_step = None  # steps taken when the clock of this session started
         self._warmup_start = 0.0  # progress at the first of all steps
+
+    @property
+    def seconds_left(self):
+        """Seconds to the end of the training, by the clock of this process; None: not known yet."""
+        if self._started is None:
+            return None
+        if self.minutes:
+            return max(0.0, 60 * self.minutes - self.seconds)
+        step = self._step
+        if step == self._first_step:
+            return None
+        per_step = (time.monotonic() - self._started) / (step - self._first_step)
+        return max(0, self.total_steps - step) * per_step
 
     @property
     def seconds(self):
@@ -193,7 +209,6 @@ class Budget(keras.callbacks.Callback):
         return int((self.model.optimizer.iterations if own is None else own).numpy())
 
     def on_train_begin(self, logs=None):
-        self._started = self._started or time.monotonic()
         if self._step == 0:
             self._warmup_start = self.progress
 
@@ -201,6 +216,8 @@ class Budget(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = self.learning_rate * self.factor(self.progress)
 
     def on_train_batch_end(self, batch, logs=None):
+        if self._started is None:
+            self._started, self._first_step = time.monotonic(), self._step
         if self.minutes and self.progress >= 1:
             self.model.stop_training = True
 
@@ -294,44 +311,79 @@ class Plateau(keras.callbacks.Callback):
 
 
 class ProgressBar(keras.callbacks.ProgbarLogger):
-    """Keras' progress bar with losses, the score if there is one, and images per second.
+    """Shows losses, the score if there is one, images per second and the time left.
 
-    When stdout is not a terminal, prints one line per epoch.
+    On a terminal and in a notebook a line is kept up to date. Each epoch ends with a line of its
+    own, the only one when stdout is a file or a pipe. It takes the place of Keras' bar.
+
+    Args:
+        batch_size: images in a batch.
+        budget: `Budget` of the training, which knows the time left; None: it is not shown.
     """
 
-    def __init__(self, batch_size):
+    def __init__(self, batch_size, budget=None):
         super().__init__()
         self.batch_size = batch_size
-
-    def set_params(self, params):
-        super().set_params(params)
-        if self.verbose == 1 and not is_watched():
-            self.verbose = 2
-        if self.epochs >= UNLIMITED_EPOCHS:
-            self.epochs = 1  # Keras' way of not printing "Epoch 1/2147483648"
-
-    def on_epoch_begin(self, epoch, logs=None):
-        super().on_epoch_begin(epoch, logs)
-        if self.epochs == 1:
-            print(f"Epoch {epoch + 1}")
-        self._epoch_started = time.monotonic()
+        self.budget = budget
+        self._line = StatusLine()
+        self._timed_from = None  # (time, batches of the epoch); without the first batch of a `fit`
         self._rate = None
 
+    def on_epoch_begin(self, epoch, logs=None):
+        known = 1 < self.epochs < UNLIMITED_EPOCHS
+        self._title = f"epoch {epoch + 1}/{self.epochs}" if known else f"epoch {epoch + 1}"
+        if self._timed_from is not None:
+            self._timed_from = time.monotonic(), 0
+
     def on_train_batch_end(self, batch, logs=None):
-        seconds = time.monotonic() - self._epoch_started
-        self._rate = (batch + 1) * self.batch_size / max(seconds, 1e-3)  # coarse clocks give 0
-        super().on_train_batch_end(batch, self._select(logs))
+        done, now = batch + 1, time.monotonic()
+        if self._timed_from is None:  # TensorFlow has traced the step
+            self._timed_from = now, done
+        began, before = self._timed_from
+        if done > before:  # coarse clocks give 0 seconds
+            self._rate = (done - before) * self.batch_size / max(now - began, 1e-3)
+        if self.verbose:
+            self._line.show(lambda: "  ".join([self._bar(done), *self._values(logs)]))
 
     def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, self._select(logs))
+        self._line.clear()
+        if self.verbose:
+            print("  ".join([self._title, *self._values(logs)]), flush=True)
 
-    def _select(self, logs):
-        values = {**(logs or {}), "images/s": self._rate}
-        names = ("loss", "val_loss", "val_psnr", "fid", "images/s")
-        return {name: values[name] for name in names if values.get(name) is not None}
+    def _bar(self, done):
+        if not self.target:
+            return f"{self._title}  {done}"
+        full = BAR_WIDTH * done // self.target
+        bar = "=" * full + "." * (BAR_WIDTH - full)
+        return f"{self._title}  {done}/{self.target} [{bar}]"
+
+    def _values(self, logs):
+        names = ("loss", "val_loss", "val_psnr", "fid")
+        values = [f"{name} {number(logs[name], 4)}" for name in names if name in (logs or {})]
+        if self._rate is not None:
+            values.append(f"{number(self._rate)} images/s")
+        left = self.budget and self.budget.seconds_left
+        if left is not None:
+            values.append(f"{duration(left)} left")
+        return values
+
+    def on_train_begin(self, logs=None):
+        self._timed_from = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Clears the line, for the message of whatever has ended the training."""
+        self._line.clear()
+
+    def _nothing(self, *_, **__):
+        """Validation and prediction have no bar."""
+
+    on_test_begin = on_test_batch_end = on_test_end = _nothing
+    on_predict_begin = on_predict_batch_end = on_predict_end = _nothing
 
 
-def progress_callbacks(run):
-    """Returns callbacks that show the losses of a `run.Run`: TensorBoard and the progress bar."""
-    curves = keras.callbacks.TensorBoard(run.dir / "logs", write_graph=False)
-    return [curves, ProgressBar(run.batch_size)]
+def curves(run):
+    """Returns the callback that writes the losses of a `run.Run` for TensorBoard."""
+    return keras.callbacks.TensorBoard(run.dir / "logs", write_graph=False)

@@ -13,6 +13,7 @@ from keras_diffusion.training.callbacks import (
     Budget,
     Evaluator,
     Faults,
+    ProgressBar,
     TrainingStopped,
 )
 from keras_diffusion.training.checkpoint_callback import CheckpointCallback
@@ -46,10 +47,13 @@ def fit(run, model, progress, callbacks=()):
     )
     evaluators = [callback for callback in callbacks if isinstance(callback, Evaluator)]
     others = [callback for callback in callbacks if not isinstance(callback, Evaluator)]
+    bar = ProgressBar(run.batch_size, budget)
+    if run.votes.is_chief:
+        others.append(bar)
     with signals.deferred_signals() as pending:
         checkpoint = CheckpointCallback(run, progress, budget, pending)
         ordered = [budget, Faults(progress), *evaluators, checkpoint, *others]
-        with distribution.raising_worker_lost(run.votes.strategy):
+        with bar, distribution.raising_worker_lost(run.votes.strategy):
             _fit(run, model, progress, ordered)
             checkpoint.handle_signal()  # one may have come during the last preview
 

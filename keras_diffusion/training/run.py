@@ -24,7 +24,7 @@ from keras_diffusion.saving import checkpoints
 from keras_diffusion.saving.export_folder import check_target
 from keras_diffusion.saving.saved_model import export_saved_model
 from keras_diffusion.training import autoencoder_stage, fit, single_image, summary, warm_start
-from keras_diffusion.training.callbacks import SampleGrid, progress_callbacks
+from keras_diffusion.training.callbacks import SampleGrid, curves
 from keras_diffusion.training.run_dir import (
     check_data,
     describe_training,
@@ -292,7 +292,7 @@ def _evaluators(run, model, progress):
 
 
 def _watchers(run, model):
-    """Callbacks that show the state of the training: samples, curves, the progress bar."""
+    """Callbacks that show the state of the training: samples and curves."""
     num_images = 40 if 1 < model.num_classes <= 12 else 36
     if run.data.frames > 1:
         num_images = 12
@@ -304,7 +304,7 @@ def _watchers(run, model):
         frames=run.data.frames,
         **build.sampling_options(run.config, model.num_classes),
     )
-    return [samples, *progress_callbacks(run)]
+    return [samples, curves(run)]
 
 
 # Export --------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.core.util import event_pb2
 
+from keras_diffusion.runtime import console
 from keras_diffusion.saving.checkpoints import Progress
 from keras_diffusion.training import callbacks
 from keras_diffusion.training.callbacks import (
@@ -143,8 +144,10 @@ def test_steps_are_those_of_the_model():
 def test_minutes_are_those_of_all_sessions_by_the_clock_of_the_chief(clock, ahead):
     votes = ahead and SimpleNamespace(of_chief=lambda values: [value + ahead for value in values])
     budget = budget_of(minutes=10, seconds=60.0, votes=votes)
-    for _ in range(2):  # the rest of a begun epoch is a `fit` of its own
-        budget.on_train_begin()
+    budget.on_train_begin()
+    clock.now += 1000  # the first step, which TensorFlow traces
+    budget.on_train_batch_end(0)
+    budget.on_train_begin()  # the rest of a begun epoch is a `fit` of its own
     for seconds, progress in ((0, 60), (240, 300), (200, 500), (100, 600)):
         clock.now += seconds
         progress = min(1, (progress + (ahead or 0)) / 600)
@@ -161,6 +164,7 @@ def test_the_warmup_starts_with_the_first_of_all_steps(clock, step, rates):
     for rate in rates:
         budget.on_train_batch_begin(0)
         assert budget.model.optimizer.learning_rate == pytest.approx(rate, rel=0.01)
+        budget.on_train_batch_end(0)
         clock.now += 30
 
 
@@ -229,31 +233,33 @@ def test_a_plateau_ends_the_training():
 # ProgressBar ---------------------------------------------------------------------------------
 
 
-def test_the_progress_bar_shows_losses_and_speed_only(model, capsys, clock, monkeypatch):
-    monkeypatch.setattr(callbacks, "is_watched", lambda: True)
+def test_the_progress_bar_shows_losses_speed_and_time_left(model, capsys, clock, monkeypatch):
+    monkeypatch.setattr(console, "is_watched", lambda: True)
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: clock.now))
     data = np.ones((16, 1))
-    options = {"validation_data": (data, data), "verbose": 1}
-    fit(model, Ticking(clock, 0.5), ProgressBar(batch_size=8), epochs=2, **options)
-    printed = capsys.readouterr().out
-    assert "Epoch 2/2" in printed
-    assert set(re.findall(r"- (\S+):", printed)) == {"loss", "val_loss", "images/s"}
-    last = printed.rstrip().splitlines()[-1]
-    assert float(re.search(r"images/s: (\S+)", last)[1]) == pytest.approx(16)
+    model.optimizer.iterations.assign(0)
+    budget = Budget(1e-3, total_steps=6)
+    used = [Ticking(clock, 0.5), budget, ProgressBar(8, budget)]
+    fit(model, *used, epochs=2, validation_data=(data, data), verbose=1)
+    lines = re.split(r"[\r\n]+", capsys.readouterr().out)
+    first, last = [line.rstrip() for line in lines if line.startswith("epoch ")][0::5][:2]
+    assert re.fullmatch(r"epoch 1/2  1/2 \[={10}\.{10}\]  loss \S+", first), "it is traced"
+    assert re.fullmatch(r"epoch 2/2  loss \S+  val_loss \S+  16 images/s  1 s left", last), lines
 
 
-def test_minutes_end_a_fit_within_an_epoch_of_an_unknown_number(model, capsys, clock, monkeypatch):
-    monkeypatch.setattr(callbacks, "is_watched", lambda: True)
+def test_minutes_end_a_fit_within_an_epoch_of_an_unknown_number(model, capsys, clock):
     ticking, budget = Ticking(clock, 12), Budget(1e-3, minutes=1)
-    bar = ProgressBar(batch_size=8)
+    bar = ProgressBar(8, budget)
     fit(model, ticking, budget, bar, epochs=callbacks.UNLIMITED_EPOCHS, verbose=1)
-    assert ticking.batches == 5
+    assert ticking.batches == 6, "the first one is not counted"
     assert float(model.optimizer.learning_rate) == pytest.approx(1e-3 * budget.factor(0.8))
-    assert re.findall(r"Epoch .*", capsys.readouterr().out) == ["Epoch 1", "Epoch 2", "Epoch 3"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1", "epoch 2", "epoch 3"]
+    assert lines[0].endswith("  48 s left") and lines[-1].endswith("  0 s left")
 
 
 def test_a_file_gets_one_line_per_epoch(model, capsys, monkeypatch):
-    monkeypatch.setattr(callbacks, "is_watched", lambda: False)
+    monkeypatch.setattr(console, "is_watched", lambda: False)
     fit(model, ProgressBar(batch_size=8), epochs=2, verbose=1)
     printed = capsys.readouterr().out
-    assert len([line for line in re.split(r"[\r\n]", printed) if "loss" in line]) == 2
-    assert "\b" not in printed
+    assert re.fullmatch(r"(epoch \d/2  loss .*\n){2}", printed)

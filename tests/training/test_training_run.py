@@ -72,11 +72,10 @@ def test_evaluators_and_watchers_of_a_run(tmp_path, monkeypatch):
         training._train(run, model, progress)
     run.votes.is_chief = False
     training._train(run, model, Progress())
-    (grid, curves, bar), (scores, *_), others = calls
+    (grid, curves), (scores, *_), others = calls
     assert others == [], "only the chief has any"
     assert isinstance(grid, callbacks.SampleGrid) and grid.num_images == 40
     assert isinstance(curves, keras.callbacks.TensorBoard)
-    assert isinstance(bar, callbacks.ProgressBar)
     assert (scores.reference, scores.num_images, scores.labels) == ("reference", 20, [7] * 20)
     assert (scores.every, scores.last_epoch) == (2, 3)
     assert (scores.options["num_steps"], scores.options["guidance_scale"]) == (2, 3.0)
