@@ -17,7 +17,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.diffusion import samplers as all_samplers
-from keras_diffusion.saving import saved_model
+from keras_diffusion.saving import loading, saved_model
 from keras_diffusion.saving.saved_model import export_saved_model
 
 # The endpoints -------------------------------------------------------------------------------
@@ -116,6 +116,20 @@ def test_each_weight_is_stored_once(export):
     weights = collections.Counter(shape for shape in shapes if len(shape) > 1)
     assert {shape: stored[shape] for shape in weights} == weights
     assert not any(node.op == "VarHandleOp" for node in graph.node)
+
+
+def test_larger_models_hold_variables(export, tmp_path, monkeypatch):
+    monkeypatch.setattr(saved_model, "LARGEST_CONSTANTS", 4)
+    model, options = export[0], {"sampler": "ddim", "num_steps": 2}
+    monkeypatch.setattr(
+        saved_model.model_card, "sample_sheet", lambda *_: np.zeros((8, 8, 1), "uint8")
+    )
+    path = export_saved_model(model, tmp_path / "large", samplers=["ddim"], **options)
+    stored = tf.train.list_variables(str(path / "variables" / "variables"))
+    weights = [tuple(weight.shape) for weight in model.ema_network.variables]
+    assert sorted(tuple(shape) for _, shape in stored if shape) == sorted(weights)
+    images = loading.load(path).generate(2)
+    assert difference(images, model.generate(2, **options)) <= 2
 
 
 def test_config_says_what_is_needed_to_sample(export):
