@@ -12,6 +12,7 @@ from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.diffusion import process, schedules
 from keras_diffusion.diffusion.denoiser import guided_denoiser
 from keras_diffusion.sampling.graphs import CONDITIONING, graph
+from keras_diffusion.sampling.request import Request
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,3 +120,21 @@ class EditGraph:
             with_gradient=with_gradient,
             **guidance,
         )
+
+
+def make_request(model, num_images, *, labels, prompts, guidance=None, **options):
+    """Returns a `Request`; without labels and prompts the images are of no class."""
+    guidance = guidance or Guidance()
+    if labels is None and prompts is None:
+        if guidance.scale != 1:
+            raise ValueError("guidance_scale: no effect without labels or prompts.")
+        if model.num_classes:
+            labels = np.full(num_images, model.num_classes)
+    return Request(
+        model=model,
+        num_images=num_images,
+        labels=labels,
+        prompts=prompts,
+        guidance=guidance,
+        **options,
+    )

@@ -27,8 +27,9 @@ from keras_diffusion.diffusion.process import mix
 from keras_diffusion.diffusion.schedules import rates
 from keras_diffusion.runtime.randomness import image_noise
 from keras_diffusion.runtime.registry import lookup
+from keras_diffusion.sampling.anomaly import anomaly_map  # noqa: F401, it is one of them
+from keras_diffusion.sampling.edit_graph import make_request
 from keras_diffusion.sampling.graphs import generate_images
-from keras_diffusion.sampling.request import Request
 
 DETERMINISTIC = ("ddim", "heun")  # samplers of one step each, which can be reversed
 METHODS = ("mmps", "replace", "repaint")
@@ -87,7 +88,7 @@ def img2img(
     lookup(samplers.SAMPLERS, sampler, "sampler")
     if num_frames is not None and num_frames < 1:
         raise ValueError(f"num_frames: {num_frames} is not 1 or more.")
-    request = _request(
+    request = make_request(
         model,
         len(images),
         num_steps=num_steps,
@@ -157,7 +158,7 @@ def restore(
         raise ValueError("model: its latents are not linear in the pixels. Use a model of pixels.")
     measurement = _checked_measurement(model, measurement, operator, noise)
     count = len(measurement)
-    request = _request(
+    request = make_request(
         model,
         count,
         num_steps=num_steps,
@@ -223,7 +224,7 @@ def invert(
     Reference: Song et al. 2020, arXiv:2010.02502, section 4.3.
     """
     _check_deterministic(sampler)
-    request = _request(
+    request = make_request(
         model, len(images), num_steps=num_steps, labels=labels, prompts=prompts, images=images
     )
     return model.edit_graph.run(_invert, request, batch_size=batch_size, sampler=sampler)
@@ -255,7 +256,7 @@ def from_noise(
     noise = np.asarray(noise, "float32")
     if noise.shape[1:] != tuple(model.x_shape):
         raise ValueError(f"noise: shape {noise.shape}; it must be (N, *{tuple(model.x_shape)}).")
-    request = _request(
+    request = make_request(
         model,
         len(noise),
         num_steps=num_steps,
@@ -444,24 +445,6 @@ def _slerp(a, b, shares):
     shares = np.reshape(shares, (-1,) + (1,) * a.ndim)
     mixed = np.sin((1 - shares) * angle) * a + np.sin(shares * angle) * b
     return (mixed / np.sin(angle)).astype("float32")
-
-
-def _request(model, num_images, *, labels, prompts, guidance=None, **options):
-    """Returns a `Request`; without labels and prompts the images are of no class."""
-    guidance = guidance or Guidance()
-    if labels is None and prompts is None:
-        if guidance.scale != 1:
-            raise ValueError("guidance_scale: no effect without labels or prompts.")
-        if model.num_classes:
-            labels = np.full(num_images, model.num_classes)
-    return Request(
-        model=model,
-        num_images=num_images,
-        labels=labels,
-        prompts=prompts,
-        guidance=guidance,
-        **options,
-    )
 
 
 def _checked_measurement(model, measurement, operator, noise):

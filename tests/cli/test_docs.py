@@ -71,6 +71,9 @@ def test_python_code_runs(tmp_path):
         "assert again.shape == threes.shape == images.shape and len(between) == 8",
         small("img2img", {"strength=0.6": "strength=0.6, num_steps=2"}),
         "assert changed.shape == images.shape and len(similar) == 4",
+        "normal_images = images.repeat(2, axis=0)",
+        small("anomaly_map", {}),
+        "assert maps.shape == images.shape[:3] and scores.shape == (16,)",
         small("kd.Prompts", {
             "(prompts.num_tokens, prompts.length)":
                 "(prompts.num_tokens, prompts.length, width=8, depth=1)",
