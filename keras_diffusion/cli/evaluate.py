@@ -8,6 +8,8 @@ after parsing.
 import sys
 from pathlib import Path
 
+from keras_diffusion.cli import edit_anomaly
+from keras_diffusion.cli.edit_anomaly import METHODS, add_anomaly_flags, existing_folder
 from keras_diffusion.cli.parsing import (
     MODEL_HELP,
     OneLineParser,
@@ -28,6 +30,11 @@ from keras_diffusion.runtime.signals import exiting_at_once
 INCEPTION_SIZE = 75  # pixels, the smallest that Inception takes
 SAMPLERS = OPTIONS["sampler"].metadata["choices"]
 MAX_STEPS = OPTIONS["num_steps"].metadata["at_most"]
+ANOMALY_FLAGS = ("normal", "reference", "noise", "times", "draws")
+SAMPLE_FLAGS = (
+    "num", "samplers", "steps", "minutes", "extractor", "extractor_size", "cache", *Guidance.NAMES,
+    "dataset", "folder", "data_dir", "train_split", "val_split",
+)  # fmt: skip
 
 
 def parser(prog="evaluate.py"):
@@ -80,6 +87,10 @@ def parser(prog="evaluate.py"):
         help="folder of the results; default: evaluations/NAME, NAME that of the model")
     add("--cache", type=folder, default=Path("evaluations/cache"), metavar="DIR",
         help="folder of classifiers and features, which later evaluations use again")
+    add("--anomaly", nargs="+", type=existing_folder, metavar="FOLDER",
+        help="instead of samples, score images for how unusual they are: how well the model tells "
+        "abnormal ones from normal ones (docs/guide.md); sub-folders are classes")
+    add_anomaly_flags(flags)
     # fmt: on
     return flags
 
@@ -90,9 +101,9 @@ def main(arguments=None, prog="evaluate.py"):
     args = flags.parse_args(arguments)
     try:
         _check(args)
-        _evaluate(args, locate_model(args.model))
+        (_find_anomalies if args.anomaly else _evaluate)(args, locate_model(args.model))
     except (ValueError, OSError) as error:
-        flags.error(with_flag(error, {name: flag(name) for name in Guidance.NAMES}))
+        flags.error(with_flag(error, {name: flag(name) for name in ("model", *Guidance.NAMES)}))
     except KeyboardInterrupt as error:
         print(f"\ninterrupted; {str(error) or 'no scores are written'}", file=sys.stderr)
         return 130
@@ -101,6 +112,11 @@ def main(arguments=None, prog="evaluate.py"):
 
 def _check(args):
     """Raises ValueError for what can be checked before TensorFlow is imported."""
+    defaults = parser()
+    for name in SAMPLE_FLAGS if args.anomaly else ANOMALY_FLAGS:
+        if getattr(args, name) != defaults.get_default(name):
+            kind = "with" if args.anomaly else "without"
+            raise ValueError(f"{flag(name)}: has no effect {kind} --anomaly.")
     if args.folder == "":
         raise ValueError("--folder: is empty. Give a value, or leave the flag out.")
     if args.folder is not None and not Path(args.folder).exists():
@@ -139,6 +155,23 @@ def _evaluate(args, model):
             evaluating.run(model, settings)
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise ValueError("out of memory: choose a smaller --batch-size or --num.") from error
+
+
+def _find_anomalies(args, model):
+    out = args.out or Path("evaluations") / _name(model.resolve()) / "anomaly"
+    require_writable("out", out)
+    edit_anomaly.run(
+        model,
+        folders=args.anomaly,
+        out=out,
+        normal=args.normal,
+        reference=args.reference,
+        methods=tuple(args.noise or METHODS[:3]),
+        contrasts=("raw", "normalised"),
+        options=edit_anomaly.given_options(args),
+        seed=args.seed,
+        batch_size=args.batch_size,
+    )
 
 
 def _name(model):

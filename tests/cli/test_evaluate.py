@@ -30,6 +30,14 @@ CALLS = [
     ("--dataset a --folder b", "--folder", None),
     ("--folder nowhere", "--folder", None),
     ("--out f/x", "--out", file("f")),
+    ("--anomaly nowhere", "--anomaly", None),
+    ("--anomaly f", "--anomaly", file("f")),
+    ("--anomaly . --num 30", "--num", None),
+    ("--anomaly . --noise salt", "--noise", None),
+    ("--anomaly . --times 0.1,0", "--times", None),
+    ("--anomaly . --reference nowhere", "--reference", None),
+    ("--noise coarse", "--noise", None),
+    ("--normal good", "--normal", None),
 ]
 
 
