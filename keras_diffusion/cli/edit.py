@@ -7,7 +7,7 @@ TensorFlow is imported after parsing.
 import sys
 import time
 
-from keras_diffusion.cli import edit_generate, edit_inpaint, edit_restore
+from keras_diffusion.cli import edit_anomaly, edit_generate, edit_inpaint, edit_restore
 from keras_diffusion.cli.edit_inputs import check_images, is_path, read_images
 from keras_diffusion.cli.parsing import OneLineParser, locate_model, with_flag
 from keras_diffusion.cli.sample import FLAGS, FRAME
@@ -23,10 +23,10 @@ def parser(prog="edit.py"):
 
     def command(name, run, text):
         sub = subparsers.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        sub.set_defaults(command=name, run=run)
+        sub.set_defaults(command=name, run=run, main=edit)
         return sub
 
-    for module in (edit_inpaint, edit_restore, edit_generate):
+    for module in (edit_inpaint, edit_restore, edit_generate, edit_anomaly):
         module.add_commands(command)
     return flags
 
@@ -36,7 +36,7 @@ def main(arguments=None, prog="edit.py"):
     flags = parser(prog)
     options = flags.parse_args(arguments)
     try:
-        return edit(options)
+        return options.main(options)
     except (ValueError, OSError) as error:
         flags.error(with_flag(error, {**FLAGS, "model": "--model", "num": "--num"}))
     except KeyboardInterrupt:

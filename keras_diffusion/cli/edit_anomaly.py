@@ -37,7 +37,7 @@ def add_commands(command):
     add_anomaly_flags(sub)
     add("--seed", type=within(0, 2**31 - 1), default=0, metavar="N", help="seed of the noise")
     add("--batch-size", type=within(1, 100_000), default=64, metavar="N",
-        help="images that are computed at once; has no effect on the results")
+        help="results that are computed at once; has no effect on them")
     add("--out", type=folder, default=Path("edits"), metavar="DIR",
         help="folder of the results: scores.csv, anomaly.png with examples, maps/ with image, map "
         "and overlay of each image")

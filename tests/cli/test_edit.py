@@ -227,6 +227,9 @@ def test_an_export_gives_what_the_model_gives(export, tmp_path, monkeypatch):
 # Rejected calls -----------------------------------------------------------------------------
 
 REJECTED = [
+    ("anomaly nowhere", "FOLDER"), ("anomaly wide.png", "FOLDER"),
+    ("anomaly . --times 2", "--times"), ("anomaly . --noise salt", "--noise"),
+    ("anomaly . --reference nowhere", "--reference"),
     ("inpaint nowhere.png --box 0 0 1 1", "IMAGE"), ("inpaint . --box 0 0 1 1", "IMAGE"),
     ("inpaint broken.png --box 0 0 1 1", "IMAGE"), ("inpaint wide.png", "--mask"),
     ("inpaint wide.png --mask mask.png --box 0 0 1 1", "--box"),

@@ -46,13 +46,14 @@ def test_scores_maps_and_areas_are_written(folders):
     assert record["normal"] == "normal" and record["images"] == {"marked": 30, "normal": 30}
     [own, *_] = [cell for cell in record["cells"] if cell["score"] == "model, gaussian"]
     assert own["low"] <= own["auroc"] <= own["high"] and own["auroc"] > 0.55
-    rows = list(csv.DictReader((out / "scores.csv").open()))
+    rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
     assert len(rows) == 60 and {row["class"] for row in rows} == {"normal", "marked"}
     scores = np.array([float(row["model, gaussian, raw"]) for row in rows])
     abnormal = np.array([row["class"] == "marked" for row in rows])
     assert roc_auc_score(abnormal, scores) == pytest.approx(own["auroc"])
     assert len(list(out.glob("maps/test/*/*.png"))) == 60
-    assert Image.open(out / "anomaly.png").size[0] > 500
+    with Image.open(out / "anomaly.png") as page:
+        assert page.width > 500
     assert (out / "scores.md").read_text().count("nearest neighbour") == 2
 
 
