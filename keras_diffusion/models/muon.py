@@ -1,9 +1,10 @@
 """Muon, an optimizer that makes the update of a matrix orthogonal."""
 
+import functools
 import math
 
 import keras
-from keras import ops
+import tensorflow as tf
 
 # Coefficients of the quintic polynomial, of Jordan et al.
 A, B, C = 3.4445, -4.7750, 2.0315
@@ -64,9 +65,9 @@ class Muon(keras.optimizers.AdamW):
         average = self._momentums[index]
         total = self.momentum * average + gradient
         self.assign(average, total)
-        matrix = ops.reshape(gradient + self.momentum * total, (-1, variable.shape[-1]))
+        matrix = tf.reshape(gradient + self.momentum * total, (-1, variable.shape[-1]))
         update = 0.2 * math.sqrt(max(matrix.shape)) * orthogonal(matrix, self.steps)
-        self.assign_sub(variable, learning_rate * ops.reshape(update, variable.shape))
+        self.assign_sub(variable, learning_rate * tf.reshape(update, variable.shape))
 
     def _is_matrix(self, variable):
         *layers, name = variable.path.split("/")
@@ -99,13 +100,18 @@ def orthogonal(matrix, steps=5):
     """
     rows, columns = matrix.shape
     if columns > rows:
-        return ops.transpose(orthogonal(ops.transpose(matrix), steps))
-    gram = ops.matmul(ops.transpose(matrix), matrix)
-    squares = ops.trace(gram) + 1e-14  # the largest singular value is at most its root
-    gram /= squares
-    product = identity = ops.eye(columns, dtype=matrix.dtype)
+        return tf.transpose(orthogonal(tf.transpose(matrix), steps))
+    gram = tf.matmul(matrix, matrix, transpose_a=True)
+    squares = tf.linalg.trace(gram) + 1e-14  # the largest singular value is at most its root
+    return tf.matmul(matrix, _product(gram / squares, steps)) / tf.sqrt(squares)
+
+
+@functools.partial(tf.function, autograph=False)  # one graph for all matrices of equal width
+def _product(gram, steps):
+    """Returns p(S_1) p(S_2) ..., S_1 = gram, S_{k+1} = S_k p(S_k)^2."""
+    product = identity = tf.eye(gram.shape[0])
     for _ in range(steps):
-        polynomial = A * identity + B * gram + C * ops.matmul(gram, gram)
-        product = ops.matmul(product, polynomial)
-        gram = ops.matmul(gram, ops.matmul(polynomial, polynomial))
-    return ops.matmul(matrix, product) / ops.sqrt(squares)
+        polynomial = A * identity + B * gram + C * tf.matmul(gram, gram)
+        product = tf.matmul(product, polynomial)
+        gram = tf.matmul(gram, tf.matmul(polynomial, polynomial))
+    return product
