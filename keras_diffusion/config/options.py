@@ -191,6 +191,9 @@ class Config:
         help="largest norm of the gradient of all weights")
     precision: str = option("auto", flag=True, choices=("auto", "float32", "mixed_bfloat16"),
         help="auto: mixed_bfloat16 where the hardware supports it")
+    export_precision: str = option("auto", choices=("auto", "float32"), movable=True,
+        help="precision of the export; auto: that of the training; float32 runs at full speed on "
+        "every processor")
     seed: int = option(0, flag=True, at_least=0, at_most=LARGEST_INT,
         help="seed of initial weights, noise and the order of images")
     deterministic: bool = option(False, flag=True,

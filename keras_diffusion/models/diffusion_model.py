@@ -1,5 +1,7 @@
 """`DiffusionModel`: a network, a noise schedule and a prediction type, trained by `fit`."""
 
+import json
+
 import keras
 import tensorflow as tf
 
@@ -366,3 +368,17 @@ class DiffusionModel(BaseModel):
         parts = {name: load(config.get(name)) for name in ("network", "codec")}
         prompts = Prompts(**config["prompts"]) if config.get("prompts") else None
         return cls(**{**config, **parts, "prompts": prompts})
+
+
+def in_float32(model):
+    """Returns a copy of a `DiffusionModel` with the same weights that computes in float32."""
+    config = json.dumps(keras.saving.serialize_keras_object(model))
+    config = config.replace('"mixed_bfloat16"', '"float32"')
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")  # of layers inside of layers
+    try:
+        copy = keras.saving.deserialize_keras_object(json.loads(config))
+    finally:
+        keras.config.set_dtype_policy(policy)
+    copy.set_weights(model.get_weights())
+    return copy

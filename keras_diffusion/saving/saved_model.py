@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.diffusion.samplers import SAMPLERS
+from keras_diffusion.models.diffusion_model import in_float32
 from keras_diffusion.plotting.images import save_png
 from keras_diffusion.runtime.files import whole_folder
 from keras_diffusion.runtime.registry import lookup
@@ -33,6 +34,7 @@ def export_saved_model(
     guidance_rescale=0.0,
     class_names=(),
     frames=1,
+    precision="auto",
     training=None,
 ):
     """Writes the EMA network, the codec and samplers as a SavedModel, with a model card.
@@ -63,6 +65,8 @@ def export_saved_model(
             whoever samples it, see `DiffusionModel.generate`.
         class_names: names of the classes, or empty; those of prompts are known.
         frames: int, of each clip of a model of clips; 1: images.
+        precision: "auto": that of the model; "float32": runs at full speed on every processor.
+            bfloat16 is slow where the processor does not multiply in it.
         training: None, or a dict of facts about the training, as JSON allows.
 
     Returns:
@@ -74,6 +78,8 @@ def export_saved_model(
         OSError: it cannot be written; what was there before is kept.
     """
     path = check_target(path)
+    if precision == "float32":
+        model = in_float32(model)
     config = ExportConfig(
         image_shape=model.image_shape,
         frames=frames,

@@ -301,6 +301,7 @@ def _watchers(run, model):
         num_images=9 if run.config.image else num_images,  # crops are large, and runs short
         max_share=0.05,
         log_dir=run.dir / "logs" / "samples",
+        precision=run.config.export_precision,
         frames=run.data.frames,
         **build.sampling_options(run.config, model.num_classes),
     )
@@ -321,6 +322,7 @@ def _finish(run, model, progress, export_dir):
         model,
         export_dir,
         **build.sampling_options(run.config, model.num_classes),
+        precision=run.config.export_precision,
         class_names=run.data.source.class_names,
         frames=run.data.frames,
         training=describe_training(run, int(model.step.numpy()), progress.seconds),

@@ -8,6 +8,7 @@ from fixtures_models import IMAGES, LABELS, SHAPE, tiny_model, tiny_network
 
 from keras_diffusion import DiffusionModel, Muon
 from keras_diffusion.diffusion import schedules
+from keras_diffusion.models.diffusion_model import in_float32
 from keras_diffusion.models.metrics import BANDS
 from keras_diffusion.networks import unet
 from keras_diffusion.runtime.randomness import step_key
@@ -293,3 +294,19 @@ def test_a_loaded_model_is_the_same_and_continues_alike(tmp_path):
     assert losses[0] != losses[1]
     assert losses_of(loaded, 2, IMAGES, LABELS) == losses
     assert int(loaded.optimizer.iterations) == 5
+
+
+def test_a_copy_in_float32_has_the_weights_and_computes_in_float32():
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = tiny_model(num_classes=2)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    copy = in_float32(model)
+    assert "bfloat16" in {layer.compute_dtype for layer in model._flatten_layers()}
+    assert {layer.compute_dtype for layer in copy._flatten_layers()} == {"float32"}
+    for one, other in zip(copy.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    difference = copy.generate(4, num_steps=2).astype(int) - model.generate(4, num_steps=2)
+    assert 0 < np.abs(difference).max() < 10
