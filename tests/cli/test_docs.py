@@ -27,7 +27,9 @@ def fenced(language):
     return re.findall(rf"```{language}\n(.*?)```", pages, flags=re.DOTALL)
 
 
-def test_commands_are_understood():
+def test_commands_are_understood(tmp_path, monkeypatch):
+    (tmp_path / "other_images").mkdir()
+    monkeypatch.chdir(tmp_path)
     lines = [line.split("#")[0] for block in fenced("bash") for line in block.splitlines()]
     commands = [shlex.split(line) for line in lines if line.strip()]
     scripts = [command[1:] for command in commands if command[0] == "python"]
