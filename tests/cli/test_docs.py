@@ -28,7 +28,8 @@ def fenced(language):
 
 
 def test_commands_are_understood(tmp_path, monkeypatch):
-    (tmp_path / "other_images").mkdir()
+    for folder in ("other_images", "test_images"):
+        (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path)
     lines = [line.split("#")[0] for block in fenced("bash") for line in block.splitlines()]
     commands = [shlex.split(line) for line in lines if line.strip()]

@@ -89,7 +89,7 @@ def test_the_start_is_the_noised_image(model):
 
 def test_strength(model):
     def change(strength):
-        images = editing.img2img(model, IMAGES, strength=strength, num_steps=2)
+        images = editing.img2img(model, IMAGES, strength=strength, num_steps=2, labels=LABELS)
         return np.abs(images.astype(int) - IMAGES).mean()
 
     assert change(0.01) < 8 < change(0.5)
