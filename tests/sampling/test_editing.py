@@ -92,7 +92,7 @@ def test_strength(model):
         images = editing.img2img(model, IMAGES, strength=strength, num_steps=2, labels=LABELS)
         return np.abs(images.astype(int) - IMAGES).mean()
 
-    assert change(0.01) < 8 < change(0.5)
+    assert 5 * change(0.01) < change(0.5)
     from_noise = model.generate(5, num_steps=2).astype(int)
     all_noise = editing.img2img(model, IMAGES, strength=1.0, num_steps=2, labels=LABELS)
     assert np.abs(all_noise - from_noise).mean() < 2  # signal_rate is 0.003 at t = 1
