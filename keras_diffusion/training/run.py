@@ -301,7 +301,6 @@ def _watchers(run, model):
         num_images=9 if run.config.image else num_images,  # crops are large, and runs short
         max_share=0.05,
         log_dir=run.dir / "logs" / "samples",
-        precision=run.config.export_precision,
         frames=run.data.frames,
         **build.sampling_options(run.config, model.num_classes),
     )
