@@ -75,7 +75,8 @@ def test_a_loaded_model_continues_as_the_saved_one(tmp_path):
     assert read == dataclasses.replace(FULL, random=progress.random)
     assert_same_state(state_of(model), state_of(loaded))
     slots = [v for v in loaded.optimizer.variables if "momentum" in v.path or "veloc" in v.path]
-    assert len(slots) == 2 * len(model.trainable_variables)
+    matrices = 1  # the kernel that Muon treats has a momentum only
+    assert len(slots) == 2 * len(model.trainable_variables) - matrices
     assert all(np.abs(slot.numpy()).max() > 0 for slot in slots)
     assert (int(loaded.optimizer.iterations), int(loaded.skipped_steps)) == (3, 7)
     assert {**loaded.get_config(), "network": 0} == {**model.get_config(), "network": 0}
