@@ -1,6 +1,6 @@
 """Share of generated digits that a classifier of scikit-learn recognises as what was asked for.
 
-python tests/support/recognised_digits.py saved_models/digits
+python tests/support/recognised_digits.py MODEL [NUM]  # a run or an export; 80 samples
 """
 
 import sys
@@ -35,6 +35,7 @@ def recognised(images, labels):
 if __name__ == "__main__":
     import keras_diffusion as kd
 
-    labels = np.arange(80) % 10
-    accuracy, share = recognised(kd.load(sys.argv[1]).generate(80, labels=labels), labels)
-    print(f"recognised: {share:.1%} of 80 samples (held-out digits: {accuracy:.1%})")
+    num = int(sys.argv[2]) if len(sys.argv) > 2 else 80
+    labels = np.arange(num) % 10
+    accuracy, share = recognised(kd.load(sys.argv[1]).generate(num, labels=labels), labels)
+    print(f"recognised: {share:.1%} of {num} samples (held-out digits: {accuracy:.1%})")
