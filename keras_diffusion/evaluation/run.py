@@ -345,5 +345,6 @@ def _remarks(record):
 
 def progress_bar(total):
     """Returns a function that shows how many of `total` images are done."""
-    interval = 0.1 if console.is_watched() else 30  # seconds; keeps log files short
-    return keras.utils.Progbar(total, unit_name="image", interval=interval).update
+    if not console.is_watched():  # a pipe or a file gets whole lines
+        return lambda *_: None
+    return keras.utils.Progbar(total, unit_name="image", interval=0.1).update

@@ -8,6 +8,11 @@
 validation loss 0.111; flowers of the right colours, with petals. On an AMD EPYC (Zen 4, bfloat16 in
 AVX-512): up to 95 per second, 0.111.
 
+With Muon and `--text`, 24 epochs (157,000 images) on two cores of an AMD EPYC: validation loss
+0.111, FID 13.8 in the features of a classifier (held-out photos: 3.2; 500 images each). Petals,
+but the classifier assigns only 13% of them to the flower of their prompt, of 102. This is the model
+in saved_models/oxford_flowers102.
+
 45 minutes of latents with prompts on two cores of an Intel Xeon (AMX): an autoencoder of 29.0 dB
 (SSIM 0.918) in 6.8 minutes, then 209,000 images, validation loss 0.629. A classifier assigns 50% of
 the samples at guidance scale 1.5, and 70% at 3, to the flower of their prompt, of 102 (held-out
