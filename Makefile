@@ -40,7 +40,7 @@ help:  ## list the targets
 	touch $@
 
 demo: .venv/.requirements  ## sample the flowers that come with the package, then train on digits for a minute
-	$(PY) sample.py --model $(SHIPPED) --num 32 --out $(DEMO_FLOWERS)
+	$(PY) sample.py --model $(SHIPPED) --num 36 --out $(DEMO_FLOWERS)
 	rm -rf runs/demo
 	$(PY) train.py $(DEMO_TRAIN_FLAGS)
 	$(PY) sample.py --model $(DEMO_MODEL) --out $(DEMO_DIGITS)

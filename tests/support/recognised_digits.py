@@ -3,6 +3,7 @@
 python tests/support/recognised_digits.py MODEL [NUM]  # a run or an export; 80 samples
 """
 
+import pathlib
 import sys
 
 import numpy as np
@@ -33,6 +34,7 @@ def recognised(images, labels):
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
     import keras_diffusion as kd
 
     num = int(sys.argv[2]) if len(sys.argv) > 2 else 80
