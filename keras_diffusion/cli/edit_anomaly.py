@@ -91,14 +91,9 @@ def run(path, **settings):
     import tensorflow as tf
 
     from keras_diffusion.evaluation import anomaly
-    from keras_diffusion.saving import loading
+    from keras_diffusion.evaluation.run import load_image_model
 
-    try:
-        model = loading.load(path)
-    except ValueError as error:
-        raise ValueError(f"--model: {error}") from error
-    if model.frames > 1:
-        raise ValueError(f"--model: {path} is of clips. Choose a model of single images.")
+    model = load_image_model(path)
     try:
         with frameworks.raising_os_errors():
             anomaly.run(model, anomaly.Settings(**settings))

@@ -81,10 +81,10 @@ def _read_mask(path, size):
     """Returns bool (H, W), True where a file is white; what is transparent counts as black."""
     pixels = read_image("--mask", path).astype("float32")
     if pixels.shape[:2] != size:
-        found, wanted = ("x".join(map(str, pair)) for pair in (pixels.shape[:2], size))
+        actual, expected = ("x".join(map(str, pair)) for pair in (pixels.shape[:2], size))
         raise ValueError(
-            f"--mask: {path} has {found} pixels (height x width), its image {wanted}. Give a mask "
-            "of the size of the image."
+            f"--mask: {path} has {actual} pixels (height x width), its image {expected}. Give a "
+            "mask of the size of the image."
         )
     bright = pixels[..., :3].mean(axis=-1)
     return (bright * pixels[..., 3] / 255 if pixels.shape[-1] == 4 else bright) >= 128

@@ -155,15 +155,15 @@ class Listing:
         roles = {name: role for name, role in roles.items() if role}
         if not roles:
             return None
-        found, only_splits = console.names(roles), len(roles) == len(names)
+        splits, only_splits = console.names(roles), len(roles) == len(names)
         if "train" in roles.values() and (only_splits or len(set(roles.values())) > 1):
             other = "val" if "val" in roles.values() else "test"
             return [[name for name in roles if roles[name] == role] for role in ("train", other)]
         if only_splits:
             raise ValueError(
-                f"{str(self.root)!r} has {found}, but no train folder; give the folder to train on"
+                f"{str(self.root)!r} has {splits}, but no train folder; give the folder to train on"
             )
-        self.notes.append(f"{found}: read as a class, since other classes are beside it")
+        self.notes.append(f"{splits}: read as a class, since other classes are beside it")
         return None
 
     def _split_files(self, groups, train_names, held_out_names):

@@ -72,12 +72,7 @@ def run(model, settings):
         KeyboardInterrupt: Ctrl-C; its message says where the scores so far are, if any.
     """
     deadline = None if settings.minutes is None else time.monotonic() + 60 * settings.minutes
-    try:
-        loaded = loading.load(model)
-    except ValueError as error:
-        raise ValueError(f"--model: {error}") from error
-    if loaded.frames > 1:
-        raise ValueError(f"--model: {model} makes clips, and scores are for models of images.")
+    loaded = load_image_model(model)
     guidance = loaded.guidance.changed(settings.guidance, loaded.num_classes)
     sampler_settings = choose_sampler_settings(loaded, settings, guidance)
     real = real_images.load(loaded, settings.data)
@@ -303,6 +298,17 @@ class Evaluation:
             tables.write_csv(record, part)
         with whole_file(out / "scores.md") as part:
             Path(part).write_text(_page(record), encoding="utf-8")
+
+
+def load_image_model(path):
+    """Returns the `LoadedModel` of single images at a path, or raises ValueError for --model."""
+    try:
+        model = loading.load(path)
+    except ValueError as error:
+        raise ValueError(f"--model: {error}") from error
+    if model.frames > 1:
+        raise ValueError(f"--model: {path} is of clips. Choose a model of single images.")
+    return model
 
 
 def _page(record):

@@ -26,8 +26,7 @@ def signature(model, start=()):
 
     Args:
         model: its `num_classes` and `prompts` decide which arguments there are.
-        start: {"endpoints" or "images": array (N, H, W, C)}, what sampling starts from instead of
-            noise.
+        start: {"endpoints": array (N, H, W, C)}, what sampling starts from instead of noise.
     """
     shapes = {"seed": (), "indices": (None,), "num_steps": ()}
     if model.prompts:
@@ -38,11 +37,11 @@ def signature(model, start=()):
     if model.num_classes:
         for name, value in Guidance().options().items():
             specs[name] = tf.TensorSpec(np.shape(value), tf.float32, name)
-    for name in ("endpoints", "images"):
-        if name in start:
-            specs[name] = tf.TensorSpec((None, *start[name].shape[1:]), start[name].dtype, name)
-    if "images" in start:
-        specs["strength"] = tf.TensorSpec((), tf.float32, "strength")
+    if "endpoints" in start:
+        endpoints = start["endpoints"]
+        specs["endpoints"] = tf.TensorSpec(
+            (None, *endpoints.shape[1:]), endpoints.dtype, "endpoints"
+        )
     return specs
 
 

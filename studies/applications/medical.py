@@ -133,13 +133,13 @@ def synthesise(model, settings, folder):
 
 def claims(results):
     """Returns the claims, decided."""
-    found, synthesis = results["anomaly"], results["synthesis"]
+    detection, synthesis = results["anomaly"], results["synthesis"]
     own = {
         cell["contrast"]: cell
-        for cell in found["test"]
-        if cell["score"] == f"model, {found['best']}"
+        for cell in detection["test"]
+        if cell["score"] == f"model, {detection['best']}"
     }
-    gaps = {gap["contrast"]: gap for gap in found["gaps"]}
+    gaps = {gap["contrast"]: gap for gap in detection["gaps"]}
     shown = {
         contrast: f"{cell['auroc']:.3f} ({cell['low']:.3f} .. {cell['high']:.3f})"
         for contrast, cell in own.items()

@@ -160,5 +160,5 @@ def test_a_shipped_model_is_marked_small_scored_and_in_the_wheel(name):
     assert "| real, held out |" in (path / "README.md").read_text()
     settings = (ROOT / "pyproject.toml").read_text()
     globs = re.findall(rf'"(saved_models/{name}/[^"]*\*[^"]*)"', settings)
-    listed = {file for pattern in globs for file in ROOT.glob(pattern)}
-    assert set(files) <= listed
+    in_wheel = {file for pattern in globs for file in ROOT.glob(pattern)}
+    assert set(files) <= in_wheel
