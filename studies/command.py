@@ -87,7 +87,7 @@ def main(name, arguments=None):
             record = read(out)
         else:
             command = shlex.join(["python", "-m", f"studies.{name}", *words])
-            record = measure(name, command, settings_of(study, args), args, work, out)
+            record = measure(study, name, command, args, work, out)
         write(name, record, work, out)
     except (ValueError, OSError) as error:
         flags.error(error)
@@ -99,17 +99,19 @@ def main(name, arguments=None):
     return 0
 
 
-def measure(name, command, settings, args, work, out):
+def measure(study, name, command, args, work, out):
     """Measures and writes results.json; returns its content."""
     from benchmarks import machine
 
+    settings = settings_of(study, args)
     here = machine.describe()
     origin = {name: here[name] for name in ("cpu", "git_revision")}
     stages = Stages(work / key(settings), origin=origin)
     if args.fresh:
         shutil.rmtree(stages.folder, ignore_errors=True)
     measuring = importlib.import_module(f"studies.{name}.measure")
-    results = measuring.measure(settings, stages, args.data_dir)
+    options = study.measure_options(args) if hasattr(study, "measure_options") else {}
+    results = measuring.measure(settings, stages, args.data_dir, **options)
 
     import tensorflow as tf
 
