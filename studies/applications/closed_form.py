@@ -125,13 +125,14 @@ def _compare(prior, truth, kinds, known, settings):
     shown = [truth[0], given, complete]
     for name, run in methods().items():
 
-        @tf.function
         def restore(y, run=run):
             denoiser = prior.denoiser(schedules.cosine)
             x = run(denoiser, operator, y, noise_fn(0), lambda i: noise_fn(i + 1))
             return restoration.project(x, operator, y)
 
-        x = restore(operator.apply(pixels)).numpy().reshape(len(truth), num, -1)
+        y = operator.apply(tf.constant(pixels))
+        x = tf.function(restore).get_concrete_function(y)(y).numpy()
+        x = x.reshape(len(truth), num, -1)
         missing = x[..., ~known].astype("float64")
         own = missing.var(1, ddof=1)
         off = np.square(missing.mean(1) - mean).mean() - own.mean() / num  # the latter by chance
