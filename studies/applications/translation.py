@@ -50,8 +50,8 @@ def task(context, kind):
     settings = context.settings
     if kind == "digits":
         images, sources = context.held_out(kind, settings.images)
-        rng = np.random.default_rng(settings.seed)
-        targets = (sources + rng.integers(1, 10, len(sources))) % 10
+        rng, num_classes = np.random.default_rng(settings.seed), context.model(kind).num_classes
+        targets = (sources + rng.integers(1, num_classes, len(sources))) % num_classes
         return images, sources, targets, "digits to another digit"
     names = context.model(kind).class_names
     source, target = (names.index(name) for name in settings.pair)

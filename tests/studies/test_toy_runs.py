@@ -9,7 +9,7 @@ import pytest
 from fixtures_exports import one_sampler
 from PIL import Image
 
-from keras_diffusion.evaluation import classifier
+from keras_diffusion.evaluation import anomaly, classifier
 from keras_diffusion.training.callbacks import TrainingStopped
 from studies import applications, command, latents, morphing, noise_schedules, runs, scoring
 from studies.figures import MAX_BYTES
@@ -155,6 +155,7 @@ def test_applications(folder, monkeypatch):
             Image.fromarray(pixels).save(folder / "xrays" / split / name / f"{number}.png")
     for name in ("_watchers", "_finish"):  # previews, figures and exports
         monkeypatch.setattr(runs.run, name, lambda *_: [])
+    monkeypatch.setattr(anomaly, "RESAMPLES", 20)  # bootstrap
     results, stages = run("applications", folder, "--xrays", "xrays")
     measured = results["measured"]
     assert set(measured) == set(applications.APPLICATIONS) and results["left_out"] == {}
