@@ -3,7 +3,6 @@
 import dataclasses
 import importlib
 import json
-import os
 import re
 import shlex
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from keras_diffusion.cli.parsing import OneLineParser, folder, within
 from keras_diffusion.config.fields import LARGEST_INT
+from keras_diffusion.runtime import frameworks
 from keras_diffusion.runtime.signals import Interrupted
 from studies.stages import Stages, key
 
@@ -70,7 +70,6 @@ def main(name, arguments=None):
         name: of its folder in studies/.
         arguments: list of text; None: those of the command line.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     study = importlib.import_module(f"studies.{name}")
     places, flags = parsers(name, study)
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -83,6 +82,7 @@ def main(name, arguments=None):
     work = (args.work or Path("runs", "studies")) / f"{name}{toy}"
     out = args.out or (work / "results" if args.tiny else ROOT / "studies" / "results" / name)
     try:
+        frameworks.import_keras()
         if args.report:
             record = read(out)
         else:

@@ -113,7 +113,7 @@ def restore(
     *,
     noise=0.0,
     method="mmps",
-    cg_steps=3,
+    cg_steps=5,
     sampler="dpmpp_2m",
     num_steps=20,
     labels=None,
