@@ -21,6 +21,7 @@ from studies.report import Claim, table
 TITLE = "Missing frames are filled better than by repeating or blending the known ones"
 FILLED = "MMPS"
 SHOWN = 2  # clips for each task
+FIGURES = ("frames_between", "frames_one")  # of the tasks
 
 
 def measure(context):
@@ -100,8 +101,9 @@ def fill(context, folder):
         "first and last known": [0, frames - 1],
         "all others known": [f for f in range(frames) if f != middle],
     }
-    rows, shown = [], []
-    for task, known in tasks.items():
+    rows, kept = [], []
+    titles = [f"frame {f + 1}" for f in range(frames)]
+    for name, (task, known) in zip(FIGURES, tasks.items(), strict=True):
         missing = [f for f in range(frames) if f not in known]
         restored = editing.restore(
             model,
@@ -123,11 +125,12 @@ def fill(context, folder):
         given = np.where(np.isin(np.arange(frames), known), clips, 128).astype("uint8")
         sets = {"truth": clips, "given": given, "linear blend": results["linear blend"],
                 FILLED: restored}  # fmt: skip
-        for i in range(SHOWN):
-            shown += [(f"{task}: {name}", list(split_frames(each[i], frames)))
-                      for name, each in sets.items()]  # fmt: skip
-    titles = [f"frame {f + 1}" for f in range(frames)]
-    kept = examples.keep(folder, "frames", shown, titles)
+        shown = [
+            (title, list(split_frames(each[i], frames)))
+            for i in range(SHOWN)
+            for title, each in sets.items()
+        ]
+        kept.append(examples.keep(folder, name, shown, titles))
     return {"rows": rows, "clips": len(clips), "frames": frames, "examples": kept}
 
 
@@ -158,11 +161,14 @@ def section(result):
         f"{result['side']}x{result['side']} pixels), and measured on {result['clips']} held-out "
         "clips.",
         table(["known frames", "filled by", "PSNR of the missing frames"], rows),
-        "![Clips of a moving digit with missing frames (grey), and how they are filled]"
-        "(frames.png)",
+        "![Two clips of which the first and the last frame are known](frames_between.png)",
+        "![The same clips, of which one frame is missing](frames_one.png)",
     ])  # fmt: skip
 
 
 def figures(result, stages):
     """Returns {name: function that returns a figure}."""
-    return examples.figure(result["examples"], "frames", stages, width=0.9)
+    found = {}
+    for kept in result["examples"]:
+        found.update(examples.figure(kept, "frames", stages, width=0.9))
+    return found

@@ -126,4 +126,8 @@ def _curves(result):
         }
         panels.append({"curves": curves, "xlabel": "steps", "ylabel": "seconds per image",
                        "title": kind, "log": "xy", "markers": True})  # fmt: skip
-    return plots.line_figure(*panels, width=5.2, height=4.2)
+    figure = plots.line_figure(*panels, width=4.4, height=4.2)
+    for axes in figure.axes:
+        axes.get_legend().remove()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    return figure
