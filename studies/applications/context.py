@@ -11,7 +11,6 @@ from studies import runs, scoring
 from studies.stages import Stages
 
 KINDS = ("digits", "flowers")
-BATCH = 16  # images that are restored at once; 64 flowers took 13 GB
 
 
 class NotMeasured(Exception):

@@ -7,7 +7,6 @@ from keras_diffusion.diffusion import operators
 from keras_diffusion.evaluation import restoration
 from keras_diffusion.sampling import editing
 from studies.applications import examples
-from studies.applications.context import BATCH
 from studies.report import Claim, distance, number, table
 
 TITLE = "Enlarged flowers are closer to real ones than by interpolation"
@@ -62,7 +61,6 @@ def enlarge(context, folder):
                 num_steps=settings.num_steps,
                 cg_steps=settings.cg_steps,
                 seed=settings.seed,
-                batch_size=BATCH,
             ),
         }
         size = f"{side // factor} to {side}"

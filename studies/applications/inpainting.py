@@ -8,7 +8,7 @@ from keras_diffusion.diffusion import operators
 from keras_diffusion.evaluation import classifier
 from keras_diffusion.sampling import editing
 from studies.applications import examples, fills
-from studies.applications.context import BATCH, KINDS
+from studies.applications.context import KINDS
 from studies.report import Claim, table
 
 TITLE = "What is masked is filled better than without a model"
@@ -72,7 +72,6 @@ def _restore(model, images, known, settings, **options):
             "num_steps": settings.num_steps,
             "cg_steps": settings.cg_steps,
             "seed": settings.seed,
-            "batch_size": BATCH,
             **options,
         },
     )
