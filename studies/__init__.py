@@ -5,7 +5,8 @@
 A study is a folder of at least five files:
 
     __init__.py   Settings (a dataclass), TINY (settings of a toy run); optionally
-                  add_flags(parser) and settings(args) -> Settings
+                  add_flags(parser), settings(args) -> Settings, and measure_options(args) ->
+                  further arguments of `measure`, which do not decide the results
     measure.py    measure(settings, stages, data_dir) -> results, JSON-serialisable;
                   `stages` caches them, `data_dir` is the folder of tfds
     plots.py      plot(results, stages, folder): writes figures

@@ -3,7 +3,6 @@
 import dataclasses
 import importlib
 import json
-import os
 import re
 import shlex
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from keras_diffusion.cli.parsing import OneLineParser, folder, within
 from keras_diffusion.config.fields import LARGEST_INT
+from keras_diffusion.runtime import frameworks
 from keras_diffusion.runtime.signals import Interrupted
 from studies.stages import Stages, key
 
@@ -70,7 +70,6 @@ def main(name, arguments=None):
         name: of its folder in studies/.
         arguments: list of text; None: those of the command line.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     study = importlib.import_module(f"studies.{name}")
     places, flags = parsers(name, study)
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -83,11 +82,12 @@ def main(name, arguments=None):
     work = (args.work or Path("runs", "studies")) / f"{name}{toy}"
     out = args.out or (work / "results" if args.tiny else ROOT / "studies" / "results" / name)
     try:
+        frameworks.import_keras()
         if args.report:
             record = read(out)
         else:
             command = shlex.join(["python", "-m", f"studies.{name}", *words])
-            record = measure(name, command, settings_of(study, args), args, work, out)
+            record = measure(study, name, command, args, work, out)
         write(name, record, work, out)
     except (ValueError, OSError) as error:
         flags.error(error)
@@ -99,17 +99,19 @@ def main(name, arguments=None):
     return 0
 
 
-def measure(name, command, settings, args, work, out):
+def measure(study, name, command, args, work, out):
     """Measures and writes results.json; returns its content."""
     from benchmarks import machine
 
+    settings = settings_of(study, args)
     here = machine.describe()
     origin = {name: here[name] for name in ("cpu", "git_revision")}
     stages = Stages(work / key(settings), origin=origin)
     if args.fresh:
         shutil.rmtree(stages.folder, ignore_errors=True)
     measuring = importlib.import_module(f"studies.{name}.measure")
-    results = measuring.measure(settings, stages, args.data_dir)
+    options = study.measure_options(args) if hasattr(study, "measure_options") else {}
+    results = measuring.measure(settings, stages, args.data_dir, **options)
 
     import tensorflow as tf
 

@@ -31,17 +31,19 @@ class Scorer:
         cache: folder of trained classifiers.
         tiny: bool, whether the classifier is a toy.
         log: function that takes lines of progress.
+        name: of the data set, for the cache.
+        flip: bool, whether mirrored images are of the same class.
 
     Attributes:
         facts: dict, see `classifier.TrainedClassifier`.
         shares: float (K,), share of each class in the real images, by the classifier.
     """
 
-    def __init__(self, images, cache, tiny=False, log=print):
+    def __init__(self, images, cache, tiny=False, log=print, name="mnist", flip=False):
         train = images["train_images"]
-        settings = classifier.settings_for(train.shape[1:], len(train))
+        settings = classifier.settings_for(train.shape[1:], len(train), flip)
         settings = classifier.TINY if tiny else settings
-        self._classifier = classifier.load_or_train("mnist", images, cache, settings, log)
+        self._classifier = classifier.load_or_train(name, images, cache, settings, log)
         self.facts, self.shares = self._classifier.facts, self._classifier.shares
 
     def score(self, images):
@@ -68,7 +70,11 @@ class Scorer:
 
     def classes(self, images):
         """Returns the classes that the classifier predicts, int (N,)."""
-        return classifier.predict(self._classifier.model, images)[1].argmax(axis=-1)
+        return self.probabilities(images).argmax(axis=-1)
+
+    def probabilities(self, images):
+        """Returns the probabilities of the classes by the classifier, (N, K)."""
+        return classifier.predict(self._classifier.model, images)[1]
 
     def baseline(self, size):
         """Returns the distance of `size` held-out real images, see `scores.distance_baseline`."""

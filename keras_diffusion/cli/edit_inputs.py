@@ -48,8 +48,8 @@ def add_common_flags(sub, num):
     add("--model", metavar="NAME or PATH", help=MODEL_HELP)
     add("--num-steps", type=within(1, export_folder.MAX_STEPS), metavar="N",
         help="sampler steps, 1 to 1000; default: 20, or 50 where images are turned into noise")
-    add("--batch-size", type=count, default=64, metavar="N",
-        help="results that are computed at once; has no effect on them")
+    add("--batch-size", type=count, default=16, metavar="N",
+        help="results that are computed at once, which decides the memory but not the results")
     add("--out", type=folder, default=Path("edits"), metavar="DIR",
         help="folder of the results, IMAGE-COMMAND-1.png and so on, and of COMMAND.png, which "
         "compares them with what was given")

@@ -14,9 +14,11 @@ from keras_diffusion.diffusion.schedules import rates
 from keras_diffusion.sampling.edit_graph import make_request
 
 METHODS = (*NOISES, "inversion")
+SCORES = ("mean", "mahalanobis")
 TIMES = (0.1, 0.6)
 MIN_NORMAL = 20  # images, for mean and standard deviation
 MIN_STDS = 2e-3, 0.1  # of errors and of the logarithms of their squares, as in black borders
+CELLS = 7  # of each side, that errors are averaged over for "mahalanobis"
 MIN_SQUARE = 1e-6  # of squared errors where white is 1: a quarter of a grey level
 
 
@@ -29,6 +31,7 @@ def anomaly_map(
     num_draws=4,
     smoothing=1.0,
     normal=None,
+    score="mean",
     labels=None,
     prompts=None,
     negative_prompts=None,
@@ -54,6 +57,10 @@ def anomaly_map(
         normal: None, or normal images (M, H, W, C), 20 or more. The errors are then compared with
             those of these images at the same pixel and time. Errors that are smaller than usual
             are abnormal, too. Images of the training may be among them.
+        score: "mean" of the map; or "mahalanobis", which needs `normal`: the distance of an image
+            from these. The logarithms of the squared errors at all times are averaged over a grid
+            of 7x7 cells, and a normal distribution is fitted to these numbers of the normal
+            images, so that errors count less where they vary together in normal images.
         labels: int, the class of normal images; None: no class.
         prompts: text, the prompt of normal images; None: the empty prompt.
         num_steps: steps of the inversion, up and down.
@@ -63,14 +70,19 @@ def anomaly_map(
             white is 1. With it, the root mean square over the times of two distances from the
             mean over normal images, in standard deviations: of x0 - image, and of the logarithm
             of its mean square.
-        scores: float32 (N,), the means of the maps.
+        scores: float32 (N,), see `score`.
 
     Reference: Wyatt et al. 2022, AnoDDPM (CVPR workshops); Kascenas et al. 2023, arXiv:2301.08330
         (coarse noise); Graham et al. 2023, arXiv:2211.07740 (several times, standardised by normal
-        images); Sanchez et al. 2022, arXiv:2203.04306 (inversion).
+        images); Sanchez et al. 2022, arXiv:2203.04306 (inversion); Ledoit & Wolf 2004,
+        doi:10.1016/S0047-259X(03)00096-4 (covariance of few images).
     """
     if noise not in METHODS:
         raise ValueError(f"unknown noise {noise!r}. Choose from: {', '.join(METHODS)}.")
+    if score not in SCORES:
+        raise ValueError(f"unknown score {score!r}. Choose from: {', '.join(SCORES)}.")
+    if score == "mahalanobis" and normal is None:
+        raise ValueError("score: mahalanobis needs normal images. Give normal.")
     if not len(times) or not all(0 < t <= 1 for t in times):
         raise ValueError(f"times: {times} are not numbers in (0, 1].")
     if num_draws < 1:
@@ -115,17 +127,36 @@ def anomaly_map(
     error, square = errors_of(images)
     if normal is None:
         maps = np.abs(error).mean((1, 4))
-    else:
-        usual_error, usual_square = errors_of(normal)
-        distances = [
-            (values - usual.mean(0)) / np.maximum(usual.std(0), least)
-            for values, usual, least in (
-                (error, usual_error, MIN_STDS[0]),
-                (np.log(square + MIN_SQUARE), np.log(usual_square + MIN_SQUARE), MIN_STDS[1]),
-            )
-        ]
-        maps = np.sqrt(np.mean(np.square(distances), (0, 2, 5)))
-    return maps, maps.mean((1, 2))
+        return maps, maps.mean((1, 2))
+    usual_error, usual_square = errors_of(normal)
+    logs, usual_logs = (np.log(each + MIN_SQUARE) for each in (square, usual_square))
+    distances = [
+        (values - usual.mean(0)) / np.maximum(usual.std(0), least)
+        for values, usual, least in (
+            (error, usual_error, MIN_STDS[0]),
+            (logs, usual_logs, MIN_STDS[1]),
+        )
+    ]
+    maps = np.sqrt(np.mean(np.square(distances), (0, 2, 5)))
+    return maps, maps.mean((1, 2)) if score == "mean" else _mahalanobis(logs, usual_logs)
+
+
+def _mahalanobis(values, usual):
+    """Returns the distances (N,) of values (N, T, H, W, C) from usual ones (M, T, H, W, C)."""
+    from sklearn.covariance import LedoitWolf  # takes a second to import
+
+    mean, std = usual.mean(0), np.maximum(usual.std(0), MIN_STDS[1])
+    cells = [_cells((each - mean) / std) for each in (values, usual)]
+    fitted = LedoitWolf().fit(cells[1])
+    return np.sqrt(fitted.mahalanobis(cells[0])).astype("float32")
+
+
+def _cells(values):
+    """Returns the means over a grid of cells of (N, T, H, W, C), as (N, F)."""
+    for axis in (2, 3):
+        parts = np.array_split(values, min(CELLS, values.shape[axis]), axis)
+        values = np.stack([part.mean(axis) for part in parts], axis)
+    return values.reshape(len(values), -1)
 
 
 def _errors(parts, *, images, eps, times, **_):

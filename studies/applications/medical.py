@@ -14,107 +14,142 @@ from keras_diffusion.config.resolve import resolve
 from keras_diffusion.evaluation import anomaly, classifier, real_images
 from keras_diffusion.saving import loading
 from studies import runs
+from studies.applications import examples
+from studies.applications.context import CachedStages, NotMeasured, length
 from studies.report import Claim, table
 
+TITLE = "A model of normal X-rays finds abnormal ones, and synthetic X-rays train a classifier"
 NORMAL = "normal"
 CONTRASTS = ("raw", "normalised")
 GOAL = 0.83  # area under the ROC curve that contrast alone nearly reaches
 MARGIN = 0.1  # above the best baseline, with contrast normalised
-PAGE = "anomaly.png"
+CLOSE = 0.03  # of areas
+FIGURE = "anomaly.png"
+COPIED = {FIGURE: ("xrays-anomaly", f"test/{FIGURE}")}
+SHOWN = 8  # images of each kind
 
 
-def measure(settings, stages):
-    """Returns {"anomaly": results of `find`, "synthesis": results of `synthesise`}.
-
-    Args:
-        settings: has `xrays` (the folder), `xray_options` (dict of `Config`, of both trainings,
-            with minutes or epochs), `xray_samples` (number of synthetic images), `methods` (tuple
-            of `noise` of `anomaly_map`), `draws` and `seed`.
-        stages: `Stages`.
-    """
+def measure(context):
+    """Returns {"anomaly": results of `find`, "synthesis": results of `synthesise`}."""
+    is_there = all((Path(context.xrays) / split).is_dir() for split in ("train", "val", "test"))
+    if not is_there and not isinstance(context.stages, CachedStages):
+        raise NotMeasured("`--xrays` has no folders train, val and test")
     results = {}
-    for name, kind, compute in (
-        ("anomaly", "normal", find),
-        ("synthesis", "both", synthesise),
-    ):
-        trained = stages.run(f"xrays-{kind}", lambda _, kind=kind: train(kind, settings, stages))
-        scored = stages.run(
+    for name, kind, compute in (("anomaly", "normal", find), ("synthesis", "both", synthesise)):
+        trained = context.stages.run(
+            f"xrays-{kind}", lambda folder, kind=kind: train(kind, context)
+        )
+        scored = context.stages.run(
             f"xrays-{name}",
             lambda folder, kind=kind, compute=compute: compute(
-                loading.load(_run_dir(kind, stages)), settings, folder
+                loading.load(_run_dir(kind, context)), context, folder
             ),
         )
         results[name] = {**trained, **scored}
     return results
 
 
-def train(kind, settings, stages):
-    """Trains on "normal" images or on "both" classes; returns {"trained": number of images}."""
-    data = stages.folder.absolute() / f"xrays-{kind}-images"
+def train(kind, context):
+    """Trains on "normal" images or on "both" classes.
+
+    Returns:
+        dict of `trained` (number of images), `minutes` or `epochs`.
+    """
+    settings = context.settings
+    data = context.stages.folder.absolute() / f"xrays-{kind}-images"
     for split in ("train", "val"):
-        source = Path(settings.xrays).absolute() / split
+        source = Path(context.xrays).absolute() / split
         if not (data / split).exists():
             data.mkdir(parents=True, exist_ok=True)
             (data / split).symlink_to(source if kind == "both" else source / NORMAL)
-    options = {"folder": str(data), "seed": settings.seed, **settings.xray_options}
-    config = resolve(None, options)
-    return {"trained": runs.train(config, _run_dir(kind, stages)) * config.batch_size}
+    options = {**settings.xray_options, **length(settings, settings.xray_minutes)}
+    config = resolve(None, {"folder": str(data), "seed": settings.seed, **options})
+    batches = runs.train(config, _run_dir(kind, context))
+    lasted = {name: getattr(config, name) for name in ("minutes", "epochs")}
+    return {"trained": batches * config.batch_size, **lasted}
 
 
-def _run_dir(kind, stages):
-    return runs.folder(f"xrays-{kind}", stages)
+def _run_dir(kind, context):
+    return runs.folder(f"xrays-{kind}", context.stages)
 
 
-def find(model, settings, folder):
-    """Scores validation images by all methods, then the test images, first by the best method.
+def find(model, context, folder):
+    """Scores validation images in all ways, then the test images, first in the best way.
+
+    A way is a `noise` and a `score` of `anomaly_map`.
 
     Returns:
-        dict: `best`, the method with the highest mean area of raw and normalised validation images;
+        dict: `best`, the way with the highest mean area of raw and normalised validation images;
         `val` and `test`, lists of score, contrast, auroc, low and high; `gaps` of the test images,
-        between the best method and the best baseline.
+        between the best way and the best baseline.
     """
+    settings = context.settings
 
-    def record(split, methods):
+    def record(split, methods, score):
         return anomaly.run(
             model,
             anomaly.Settings(
-                folders=[Path(settings.xrays) / split],
-                out=folder / split,
+                folders=[Path(context.xrays) / split],
+                out=folder / f"{split}-{score}",
                 methods=methods,
                 contrasts=CONTRASTS,
-                options={"num_draws": settings.draws},
+                options={"num_draws": settings.draws, "score": score},
                 seed=settings.seed,
             ),
         )
 
-    val = record("val", settings.methods)["cells"]
+    val = {score: record("val", settings.methods, score) for score in settings.scores}
     areas = {
-        method: sum(c["auroc"] for c in val if c["score"] == f"model, {method}")
+        (method, score): sum(
+            cell["auroc"] for cell in val[score]["cells"] if cell["score"] == f"model, {method}"
+        )
         for method in settings.methods
+        for score in settings.scores
     }
-    best = max(areas, key=areas.get)
-    test = record("test", (best, *(m for m in settings.methods if m != best)))
-    for split in ("val", "test"):
-        shutil.rmtree(folder / split / "maps")  # hundreds of files; examples are on the page
-    return {"best": best, "val": val, "test": test["cells"], "gaps": test["gaps"]}
+    best, score = max(areas, key=areas.get)
+    methods = (best, *(method for method in settings.methods if method != best))
+    scores = (score, *(other for other in settings.scores if other != score))
+    test = {each: record("test", methods, each) for each in scores}
+    (folder / f"test-{score}").rename(folder / "test")
+    for maps in folder.glob("*/maps"):
+        shutil.rmtree(maps)  # hundreds of files; examples are on the page
+    gaps = [{**gap, "method": way(best, score)} for gap in test[score]["gaps"]]
+    return {"best": way(best, score), "val": _cells(val), "test": _cells(test), "gaps": gaps}
 
 
-def synthesise(model, settings, folder):
+def way(method, score):
+    """Returns the name of a noise and a score."""
+    return method if score == "mean" else f"{method}, {score}"
+
+
+def _cells(records):
+    """Returns the cells of all scores, the baselines once."""
+    cells = []
+    for number, (score, record) in enumerate(records.items()):
+        for cell in record["cells"]:
+            is_model = cell["score"].startswith("model, ")
+            if is_model or number == 0:
+                cells.append({**cell, "score": way(cell["score"], score) if is_model
+                              else cell["score"]})  # fmt: skip
+    return cells
+
+
+def synthesise(model, context, folder):
     """Trains the same classifier on samples and on as many real images; tests both.
 
     Samples and real images have the classes in the same numbers, those of a random sample of the
     training images.
 
     Returns:
-        dict: `num`, and `synthetic` and `real`, each with the auroc and the accuracy on the test
-        images.
+        dict: `num`, `examples`, and `synthetic` and `real`, each with the auroc and the accuracy on
+        the test images.
     """
+    settings = context.settings
     real = real_images.load(model, {})
     images, labels = (real.arrays[f"train_{name}"] for name in ("images", "labels"))
     rows = np.random.default_rng(settings.seed).permutation(len(labels))[: settings.xray_samples]
     samples = model.generate(len(rows), labels=labels[rows], seed=settings.seed)
-    np.save(folder / "samples.npy", samples[:64])
-    test = anomaly.read([Path(settings.xrays) / "test"], model.image_shape)
+    test = anomaly.read([Path(context.xrays) / "test"], model.image_shape)
     truth = np.array([model.class_names.index(name) for name in test.classes])
     results = {"num": len(rows)}
     for name, pixels in (("synthetic", samples), ("real", images[rows])):
@@ -125,7 +160,13 @@ def synthesise(model, settings, folder):
             "auroc": float(roc_auc_score(truth, probabilities[:, 1])),
             "accuracy": float(np.mean(probabilities.argmax(1) == truth)),
         }
-    return results
+    shown = []
+    for label, name in enumerate(model.class_names):
+        places = np.flatnonzero(labels[rows] == label)[:SHOWN]
+        places = np.resize(places, SHOWN)
+        shown += [(f"{name}: synthetic", samples[places]), (f"{name}: real", images[rows][places])]
+    kept = examples.keep(folder, "xrays", shown, [""] * SHOWN)
+    return {**results, "examples": kept}
 
 
 # The page -------------------------------------------------------------------------------------
@@ -153,9 +194,9 @@ def claims(results):
         *(_margin(contrast, shown[contrast], gaps[contrast]) for contrast in CONTRASTS),
         Claim(
             "a classifier that is trained on synthetic X-rays alone separates real ones within "
-            "0.03 AUROC of one that is trained on as many real ones",
+            f"{CLOSE:g} AUROC of one that is trained on as many real ones",
             f"{synthesis['synthetic']['auroc']:.3f} and {synthesis['real']['auroc']:.3f}",
-            synthesis["synthetic"]["auroc"] > synthesis["real"]["auroc"] - 0.03,
+            synthesis["synthetic"]["auroc"] > synthesis["real"]["auroc"] - CLOSE,
         ),
     ]
 
@@ -172,16 +213,33 @@ def _margin(contrast, shown, gap):
     return Claim(f"{text} the best baseline without a model", measured, decided)
 
 
-def anomaly_table(results, split="test"):
-    """Returns the areas of one split as a Markdown table."""
-    return anomaly.table({"cells": results["anomaly"][split]}, markdown=True)
-
-
-def synthesis_table(results):
-    """Returns what the two classifiers reach on the test images, as a Markdown table."""
+def section(result):
+    """Returns the part of the page."""
+    detection, synthesis = result["anomaly"], result["synthesis"]
+    areas = anomaly.table({"cells": detection["test"]}, markdown=True)
     rows = [
-        [name, f"{results['synthesis']['num']:,}", f"{row['auroc']:.3f}", f"{row['accuracy']:.1%}"]
-        for name, row in results["synthesis"].items()
-        if name != "num"
-    ]
-    return table(["trained on", "images", "AUROC", "accuracy"], rows)
+        [f"{synthesis['num']:,} {name}", f"{synthesis[name]['auroc']:.3f}",
+         f"{synthesis[name]['accuracy']:.1%}"]
+        for name in ("synthetic", "real")
+    ]  # fmt: skip
+    return "\n\n".join([
+        f"The model of normal images was trained {_lasted(detection)}, that of both classes "
+        f"{_lasted(synthesis)}. Best on the validation images: {detection['best']}. Test images:",
+        areas,
+        f"![X-rays with anomaly maps, by {detection['best']}]({FIGURE})",
+        "A classifier of X-rays, tested on the real test images:",
+        table(["trained on", "AUROC", "accuracy"], rows),
+        "![Synthetic and real X-rays](xrays.png)",
+    ])  # fmt: skip
+
+
+def _lasted(result):
+    """Returns the length of a training in words."""
+    minutes, epochs = result["minutes"], result["epochs"]
+    lasted = f"{minutes:g} minutes" if minutes else f"{epochs} epochs"
+    return f"for {lasted} ({result['trained']:,} images)"
+
+
+def figures(result, stages):
+    """Returns {name: function that returns a figure}."""
+    return examples.figure(result["synthesis"]["examples"], "xrays-synthesis", stages)

@@ -6,7 +6,7 @@ from fixtures_anomaly import GaussianModel, digits, with_strokes
 from sklearn.metrics import roc_auc_score
 
 from keras_diffusion.diffusion.noise import NOISES
-from keras_diffusion.sampling.anomaly import METHODS, anomaly_map
+from keras_diffusion.sampling.anomaly import METHODS, _mahalanobis, anomaly_map
 
 DIGITS = digits()
 NORMAL, TEST = DIGITS[:1000], DIGITS[1000:1040]
@@ -40,6 +40,23 @@ def test_a_map_depends_on_its_image_and_place_alone(model):
     assert np.abs(other - first).max() > 0.1
 
 
+def test_mahalanobis_scores_tell_strokes_and_leave_the_maps(model):
+    images, _ = with_strokes(TEST)
+    both, options = np.concatenate([images, TEST]), {"normal": NORMAL[:200], **FAST}
+    maps, scores = anomaly_map(model, both, score="mahalanobis", **options)
+    np.testing.assert_array_equal(maps, anomaly_map(model, both, **options)[0])
+    assert roc_auc_score(np.repeat([True, False], len(TEST)), scores) > 0.6
+
+
+def test_errors_count_less_where_they_vary_together():
+    rng = np.random.default_rng(0)
+    usual = (rng.normal(size=(300, 1, 1, 1, 1)) + 0.1 * rng.normal(size=(300, 2, 7, 7, 1))) / 2
+    together, apart = np.ones((2, 1, 2, 7, 7, 1))
+    apart[:, :, ::2] = -1
+    distances = [_mahalanobis(values, usual)[0] for values in (together, apart)]
+    assert distances[1] > 3 * distances[0] > 0
+
+
 def test_distances_of_normal_images_are_one_on_average(model):
     maps, _ = anomaly_map(model, NORMAL[:200], normal=NORMAL[:200], **FAST)
     assert np.sqrt(np.mean(maps[:, 2:6, 2:6] ** 2)) == pytest.approx(1, abs=0.05)
@@ -67,6 +84,8 @@ def test_wavelengths_differ():
     ("arguments", "name"),
     [
         ({"noise": "salt"}, "noise"),
+        ({"score": "median"}, "score"),
+        ({"score": "mahalanobis"}, "score: .*normal"),
         ({"times": ()}, "times"),
         ({"times": (0.5, 1.5)}, "times"),
         ({"num_draws": 0}, "num_draws"),

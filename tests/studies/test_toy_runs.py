@@ -1,5 +1,6 @@
 """All studies at toy size, from the command line; their numbers mean nothing here."""
 
+import itertools
 import json
 import re
 
@@ -8,9 +9,9 @@ import pytest
 from fixtures_exports import one_sampler
 from PIL import Image
 
-from keras_diffusion.evaluation import classifier
+from keras_diffusion.evaluation import anomaly, classifier
 from keras_diffusion.training.callbacks import TrainingStopped
-from studies import command, latents, morphing, noise_schedules, runs, scoring
+from studies import applications, command, latents, morphing, noise_schedules, runs, scoring
 from studies.figures import MAX_BYTES
 from studies.latents import measure as latents_measure
 from studies.morphing import limits, measure
@@ -141,6 +142,40 @@ def test_morphing(folder, monkeypatch, capsys):
     for each in (starts["sets"], *starts["averages"], starts["mixture"]["mixture"]):
         assert sum(each["shares"]) == pytest.approx(1)
     assert np.sum(starts["sets"]["table"]) == settings.pictures
+
+
+def test_applications(folder, monkeypatch):
+    """All of them; X-rays are noise, brighter where they are abnormal."""
+    rng = np.random.default_rng(0)
+    for split, name, count in itertools.product(("train", "val", "test"), ("normal", "ill"), (24,)):
+        (folder / "xrays" / split / name).mkdir(parents=True)
+        low = 0 if name == "normal" else 60
+        for number in range(count):
+            pixels = rng.integers(low, low + 100, (16, 16)).astype("uint8")
+            Image.fromarray(pixels).save(folder / "xrays" / split / name / f"{number}.png")
+    for name in ("_watchers", "_finish"):  # previews, figures and exports
+        monkeypatch.setattr(runs.run, name, lambda *_: [])
+    monkeypatch.setattr(anomaly, "RESAMPLES", 20)  # bootstrap
+    results, stages = run("applications", folder, "--xrays", "xrays")
+    measured = results["measured"]
+    assert set(measured) == set(applications.APPLICATIONS) and results["left_out"] == {}
+    for kind in ("digits", "flowers"):
+        assert measured["inpainting"][kind]["changed"] == 0
+        assert {row["mask"] for row in measured["inpainting"][kind]["rows"]} == {
+            "lower half", "centre box", "random 50%",
+        }  # fmt: skip
+        assert min(row["seconds"][0] for row in measured["speed"][kind]["rows"]) > 0
+    rows = measured["closed_form"]["priors"]["exponential kernel"]["rows"]
+    assert rows["MMPS, 16 CG steps"]["bias"] < 0.2 < rows["replacement"]["bias"]
+    rows = [row for row in measured["enlarging"]["rows"] if row["method"] == "MMPS"]
+    assert max(row["changed"] for row in rows) < 10
+    cells = {cell["score"] for cell in measured["medical"]["anomaly"]["test"]}
+    assert {"PCA", "model, gaussian", "model, inversion, mahalanobis"} <= cells
+    # With one of them alone, the others come from the cache.
+    before = sorted(stages.folder.glob("*/figures.json"))
+    assert command.main("applications", ["--tiny", "--seed", "3", "--only", "speed"]) == 0
+    again = json.loads((folder / "runs/studies/applications-tiny/results/results.json").read_text())
+    assert again["results"] == results and sorted(stages.folder.glob("*/figures.json")) == before
 
 
 def test_a_stopped_training_continues_as_if_it_had_not_been(folder):

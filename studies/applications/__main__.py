@@ -1,0 +1,3 @@
+from studies.command import main
+
+raise SystemExit(main("applications"))
