@@ -42,9 +42,14 @@ class EditGraph:
     Args:
         model: `DiffusionModel` or `LoadedModel`; its `denoise`, `schedule`, `prediction_type`,
             `num_classes`, `codec` and `x_shape` are read.
+
+    Attributes:
+        progress: None, or a function (done, total) that is called after each batch with numbers of
+            images. What it raises ends the edit.
     """
 
     def __init__(self, model):
+        self.progress = None
         self._model = model
         self._graph = graph(self._call)
 
@@ -82,6 +87,8 @@ class EditGraph:
             rows = slice(first, first + batch_size)
             tensors = {name: tf.constant(array[rows]) for name, array in per_image.items()}
             results.append(run(**tensors, **constants).numpy())
+            if self.progress:
+                self.progress(min(first + batch_size, request.num_images), request.num_images)
         return np.concatenate(results)
 
     def _call(self, function, options, schedule, **arguments):
