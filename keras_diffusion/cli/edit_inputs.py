@@ -5,7 +5,8 @@ import dataclasses
 from pathlib import Path
 
 from keras_diffusion.cli.parsing import MODEL_HELP, folder, within
-from keras_diffusion.cli.sample import MAX_IMAGES, choose_conditions
+from keras_diffusion.cli.sample import MAX_IMAGES
+from keras_diffusion.cli.sample_plan import choose_conditions
 from keras_diffusion.config.guidance import LARGEST_SCALE
 from keras_diffusion.saving import export_folder
 
