@@ -1,0 +1,132 @@
+"""The fields of the page for a prompt or classes, which follow the chosen model."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import gradio as gr
+
+from keras_diffusion.conditioning.prompts import WORD
+
+SUGGESTIONS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """Fields for the condition.
+
+    Attributes:
+        inputs: [prompt, classes], of which the model decides which one is shown.
+        triggers: events that mean that the visitor is done, such as Enter.
+    """
+
+    inputs: list
+    triggers: Iterable
+
+
+def add(page, model):
+    """Adds the fields; returns their `Condition`.
+
+    Args:
+        model: the dropdown that they follow.
+    """
+    prompt = gr.Textbox(label="Prompt", lines=1, max_lines=1, autofocus=True)
+    words = gr.Dataset(
+        components=[prompt], samples=[[""]], show_label=False, visible=False, type="values",
+        samples_per_page=SUGGESTIONS, elem_classes="suggestions",
+    )  # fmt: skip
+    classes = gr.Dropdown([], multiselect=True, label="Classes", info="none: all in turn")
+    fields = [prompt, words, classes]
+
+    def follow(model):
+        config = page.models.config(model)
+        is_text, has_classes = bool(config.prompts), bool(config.num_classes)
+        placeholder = f"such as: {config.prompts.plain[0]}" if is_text else ""
+        choices = [(name, name) for name in class_names(config)]
+        return (
+            gr.update(visible=is_text, value="", placeholder=placeholder),
+            gr.update(visible=False),
+            gr.update(visible=has_classes and not is_text, choices=choices, value=[]),
+        )
+
+    def suggest(model, text):
+        found = suggestions(page.models.config(model).prompts, text)
+        return gr.update(samples=[[word] for word in found] or [[""]], visible=bool(found))
+
+    def complete(text, sample):
+        return completed(text, sample[0]), gr.update(visible=False)
+
+    page.jobs.add_quick(model.change, follow, [model], fields)
+    page.jobs.add_quick(page.blocks.load, follow, [model], fields)
+    page.jobs.add_quick(prompt.input, suggest, [model, prompt], [words], trigger_mode="always_last")
+    page.jobs.add_quick(words.click, complete, [prompt, words], [prompt, words])
+    return Condition([prompt, classes], [prompt.submit])
+
+
+def add_guidance(page, model):
+    """Adds negative prompt and guidance scale; returns the components."""
+    negative = gr.Textbox(
+        label="Negative prompt", lines=1, max_lines=1, info="what guidance leads away from"
+    )
+    scale = gr.Slider(
+        0, 10, value=1, step=0.1, label="Guidance scale",
+        info="1: off; above 1: more typical, less diverse",
+    )  # fmt: skip
+
+    def follow(model):
+        config = page.models.config(model)
+        return (
+            gr.update(visible=bool(config.prompts), value=""),
+            gr.update(visible=bool(config.num_classes), value=config.guidance.scale),
+        )
+
+    page.jobs.add_quick(model.change, follow, [model], [negative, scale])
+    page.jobs.add_quick(page.blocks.load, follow, [model], [negative, scale])
+    return negative, scale
+
+
+def class_names(config):
+    """Returns the names of the classes of a model, its numbers if they have none."""
+    return list(config.class_names) or [str(label) for label in range(config.num_classes)]
+
+
+def flags(config, prompt, classes):
+    """Returns the arguments of sample.py for a condition; none for all classes in turn."""
+    if config.prompts:
+        return ["--prompt", prompt.strip()] if (prompt or "").strip() else []
+    if not config.num_classes or not classes:
+        return []
+    return ["--class-name" if config.class_names else "--labels", *classes]
+
+
+def given(options):
+    """Returns the flag of sample.py and edit.py for a condition and its values, or []."""
+    for name in ("prompt", "class_name", "labels"):
+        if values := getattr(options, name):
+            return [f"--{name.replace('_', '-')}", *map(str, values)]
+    return []
+
+
+def suggestions(prompts, text):
+    """Returns texts that the last word of a prompt may become.
+
+    Known words that begin as it does, and then plain prompts with such a word if nothing else is
+    written yet. Nothing after a space.
+    """
+    typed = WORD.findall(text or "")
+    if not prompts or not typed or not text.endswith(typed[-1]):
+        return []
+    start = typed[-1].lower()
+    words = [word for word in prompts.words if word.startswith(start) and word != start]
+    plain = []
+    if len(typed) == 1:
+        plain = [each for each in prompts.plain
+                 if any(word.startswith(start) for word in each.split()[3:])]  # fmt: skip
+    return [*words[: SUGGESTIONS - min(len(plain), 3)], *plain][:SUGGESTIONS]
+
+
+def completed(text, chosen):
+    """Returns the prompt with its last word replaced by a suggestion."""
+    if " " in chosen:  # a whole prompt
+        return chosen
+    typed = list(WORD.finditer(text or ""))
+    return f"{text[: typed[-1].start()] if typed else ''}{chosen} "

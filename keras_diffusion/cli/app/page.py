@@ -1,0 +1,107 @@
+"""The page: what its tabs share, and how they are put together."""
+
+import dataclasses
+import shlex
+from pathlib import Path
+
+import gradio as gr
+
+from keras_diffusion.cli import edit as edit_command
+from keras_diffusion.cli import sample as sample_command
+from keras_diffusion.cli.app import compare, create
+from keras_diffusion.cli.app.files import Files
+from keras_diffusion.cli.app.jobs import Jobs
+from keras_diffusion.cli.app.models import Models
+from keras_diffusion.cli.parsing import RaisingParser
+
+PARSERS = {"sample": sample_command.parser, "edit": edit_command.parser}
+WAITING = 100  # jobs in the queue, at most
+CSS = """
+.gradio-container { max-width: 1200px !important; }
+.pixels img { image-rendering: pixelated; }
+"""
+
+
+@dataclasses.dataclass
+class Page:
+    """What the tabs share.
+
+    Attributes:
+        models: `Models`.
+        jobs: `Jobs`.
+        files: `Files`.
+        runs: path of the folder of the runs.
+        prog: how the user called the command.
+        model: dropdown of the model, above the tabs.
+        blocks: `gr.Blocks`, for the event `load`.
+        tabs: `gr.Tabs`; their ids are "create", "edit", "compare" and "watch".
+    """
+
+    models: Models
+    jobs: Jobs
+    files: Files
+    runs: Path
+    prog: str
+    model: gr.Dropdown | None = None
+    tabs: gr.Tabs | None = None
+    blocks: gr.Blocks | None = None
+
+    def parse(self, command, arguments):
+        """Returns the parsed flags of "sample" or "edit"; ValueError instead of an exit."""
+        return PARSERS[command](kind=RaisingParser).parse_args(arguments)
+
+    def shell(self, command, arguments):
+        """Returns the line for a shell that does the same as a job, called as this page was."""
+        script = f"python {command}.py"
+        if not self.prog.endswith(".py"):
+            script = f"keras-diffusion {command}"
+        return f"{script} {shlex.join(arguments)}"
+
+    def command_box(self, label):
+        """Adds a hidden box for a line of a shell, with a button that copies it."""
+        return gr.Code(
+            language="shell", label=label, visible=False, interactive=False, lines=1,
+            show_line_numbers=False, wrap_lines=True, buttons=["copy"],
+        )  # fmt: skip
+
+
+def theme():
+    """Returns the theme, with fonts of the visitor's system."""
+    return gr.themes.Default(
+        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    )
+
+
+def build(models, folder, runs, prog):
+    """Returns the page as `gr.Blocks`; the arguments are those of `server.application`."""
+    page = Page(models, Jobs(), Files(folder), Path(runs), prog)
+    with gr.Blocks(title="keras_diffusion", analytics_enabled=False) as page.blocks:
+        page.model = gr.Dropdown(models.names, value=models.default, label="Model")
+        with gr.Tabs() as page.tabs:
+            with gr.Tab("Create", id="create"):
+                created = create.add(page)
+            targets = []
+            with gr.Tab("Compare", id="compare"):
+                compare.add(page)
+        add_uses(page, created, targets)
+    page.blocks.queue(max_size=WAITING, default_concurrency_limit=None, api_open=False)
+    return page.blocks
+
+
+def add_uses(page, created, targets):
+    """Adds buttons that take the chosen image to another tab.
+
+    Args:
+        created: `create.Created`.
+        targets: list of (text, component, function from uint8 (H, W, C) to its value).
+    """
+    for text, component, convert in targets:
+        with created.uses:
+            button = gr.Button(text)
+
+        def take(result, index, convert=convert):
+            return convert(result.images[index]), gr.update(selected="edit")
+
+        page.jobs.add_quick(
+            button.click, take, [created.result, created.chosen], [component, page.tabs]
+        )
