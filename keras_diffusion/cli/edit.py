@@ -73,7 +73,7 @@ def compute(options, images, model):
 
     Args:
         options: parsed flags; `mask` may also be a list of bool arrays (H, W), True where an image
-            is filled.
+            is filled, and `progress` a function that is called with the number of results so far.
         images: {name: uint8 (H, W, C), or a seed}, see `read_images`.
         model: `LoadedModel`.
 

@@ -159,7 +159,8 @@ def conditions(options, model, count):
 
 def settings(options):
     """Returns the other flags as arguments of `kd.editing`; what is not given is left out."""
-    values = {name: getattr(options, name, None) for name in ("num_steps", "seed", "batch_size")}
+    names = ("num_steps", "seed", "batch_size", "progress")
+    values = {name: getattr(options, name, None) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -42,18 +42,23 @@ class EditGraph:
     Args:
         model: `DiffusionModel` or `LoadedModel`; its `denoise`, `schedule`, `prediction_type`,
             `num_classes`, `codec` and `x_shape` are read.
-
-    Attributes:
-        progress: None, or a function (done, total) that is called after each batch with numbers of
-            images. What it raises ends the edit.
     """
 
     def __init__(self, model):
-        self.progress = None
         self._model = model
         self._graph = graph(self._call)
 
-    def run(self, function, request, *, per_image=None, shared=None, batch_size=64, **options):
+    def run(
+        self,
+        function,
+        request,
+        *,
+        per_image=None,
+        shared=None,
+        batch_size=64,
+        progress=None,
+        **options,
+    ):
         """Returns the results of all images of a request, as numpy.
 
         Args:
@@ -63,6 +68,8 @@ class EditGraph:
             per_image: {name: array (N, ...)}, further arguments that are cut into batches.
             shared: {name: array}, further arguments.
             batch_size: images at once.
+            progress: None, or a function that is called after each batch with the number of
+                results so far. What it raises ends the call.
             **options: hashable values; each combination is a graph.
 
         Raises:
@@ -87,8 +94,8 @@ class EditGraph:
             rows = slice(first, first + batch_size)
             tensors = {name: tf.constant(array[rows]) for name, array in per_image.items()}
             results.append(run(**tensors, **constants).numpy())
-            if self.progress:
-                self.progress(min(first + batch_size, request.num_images), request.num_images)
+            if progress:
+                progress(min(first + batch_size, request.num_images))
         return np.concatenate(results)
 
     def _call(self, function, options, schedule, **arguments):
