@@ -23,19 +23,25 @@ class Condition:
     triggers: Iterable
 
 
-def add(page, model):
+def add(page, model, several=True, what=""):
     """Adds the fields; returns their `Condition`.
 
     Args:
         model: the dropdown that they follow.
+        several: bool, whether several classes can be chosen.
+        what: text that their labels begin with.
     """
-    prompt = gr.Textbox(label="Prompt", lines=1, max_lines=1, autofocus=True)
+    label = "classes" if several else "class"
+    names = [f"{what} {name}".strip().capitalize() for name in ("prompt", label)]
+    prompt = gr.Textbox(label=names[0], lines=1, max_lines=1, autofocus=several)
     words = gr.Dataset(
         components=[prompt], samples=[[""]], show_label=False, visible=False, type="values",
         samples_per_page=SUGGESTIONS, elem_classes="suggestions",
     )  # fmt: skip
-    classes = gr.Dropdown([], multiselect=True, label="Classes", info="none: all in turn")
-    fields = [prompt, words, classes]
+    classes = gr.Dropdown(
+        [], multiselect=several, label=names[1], info="none: all in turn" if several else None
+    )  # fmt: skip
+    fields, none = [prompt, words, classes], [] if several else None
 
     def follow(model):
         config = page.models.config(model)
@@ -45,7 +51,7 @@ def add(page, model):
         return (
             gr.update(visible=is_text, value="", placeholder=placeholder),
             gr.update(visible=False),
-            gr.update(visible=has_classes and not is_text, choices=choices, value=[]),
+            gr.update(visible=has_classes and not is_text, choices=choices, value=none),
         )
 
     def suggest(model, text):
