@@ -3,7 +3,7 @@
 import gradio as gr
 
 from keras_diffusion.cli.app import conditions
-from keras_diffusion.cli.app.create import BATCH_SIZE
+from keras_diffusion.cli.app.create import BATCH_SIZE, numbers
 from keras_diffusion.cli.sample_plan import generate, make_plan
 from keras_diffusion.plotting.comparisons import comparison
 from keras_diffusion.plotting.images import save_png
@@ -40,7 +40,7 @@ def add(page):
         return gr.update(visible=what == MODELS), gr.update(visible=what == SCALES)
 
     def compare(progress, what, model, other, num, seed, scales, *values):
-        common = ["--num", f"{num:g}", "--seed", f"{seed or 0:g}"]
+        common = numbers(num, seed)
         if what == SCALES:
             common += ["--guidance-scale", *scales.replace(",", " ").split()]
         chosen = [(model, values[:2])] + [(other, values[2:])] * (what == MODELS)
@@ -49,7 +49,7 @@ def add(page):
             config = page.models.config(name)
             arguments = ["--model", page.models.argument(name)]
             arguments += [*conditions.flags(config, *fields), *common]
-            options = page.parse("sample", [*arguments, "--batch-size", str(BATCH_SIZE)])
+            options = page.parse("sample", arguments)
             plans.append((name, make_plan(options, config)))
             lines.append(page.shell("sample", arguments))
         images = _generate(page, plans, progress)

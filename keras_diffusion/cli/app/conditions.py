@@ -47,7 +47,6 @@ def add(page, model, several=True, what=""):
         config = page.models.config(model)
         is_text, has_classes = bool(config.prompts), bool(config.num_classes)
         placeholder = f"such as: {config.prompts.plain[0]}" if is_text else ""
-        choices = [(name, name) for name in class_names(config)]
         return (
             gr.update(visible=is_text, value="", placeholder=placeholder),
             gr.update(visible=False),
@@ -96,12 +95,18 @@ def class_names(config):
 
 
 def flags(config, prompt, classes):
-    """Returns the arguments of sample.py for a condition; none for all classes in turn."""
+    """Returns the arguments of sample.py and edit.py for the values of the fields."""
     if config.prompts:
-        return ["--prompt", prompt.strip()] if (prompt or "").strip() else []
+        return with_text("--prompt", prompt.strip()) if (prompt or "").strip() else []
     if not config.num_classes or not classes:
         return []
+    classes = [classes] if isinstance(classes, str) else classes
     return ["--class-name" if config.class_names else "--labels", *classes]
+
+
+def with_text(flag, text):
+    """Returns the arguments for a flag and its value, which may begin as a flag does."""
+    return [f"{flag}={text}"] if text.startswith("-") else [flag, text]
 
 
 def given(options):

@@ -29,12 +29,14 @@ class Result:
         plan: `Plan`.
         images: uint8 (N, H, W, C).
         condition: list of flags, the class or prompt of each image in turn; see `conditions`.
+        seed: int.
     """
 
     model: str
     plan: Plan
     images: np.ndarray
     condition: list
+    seed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,14 +109,14 @@ def add(page):
     def choose(event: gr.SelectData):
         return event.index, gr.update(visible=True), f"Image {event.index + 1}", *hidden * 3
 
-    def make_variations(progress, made, index, strength):
-        arguments, images = _variations(page, made, index, strength, progress)
+    def vary_image(progress, made, index, strength):
+        arguments, images = make_variations(page, made, index, strength, progress)
         line = gr.update(value=page.shell("edit", arguments), visible=True)
         return gr.update(value=images, visible=True), line
 
-    def make_animation(progress, made, index):
+    def animate(progress, made, index):
         file = page.files.new(f"image-{index + 1}.gif")
-        _write_trajectory(page, made, index, file, progress)
+        write_trajectory(page, made, index, file, progress)
         return gr.update(value=str(file), visible=True)
 
     made = [variations, animation, edit_line]
@@ -124,10 +126,8 @@ def add(page):
     for trigger in (start.click, *condition.triggers):
         page.jobs.add(trigger, create, inputs, outputs, cancel, **generating)
     page.jobs.add_quick(gallery.select, choose, [], [chosen, panel, title, *made])
-    page.jobs.add(
-        vary.click, make_variations, [result, chosen, strength], [variations, edit_line], stop
-    )
-    page.jobs.add(trace.click, make_animation, [result, chosen], [animation], stop)
+    page.jobs.add(vary.click, vary_image, [result, chosen, strength], [variations, edit_line], stop)
+    page.jobs.add(trace.click, animate, [result, chosen], [animation], stop)
     return Created(result, chosen, uses)
 
 
@@ -153,19 +153,29 @@ def flags_of(page, model, num, seed, prompt, classes, negative, scale, steps, sa
     config = page.models.config(model)
     flags = ["--model", page.models.argument(model), *conditions.flags(config, prompt, classes)]
     if config.prompts and (negative or "").strip():
-        flags += ["--negative-prompt", negative.strip()]
+        flags += conditions.with_text("--negative-prompt", negative.strip())
     if config.num_classes and scale != config.guidance.scale:
         flags += ["--guidance-scale", f"{scale:g}"]
     if sampler != config.sampler:
         flags += ["--sampler", sampler]
     if steps != config.num_steps:
         flags += ["--num-steps", f"{steps:g}"]
-    return [*flags, "--num", f"{num:g}", "--seed", f"{seed or 0:g}"]
+    return [*flags, *numbers(num, seed)]
+
+
+def numbers(num, seed):
+    """Returns the flags for a number of images and their seed.
+
+    Batches are small, as a job can only be cancelled between two. Their size can change the
+    rounding of an image, so that it is a part of the command.
+    """
+    batches = ["--batch-size", str(BATCH_SIZE)] if num > BATCH_SIZE else []
+    return ["--num", f"{num:g}", "--seed", str(int(seed or 0)), *batches]
 
 
 def make(page, model, arguments, progress):
     """Returns the `Result` of arguments of sample.py."""
-    options = page.parse("sample", [*arguments, "--batch-size", str(BATCH_SIZE)])
+    options = page.parse("sample", arguments)
     plan = make_plan(options, page.models.config(model))
     progress.loading()
     loaded = page.models.load(model)
@@ -173,19 +183,19 @@ def make(page, model, arguments, progress):
         lambda tensors: loaded.graph(plan.sampler, tensors),
         model, loaded.image_shape, plan.requests, options.batch_size, progress,
     )  # fmt: skip
-    return Result(model, plan, images, conditions.given(options))
+    return Result(model, plan, images, conditions.given(options), options.seed)
 
 
-def _variations(page, made, index, strength, progress):
+def make_variations(page, made, index, strength, progress):
     """Returns (arguments of edit.py, list of variations of an image)."""
     name = f"image-{index + 1}"
     flag, *values = made.condition or [None]
-    given = [flag, values[index % len(values)]] if values else []
+    given = conditions.with_text(flag, values[index % len(values)]) if values else []
     arguments = [
         "variations", f"{name}.png", "--model", page.models.argument(made.model), *given,
-        "--strength", f"{strength:g}", "--num", str(VARIATIONS),
+        "--strength", f"{strength:g}", *numbers(VARIATIONS, made.seed),
     ]  # fmt: skip
-    options = page.parse("edit", [*arguments, "--batch-size", str(BATCH_SIZE)])
+    options = page.parse("edit", arguments)
     options.progress = lambda done: progress(done, VARIATIONS)
     progress.loading()
     loaded = page.models.load(made.model)
@@ -194,7 +204,7 @@ def _variations(page, made, index, strength, progress):
     return arguments, results.rows[0][2]
 
 
-def _write_trajectory(page, made, index, file, progress):
+def write_trajectory(page, made, index, file, progress):
     """Writes the way of an image from noise as a GIF."""
     progress.loading()
     loaded, request = page.models.load(made.model), made.plan.requests[0]
