@@ -33,7 +33,7 @@ def add(page, model, several=True, what=""):
     """
     label = "classes" if several else "class"
     names = [f"{what} {name}".strip().capitalize() for name in ("prompt", label)]
-    prompt = gr.Textbox(label=names[0], lines=1, max_lines=1, autofocus=several)
+    prompt = gr.Textbox(label=names[0], lines=1, max_lines=1)
     words = gr.Dataset(
         components=[prompt], samples=[[""]], show_label=False, visible=False, type="values",
         samples_per_page=SUGGESTIONS, elem_classes="suggestions",
@@ -50,7 +50,7 @@ def add(page, model, several=True, what=""):
         return (
             gr.update(visible=is_text, value="", placeholder=placeholder),
             gr.update(visible=False),
-            gr.update(visible=has_classes and not is_text, choices=choices, value=none),
+            gr.update(visible=has_classes and not is_text, choices=class_names(config), value=none),
         )
 
     def suggest(model, text):
