@@ -33,25 +33,29 @@ def add(page, model, several=True, what=""):
     """
     label = "classes" if several else "class"
     names = [f"{what} {name}".strip().capitalize() for name in ("prompt", label)]
-    prompt = gr.Textbox(label=names[0], lines=1, max_lines=1)
-    words = gr.Dataset(
-        components=[prompt], samples=[[""]], show_label=False, visible=False, type="values",
-        samples_per_page=SUGGESTIONS, elem_classes="suggestions",
-    )  # fmt: skip
-    classes = gr.Dropdown(
-        [], multiselect=several, label=names[1], info="none: all in turn" if several else None
-    )  # fmt: skip
-    fields, none = [prompt, words, classes], [] if several else None
 
-    def follow(model):
+    def looks(model):
         config = page.models.config(model)
         is_text, has_classes = bool(config.prompts), bool(config.num_classes)
         placeholder = f"such as: {config.prompts.plain[0]}" if is_text else ""
         return (
-            gr.update(visible=is_text, value="", placeholder=placeholder),
-            gr.update(visible=False),
-            gr.update(visible=has_classes and not is_text, choices=class_names(config), value=none),
-        )
+            {"visible": is_text, "value": "", "placeholder": placeholder},
+            {"visible": False, "samples": [[""]]},
+            {"visible": has_classes and not is_text, "choices": class_names(config),
+             "value": [] if several else None},
+        )  # fmt: skip
+
+    shown = looks(model.value)
+    prompt = gr.Textbox(label=names[0], lines=1, max_lines=1, **shown[0])
+    words = gr.Dataset(
+        components=[prompt], show_label=False, type="values", samples_per_page=SUGGESTIONS,
+        elem_classes="suggestions", **shown[1],
+    )  # fmt: skip
+    info = "none: all in turn" if several else None
+    classes = gr.Dropdown(multiselect=several, label=names[1], info=info, **shown[2])
+
+    def follow(model):
+        return [gr.update(**look) for look in looks(model)]
 
     def suggest(model, text):
         found = suggestions(page.models.config(model).prompts, text)
@@ -60,32 +64,36 @@ def add(page, model, several=True, what=""):
     def complete(text, sample):
         return completed(text, sample[0]), gr.update(visible=False)
 
-    page.jobs.add_quick(model.change, follow, [model], fields)
-    page.jobs.add_quick(page.blocks.load, follow, [model], fields)
+    page.jobs.add_quick(model.change, follow, [model], [prompt, words, classes])
     page.jobs.add_quick(prompt.input, suggest, [model, prompt], [words], trigger_mode="always_last")
     page.jobs.add_quick(words.click, complete, [prompt, words], [prompt, words])
     return Condition([prompt, classes], [prompt.submit])
 
 
 def add_guidance(page, model):
-    """Adds negative prompt and guidance scale; returns the components."""
+    """Adds negative prompt and guidance scale, which follow a dropdown; returns the components."""
+
+    def looks(model):
+        config = page.models.config(model)
+        return (
+            {"visible": bool(config.prompts), "value": ""},
+            {"visible": bool(config.num_classes), "value": config.guidance.scale},
+        )
+
+    shown = looks(model.value)
     negative = gr.Textbox(
-        label="Negative prompt", lines=1, max_lines=1, info="what guidance leads away from"
-    )
+        label="Negative prompt", lines=1, max_lines=1, info="what guidance leads away from",
+        **shown[0],
+    )  # fmt: skip
     scale = gr.Slider(
-        0, 10, value=1, step=0.1, label="Guidance scale",
-        info="1: off; above 1: more typical, less diverse",
+        0, 10, step=0.1, label="Guidance scale", info="1: off; above 1: more typical, less diverse",
+        **shown[1],
     )  # fmt: skip
 
     def follow(model):
-        config = page.models.config(model)
-        return (
-            gr.update(visible=bool(config.prompts), value=""),
-            gr.update(visible=bool(config.num_classes), value=config.guidance.scale),
-        )
+        return [gr.update(**look) for look in looks(model)]
 
     page.jobs.add_quick(model.change, follow, [model], [negative, scale])
-    page.jobs.add_quick(page.blocks.load, follow, [model], [negative, scale])
     return negative, scale
 
 
