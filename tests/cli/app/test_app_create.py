@@ -1,48 +1,18 @@
 """The tab Create without a browser: from the form to a command, and to the same images."""
 
 import shlex
-import shutil
 import threading
 
 import gradio as gr
 import numpy as np
 import pytest
-from fixtures_page import PROMPTS, write_prompt_export
+from fixtures_page import PROMPTS
 from PIL import Image, ImageSequence
 
 from keras_diffusion.cli import edit, sample
 from keras_diffusion.cli.app import conditions, create
 from keras_diffusion.cli.app.files import Files
 from keras_diffusion.cli.app.jobs import UNEXPECTED, Cancelled, Progress, in_one_line
-from keras_diffusion.cli.app.models import Models
-from keras_diffusion.cli.app.page import Page
-from keras_diffusion.saving import export_folder
-
-
-@pytest.fixture(scope="module")
-def exports(export, tmp_path_factory):
-    """A folder with saved_models/tiny (classes) and saved_models/words (prompts)."""
-    folder = tmp_path_factory.mktemp("page")
-    shutil.copytree(export[1], folder / "saved_models/tiny")
-    write_prompt_export(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def models(exports):
-    """The models of the page, for all tests: each is loaded once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export_folder, "SHIPPED_ROOT", exports / "nowhere")
-        patch.chdir(exports)
-        models = Models("tiny")
-        yield models
-
-
-@pytest.fixture
-def page(models, tmp_path):
-    """A `Page` without components."""
-    (tmp_path / "files").mkdir()
-    return Page(models, None, Files(tmp_path / "files"), tmp_path / "runs", "app.py")
 
 
 def progress():

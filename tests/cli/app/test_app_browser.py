@@ -1,0 +1,305 @@
+"""The page in real browsers (headless Chromium), and many visitors at once over plain HTTP."""
+
+import contextlib
+import json
+import shlex
+import shutil
+import threading
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pytest
+from commands import run
+from fixtures_page import (
+    Visitor,
+    at_once,
+    browser,
+    memory,
+    serving,
+    wait,
+    write_prompt_export,
+)
+from PIL import Image
+
+By = pytest.importorskip("selenium.webdriver.common.by").By
+Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(export, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    shutil.copytree(export[1], folder / "saved_models/tiny")
+    write_prompt_export(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    """(process, URL) of the page with the models "words" and "tiny"."""
+    with serving(folder, "--model", "words") as server:
+        yield server
+    log = (folder / "page.log").read_text()
+    assert "Traceback" not in log and "Error" not in log, log
+
+
+class PageInBrowser:
+    """What a visitor sees and does.
+
+    Args:
+        driver: of selenium.
+        url: of the page.
+    """
+
+    def __init__(self, driver, url):
+        self.driver = driver
+        driver.get(url)
+        self.button("Generate")
+
+    def all(self, xpath):
+        return [each for each in self.driver.find_elements(By.XPATH, xpath) if each.is_displayed()]
+
+    def one(self, xpath):
+        return wait(lambda: self.all(xpath)[:1], what=xpath)[0]
+
+    def button(self, text):
+        return self.one(f"//button[normalize-space()='{text}']")
+
+    def field(self, label):
+        return self.one(
+            f"//label[.//span[normalize-space()='{label}']]//*[self::input or self::textarea]"
+        )
+
+    def write(self, label, text):
+        field = self.field(label)
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(Keys.DELETE)
+        field.send_keys(text)
+
+    def choose_model(self, name):
+        field = self.one("//input[@aria-label='Model']")
+        field.click()
+        self.one(f"//ul[@role='listbox']//li[contains(., '{name}')]").click()
+
+    def images(self):
+        """The images of the grid, as arrays; waits for the first."""
+        wait(lambda: self.sources(), what="images")
+        return [self.download(source) for source in self.sources()]
+
+    def sources(self):
+        return [
+            image.get_attribute("src")
+            for image in self.all("//*[contains(@class, 'grid-wrap')]//img")
+        ]
+
+    def download(self, url):
+        """The pixels of a PNG, fetched by the browser itself."""
+        script = """
+            const [url, done] = arguments;
+            fetch(url).then(r => r.arrayBuffer()).then(b => done(Array.from(new Uint8Array(b))));
+        """
+        data = bytes(self.driver.execute_async_script(script, url))
+        import io
+
+        with Image.open(io.BytesIO(data)) as image:
+            assert image.format == "PNG"
+            return np.asarray(image)
+
+    def status(self, url):
+        script = "const [url, done] = arguments; fetch(url).then(r => done(r.status));"
+        return self.driver.execute_async_script(script, url)
+
+    def command(self):
+        return wait(lambda: self.one("//*[contains(@class, 'cm-content')]").text.strip())
+
+    def toast(self):
+        return self.one("//*[contains(@class, 'toast-text')]").text
+
+    def generate(self, num=4):
+        self.write("Number of images", str(num))
+        self.button("Generate").click()
+
+
+@contextlib.contextmanager
+def visiting(server, **options):
+    with browser(**options) as driver:
+        driver.set_script_timeout(30)
+        yield PageInBrowser(driver, server[1])
+
+
+@pytest.fixture
+def page(server):
+    with visiting(server) as page:
+        yield page
+
+
+def test_images_of_a_prompt_are_those_of_the_copied_command(page, folder):
+    field = page.field("Prompt")
+    field.send_keys("a photo of a sunf")
+    page.one("//*[contains(@class, 'suggestions')]//*[normalize-space()='sunflower']").click()
+    wait(lambda: field.get_attribute("value") == "a photo of a sunflower ")
+    page.write("Seed", "7")
+    page.generate(6)
+    images = page.images()
+    assert len(images) == 6 and images[0].shape == (16, 16, 3)
+    line = page.command()
+    assert "--prompt 'a photo of a sunflower'" in line and "--seed 7" in line
+    script, *arguments = shlex.split(line)[1:]
+    run(script, *arguments, "--separate", "--out", "copied", cwd=folder)
+    for number, image in enumerate(images):
+        with Image.open(folder / f"copied/{number:05d}.png") as expected:
+            assert np.array_equal(np.asarray(expected), image)
+    run(script, *arguments, "--out", "copied.png", cwd=folder)
+    link = page.one("//a[contains(., 'Download the grid')]").get_attribute("href")
+    with Image.open(folder / "copied.png") as expected:
+        assert np.array_equal(np.asarray(expected), page.download(link))
+
+
+def test_an_unknown_word_shows_the_nearest(page):
+    page.write("Prompt", "a sunflowr")
+    page.generate()
+    message = page.toast()
+    assert "unknown word 'sunflowr' (nearest: sunflower" in message
+    assert "Traceback" not in page.driver.page_source and not page.sources()
+    page.write("Prompt", "a sunflower")
+    page.generate()
+    assert len(page.images()) == 4, "and the next attempt works"
+
+
+def test_switching_the_model_changes_the_form(page):
+    page.choose_model("tiny")
+    page.one("//label[contains(., 'Classes')] | //input[@aria-label='Classes']")
+    wait(lambda: not page.all("//label[.//span[normalize-space()='Prompt']]"))
+    page.generate(2)
+    assert [image.shape for image in page.images()] == [(8, 8)] * 2
+    assert "--model tiny" in page.command()
+
+
+def test_an_image_has_variations_and_a_way_from_noise(page):
+    page.write("Prompt", "a bee")
+    page.generate(3)
+    page.images()
+    page.all("//*[contains(@class, 'grid-wrap')]//button")[1].click()
+    page.button("Variations").click()
+    wait(lambda: "edit.py variations image-2.png" in page.driver.page_source)
+    page.button("Its way from noise").click()
+    source = page.one("//img[contains(@src, 'image-2.gif')]").get_attribute("src")
+    assert page.status(source) == 200
+
+
+def test_comparisons(page):
+    page.one("//button[@role='tab' and contains(., 'Compare')]").click()
+    page.button("Compare").click()
+    source = page.one("//img[contains(@src, 'comparison.png')]").get_attribute("src")
+    assert page.download(source).ndim == 3
+    text = page.command()
+    assert "--model words" in text and "--model tiny" in text
+
+
+def test_cancel_ends_a_job_at_once(page):
+    page.one("//span[contains(., 'More options')]").click()
+    page.write("Steps", "100")
+    page.generate(64)
+    wait(lambda: "of 64 images" in page.driver.page_source, what="progress")
+    began = time.monotonic()
+    page.button("Cancel").click()
+    page.write("Steps", "1")
+    page.generate(1)
+    assert len(page.images()) == 1, "the cancelled ones are not shown"
+    assert time.monotonic() - began < 15
+    assert page.command().endswith("--num-steps 1 --num 1 --seed 0")
+
+
+def test_two_visitors_get_their_own_images(server):
+    with visiting(server) as one, visiting(server) as other:
+        one.write("Prompt", "a bee")
+        other.write("Prompt", "an ant")
+        one.generate(5)
+        other.generate(3)
+        assert [len(one.images()), len(other.images())] == [5, 3]
+        assert "a bee" in one.command() and "an ant" in other.command()
+        address = one.sources()[0]
+        assert "gradio_api/file=" in address and one.status(address) == 200
+        path = urlsplit(address).path
+        assert Visitor(server[1]).status(path.removeprefix("/")) == 404, "a stranger"
+        file = unquote(path.split("file=")[1])
+        assert Path(file).is_file()
+        assert other.driver.execute_script("return document.cookie") == "", "hidden from scripts"
+        script = """
+            const [path, done] = arguments;
+            const file = {path, meta: {_type: "gradio.FileData"}};
+            const body = JSON.stringify({fn_index: 0, session_hash: "other", data: [file]});
+            fetch("/gradio_api/queue/join", {method: "POST", body,
+                headers: {"content-type": "application/json"}}).then(r => done(r.status));
+        """
+        assert other.driver.execute_async_script(script, file) == 403
+        other.driver.get_log("browser")  # Chromium lists that answer as an error
+        one.driver.get_log("browser")
+
+
+# Many visitors --------------------------------------------------------------------------------
+
+
+def test_twenty_visitors_at_once_are_served(server):
+    visitors = [Visitor(server[1]) for _ in range(20)]
+
+    def call(number):
+        values = {"Prompt": "a bee", "Seed": number, "Number of images": 2}
+        return visitors[number].job("Generate", values)
+
+    results = at_once(call, 20)
+    for number, (gallery, _, command, *_) in enumerate(results):
+        assert len(gallery["value"] if isinstance(gallery, dict) else gallery) == 2
+        assert f"--seed {number}" in json.dumps(command)
+
+
+def test_jobs_are_served_in_the_order_of_their_requests(server):
+    visitors, finished = [Visitor(server[1]) for _ in range(8)], []
+    threads = []
+    for number, visitor in enumerate(visitors):
+
+        def call(number=number, visitor=visitor):
+            visitor.job("Generate", {"Number of images": 16, "Steps": 30})
+            finished.append(number)
+
+        threads.append(threading.Thread(target=call))
+        threads[-1].start()
+        time.sleep(0.1)
+    for thread in threads:
+        thread.join(60)
+    assert finished == list(range(8))
+
+
+def test_memory_stays_flat_over_200_requests(server):
+    visitor = Visitor(server[1])
+
+    def calls(count):
+        for number in range(count):
+            visitor.job("Generate", {"Seed": number, "Number of images": 8})
+        return memory(server[0])
+
+    before = calls(50)
+    after = calls(200)
+    assert after < before + 20, f"{before:.0f} MB, then {after:.0f} MB"
+
+
+def test_what_another_visitor_sent_cannot_be_named(server):
+    one, other = Visitor(server[1]), Visitor(server[1])
+    gallery = one.job("Generate", {"Number of images": 1})[0]
+    path = gallery[0]["image"]["path"] if isinstance(gallery, list) else None
+    assert one.status(f"gradio_api/file={path}") == 200
+    assert other.status(f"gradio_api/file={path}") == 404
+    for outside in ("/etc/passwd", str(Path(__file__)), "app.py"):
+        assert one.status(f"gradio_api/file={outside}") == 404
+
+
+def test_a_model_that_is_not_listed_is_not_loaded(server, folder):
+    visitor = Visitor(server[1])
+    shutil.copytree(folder / "saved_models/tiny", folder / "elsewhere", dirs_exist_ok=True)
+    for name in ("elsewhere", str(folder / "elsewhere"), "../tiny"):
+        with pytest.raises(ValueError) as error:
+            visitor.job("Generate", {"Model": name})
+        assert "\n" not in str(error.value)
