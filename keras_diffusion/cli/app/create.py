@@ -1,6 +1,7 @@
 """The tab Create: images from a prompt or classes, and what can be made of one of them."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import gradio as gr
@@ -122,9 +123,8 @@ def add(page):
     made = [variations, animation, edit_line]
     inputs = [page.model, num, seed, *condition.inputs, *options]
     outputs = [gallery, grid, command, result, chosen, panel, *made]
-    generating = {"show_progress_on": gallery}
-    for trigger in (start.click, *condition.triggers):
-        page.jobs.add(trigger, create, inputs, outputs, cancel, **generating)
+    generate_now = functools.partial(gr.on, [start.click, *condition.triggers])
+    page.jobs.add(generate_now, create, inputs, outputs, cancel, show_progress_on=gallery)
     page.jobs.add_quick(gallery.select, choose, [], [chosen, panel, title, *made])
     page.jobs.add(vary.click, vary_image, [result, chosen, strength], [variations, edit_line], stop)
     page.jobs.add(trace.click, animate, [result, chosen], [animation], stop)

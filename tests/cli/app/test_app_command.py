@@ -38,7 +38,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write("saved_models/bee", dataclasses.replace(LABELLED, created="2026-01-02T00:00:00"))
     write("saved_models/ant", dataclasses.replace(UNLABELLED, created="2026-01-01T00:00:00"))
-    clips = dataclasses.replace(UNLABELLED, image_shape=(4, 4, 3), frames=3)
+    clips = dataclasses.replace(
+        UNLABELLED, image_shape=(4, 4, 3), frames=3, created="2025-01-01T00:00:00"
+    )
     write("saved_models/clips", clips)
     write("elsewhere/fly", UNLABELLED)
     return tmp_path
