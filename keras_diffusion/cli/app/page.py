@@ -8,7 +8,7 @@ import gradio as gr
 
 from keras_diffusion.cli import edit as edit_command
 from keras_diffusion.cli import sample as sample_command
-from keras_diffusion.cli.app import compare, create
+from keras_diffusion.cli.app import compare, create, edit, watch
 from keras_diffusion.cli.app.files import Files
 from keras_diffusion.cli.app.jobs import Jobs
 from keras_diffusion.cli.app.models import Models
@@ -80,9 +80,12 @@ def build(models, folder, runs, prog):
         with gr.Tabs() as page.tabs:
             with gr.Tab("Create", id="create"):
                 created = create.add(page)
-            targets = []
+            with gr.Tab("Edit", id="edit"):
+                targets = edit.add(page)
             with gr.Tab("Compare", id="compare"):
                 compare.add(page)
+            with gr.Tab("Watch", id="watch"):
+                watch.add(page)
         add_uses(page, created, targets)
     page.blocks.queue(max_size=WAITING, default_concurrency_limit=None, api_open=False)
     return page.blocks
