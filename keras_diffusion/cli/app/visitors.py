@@ -26,9 +26,10 @@ MOST_VISITORS, MOST_FILES, MOST_SESSIONS = 1000, 10_000, 10_000  # remembered
 LARGEST_BODY = 32 * 2**20  # bytes of a request that is not an upload
 
 HEADERS = {
-    # Nothing from elsewhere. Gradio has scripts and styles in its page, and workers from blobs.
-    "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
+    # Nothing from elsewhere. Gradio has scripts and styles in its page, and workers from blobs; its
+    # image editor compiles functions (eval).
+    "content-security-policy": "default-src 'self'; "
+    "script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
     "font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
     "referrer-policy": "no-referrer",
