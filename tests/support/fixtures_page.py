@@ -30,7 +30,7 @@ PROMPTS = Prompts(["ant", "bee", "sunflower"])
 def write_prompt_export(folder):
     """Writes saved_models/words, a model with prompts in RGB; returns the path."""
     keras.utils.set_random_seed(1)
-    model = DiffusionModel(tiny_network((16, 16, 3), 3, PROMPTS), prompts=PROMPTS)
+    model = DiffusionModel(tiny_network((16, 16, 3), prompts=PROMPTS), prompts=PROMPTS)
     with one_sampler():
         return export_saved_model(
             model, folder / "saved_models/words", num_steps=4, guidance_scale=2.0
