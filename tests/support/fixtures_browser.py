@@ -77,7 +77,8 @@ class PageInBrowser:
         return self.driver.execute_async_script(script, url)
 
     def command(self):
-        return wait(lambda: self.one("//*[contains(@class, 'cm-content')]").text.strip())
+        xpath = "//*[contains(@class, 'command')]//textarea"
+        return wait(lambda: self.one(xpath).get_attribute("value"), what=xpath)
 
     def toast(self):
         return self.one("//*[contains(@class, 'toast-text')]").text

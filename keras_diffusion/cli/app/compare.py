@@ -18,13 +18,12 @@ def add(page):
     with gr.Row():
         with gr.Column(min_width=320):
             what = gr.Radio([MODELS, SCALES], value=MODELS, label="Compare")
+            condition = conditions.add(page, page.model)
             with gr.Column() as second:
                 other = gr.Dropdown(names, value=names[-1], label="Second model")
-                other_condition = conditions.add(page, other)
-            gr.Markdown("Of the model above:")
-            condition = conditions.add(page, page.model)
+                other_condition = conditions.add(page, other, what="second model's")
             scales = gr.Textbox("1 2 3 5", label="Scales", visible=False)
-            num = gr.Slider(1, MOST_IMAGES, value=4, step=1, label="Seeds")
+            num = gr.Slider(1, MOST_IMAGES, value=4, step=1, label="Number of images")
             seed = gr.Number(0, label="Seed", precision=0)
             with gr.Row():
                 start = gr.Button("Compare", variant="primary")

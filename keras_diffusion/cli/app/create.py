@@ -72,15 +72,15 @@ def add(page):
                 label="Images", columns=4, format="png", object_fit="contain", height="auto",
                 elem_classes="pixels", buttons=["download", "fullscreen"], interactive=False,
             )  # fmt: skip
-            grid = gr.DownloadButton("Download the grid as PNG", visible=False)
+            grid = gr.DownloadButton("Download the grid as PNG", visible=False, size="sm")
             command = page.command_box("The same images from the command line")
     result, chosen = gr.State(), gr.State()
     with gr.Column(visible=False) as panel:
         title = gr.Markdown()
         with gr.Row() as uses:
-            vary = gr.Button("Variations")
-            trace = gr.Button("Its way from noise")
-            stop = gr.Button("Cancel")
+            vary = gr.Button("Variations", size="sm")
+            trace = gr.Button("Its way from noise", size="sm")
+            stop = gr.Button("Cancel", size="sm")
         strength = gr.Slider(
             0.05, 1, value=0.5, step=0.05, label="Strength of variations",
             info="near 0 as the image, 1 as any other",
@@ -93,7 +93,7 @@ def add(page):
             )  # fmt: skip
             animation = gr.Image(
                 label="From noise to the image", visible=False, interactive=False,
-                buttons=["download"],
+                buttons=["download"], elem_classes="pixels",
             )  # fmt: skip
         edit_line = page.command_box("Variations from the command line, of the downloaded image")
     hidden = [gr.update(visible=False)]

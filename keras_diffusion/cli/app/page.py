@@ -17,8 +17,10 @@ from keras_diffusion.cli.parsing import RaisingParser
 PARSERS = {"sample": sample_command.parser, "edit": edit_command.parser}
 WAITING = 100  # jobs in the queue, at most
 CSS = """
-.gradio-container { max-width: 1200px !important; }
+.gradio-container { max-width: 1200px !important; margin: 0 auto !important; }
 .pixels img { image-rendering: pixelated; }
+.grid-wrap { min-height: 0 !important; }
+.command textarea { font-family: var(--font-mono); }
 """
 
 
@@ -59,16 +61,29 @@ class Page:
 
     def command_box(self, label):
         """Adds a hidden box for a line of a shell, with a button that copies it."""
-        return gr.Code(
-            language="shell", label=label, visible=False, interactive=False, lines=1,
-            show_line_numbers=False, wrap_lines=True, buttons=["copy"],
+        return gr.Textbox(
+            label=label, visible=False, interactive=False, lines=1, max_lines=6, buttons=["copy"],
+            elem_classes="command",
         )  # fmt: skip
 
 
 def theme():
     """Returns the theme, with fonts of the visitor's system."""
-    return gr.themes.Default(
-        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    theme = gr.themes.Default(
+        primary_hue="blue", font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )  # fmt: skip
+    # Darker than Gradio's, so that small text can be read.
+    grey, light = "*neutral_600", "*neutral_300"
+    return theme.set(
+        body_text_color_subdued=grey,
+        body_text_color_subdued_dark=light,
+        block_info_text_color=grey,
+        block_info_text_color_dark=light,
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
     )
 
 
@@ -100,7 +115,7 @@ def add_uses(page, created, targets):
     """
     for text, component, convert in targets:
         with created.uses:
-            button = gr.Button(text)
+            button = gr.Button(text, size="sm")
 
         def take(result, index, convert=convert):
             return convert(result.images[index]), gr.update(selected="edit")

@@ -109,10 +109,11 @@ class Visitors:
         self._claim(visitor, parse_qs(scope["query_string"].decode("latin-1")).get("session_hash"))
         if route.startswith("heartbeat/"):
             self._claim(visitor, [route.removeprefix("heartbeat/")])
-        if headers.get("content-type", "").startswith("application/json"):
-            receive = await self._checked_body(visitor, receive)
-        elif scope["method"] == "POST" and route not in ("upload", "component_server"):
-            raise Rejected(415, "JSON only")
+        if scope["method"] == "POST":
+            if headers.get("content-type", "").startswith("application/json"):
+                receive = await self._checked_body(visitor, receive)
+            elif route not in ("upload", "component_server"):
+                raise Rejected(415, "JSON only")
         # Uncompressed, so that the paths in it can be read.
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
         paths = _uploaded_paths if route == "upload" else _file_paths
