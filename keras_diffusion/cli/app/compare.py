@@ -31,7 +31,7 @@ def add(page):
         with gr.Column(scale=2, min_width=320):
             sheet = gr.Image(
                 label="Comparison", type="filepath", interactive=False,
-                buttons=["download", "fullscreen"],
+                buttons=["download", "fullscreen"], elem_classes="below",
             )  # fmt: skip
             command = page.command_box("The same images from the command line")
 

@@ -93,7 +93,7 @@ def add(page):
             )  # fmt: skip
             animation = gr.Image(
                 label="From noise to the image", visible=False, interactive=False,
-                buttons=["download"], elem_classes="pixels",
+                buttons=["download"], elem_classes=["pixels", "below"],
             )  # fmt: skip
         edit_line = page.command_box("Variations from the command line, of the downloaded image")
     hidden = [gr.update(visible=False)]

@@ -19,7 +19,18 @@ WAITING = 100  # jobs in the queue, at most
 CSS = """
 .gradio-container { max-width: 1200px !important; margin: 0 auto !important; }
 .pixels img { image-rendering: pixelated; }
-.grid-wrap { min-height: 0 !important; }
+/* Below the labels and buttons that lie over images. */
+.grid-wrap { min-height: 0 !important; padding-top: 36px !important; }
+.below img { padding-top: 36px; box-sizing: border-box; }
+.grid-container {
+  grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important;
+  grid-template-rows: none !important;
+  grid-auto-rows: auto !important;
+}
+@media (max-width: 640px) {
+  .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
+  .gradio-container .app { padding: 12px !important; }
+}
 .command textarea { font-family: var(--font-mono); }
 """
 
