@@ -43,12 +43,12 @@ def add(page):
             with gr.Row():
                 start = gr.Button("Edit", variant="primary", elem_id="edit-start")
                 cancel = gr.Button("Cancel")
-        with gr.Column(scale=2, min_width=320):
+        with gr.Column(min_width=320):
             results = _add_results(page)
-    shown = {**form, **groups}
+    shown = {**form, **groups}  # a group replaces its field
 
-    def show(kind, ends, way):
-        visible = _visible(kind, ends, way)
+    def show(kind, ends, way, first):
+        visible = _visible(kind, ends, way, first)
         return [HELP[kind], *(gr.update(visible=visible[name]) for name in visible)]
 
     def reset(kind):
@@ -57,15 +57,16 @@ def add(page):
     def run(progress, model, kind, *values):
         return _run(page, progress, model, kind, dict(zip(form, values, strict=True)))
 
-    changed = [text, *(shown[name] for name in _visible("inpaint", IMAGES, NOISE))]
-    for field in (kind, form["ends"], form["way"]):
-        page.jobs.add_quick(field.change, show, [kind, form["ends"], form["way"]], changed)
+    inputs = [kind, form["ends"], form["way"], form["first"]]
+    changed = [text, *(shown[name] for name in _visible("inpaint", IMAGES, NOISE, None))]
+    for field in inputs[:3]:
+        page.jobs.add_quick(field.change, show, inputs, changed)
     page.jobs.add_quick(kind.change, reset, [kind], [form["num"], form["strength"]])
     page.jobs.add(
         start.click, run, [page.model, kind, *form.values()], results, cancel,
-        show_progress_on=results[0],
+        show_progress_on=results[0], scroll_to_output=True,
     )  # fmt: skip
-    _add_events(page, kind, form)
+    _add_events(page, kind, form, groups)
 
     def take(pixels):
         path = page.files.new("sample.png")
@@ -84,16 +85,19 @@ def _add_form(page):
     form, groups = {}, {}
     form["ends"] = gr.Radio([IMAGES, SEEDS], value=IMAGES, label="Between", visible=False)
     with gr.Row() as groups["uploads"]:
-        form["first"] = _upload("Image", "edit-first")
-        form["second"] = _upload("Second image", "edit-second", visible=False)
+        with gr.Column(min_width=240) as groups["first"]:
+            first = _upload("Image", "edit-first")
+        with gr.Column(min_width=240, visible=False) as groups["second"]:
+            second = _upload("Second image", "edit-second")
+    form["first"], form["second"] = first, second
     with gr.Row(visible=False) as groups["seeds"]:
         for number, name in enumerate(("seed_a", "seed_b"), start=1):
             form[name] = gr.Number(
                 number, label=f"Seed {name[-1].upper()}", precision=0, minimum=0, maximum=2**31 - 1
             )
     form["editor"] = gr.ImageEditor(
-        label="Paint what is to be filled", type="numpy", format="png", sources=(), transforms=(),
-        layers=False, buttons=[], canvas_size=(edits.SHOWN_SIDE, edits.SHOWN_SIDE),
+        show_label=False, type="numpy", format="png", sources=(), transforms=(), layers=False,
+        buttons=[], canvas_size=(edits.SHOWN_SIDE, edits.SHOWN_SIDE), visible=False,
         brush=gr.Brush(default_size=24, colors=["#ff2d8f"], color_mode="fixed"),
         elem_id="edit-editor",
     )  # fmt: skip
@@ -122,11 +126,15 @@ def _add_form(page):
     return form, groups
 
 
-def _upload(label, elem_id, visible=True):
-    """Adds an image whose value is (path, the visitor's name of the file); it is not opened."""
+def _upload(label, elem_id):
+    """Adds an image whose value is (path, the visitor's name of the file); it is not opened.
+
+    It is hidden by a group around it: where a property of it changes, Gradio makes it anew from its
+    class.
+    """
     image = gr.Image(
-        label=label, type="filepath", image_mode=None, sources=["upload", "clipboard"],
-        format="png", height=240, visible=visible, buttons=[], elem_id=elem_id,
+        label=label, type="filepath", image_mode=None, sources=["upload"], format="png",
+        height=240, buttons=[], elem_id=elem_id,
     )  # fmt: skip
     image.preprocess = lambda payload: payload and (payload.path, payload.orig_name)
     return image
@@ -143,14 +151,18 @@ def _add_results(page):
         label="Animation", type="filepath", visible=False, interactive=False, buttons=["download"],
         elem_id="edit-animation",
     )  # fmt: skip
-    lines = gr.Textbox(label="What was done", visible=False, interactive=False, elem_id="edit-done")
+    lines = gr.Textbox(
+        label="What was done", visible=False, interactive=False, lines=2, max_lines=6,
+        elem_id="edit-done",
+    )  # fmt: skip
     command = page.command_box("The same from the command line")
     mask = gr.DownloadButton("Download the mask for it", visible=False, elem_id="edit-mask")
     return [gallery, animation, lines, command, mask]
 
 
-def _visible(kind, ends, way):
-    """Returns {name of a field or group: whether it is shown}."""
+def _visible(kind, ends, way, first):
+    """Returns {name of a field or group: whether it is shown}; `first` is the first upload."""
+    painting = kind == "inpaint" and first is not None  # the editor shows the image
     by_seeds = kind == "interpolate" and ends == SEEDS
     by_inversion = kind == "restyle" and way == INVERSION
     return {
@@ -158,7 +170,8 @@ def _visible(kind, ends, way):
         "uploads": not by_seeds,
         "second": kind == "interpolate",
         "seeds": by_seeds,
-        "editor": kind == "inpaint",
+        "first": not painting,
+        "editor": painting,
         "way": kind == "restyle",
         "present": by_inversion,
         "strength": kind == "variations" or kind == "restyle" and not by_inversion,
@@ -168,7 +181,7 @@ def _visible(kind, ends, way):
     }
 
 
-def _add_events(page, kind, form):
+def _add_events(page, kind, form, groups):
     """Connects fields with each other: what they show of the model and of uploads."""
 
     def follow(model):
@@ -176,11 +189,14 @@ def _add_events(page, kind, form):
         guided = gr.update(visible=bool(config.num_classes), value=config.guidance.scale)
         return guided, gr.update(choices=[AUTOMATIC, *_factors(config)], value=AUTOMATIC)
 
-    def open_first(upload):
-        if upload is None:
-            return None
-        _, pixels = edits.read_upload(upload)
-        return {"background": edits.shown(pixels), "layers": [], "composite": None}
+    def open_first(upload, kind):
+        value = None
+        if upload is not None:
+            _, pixels = edits.read_upload(upload)
+            value = {"background": edits.shown(pixels), "layers": [], "composite": None}
+        visible = _visible(kind, IMAGES, NOISE, upload)
+        first, editor = visible["first"], visible["editor"]
+        return gr.update(visible=first), gr.update(value=value, visible=editor)
 
     def open_second(upload):
         if upload is None:
@@ -188,14 +204,17 @@ def _add_events(page, kind, form):
         edits.read_upload(upload)
         return "interpolate"
 
+    def clear():
+        return None
+
     for trigger in (page.model.change, page.blocks.load):
         page.jobs.add_quick(trigger, follow, [page.model], [form["scale"], form["factor"]])
-    for name, function, output in (
-        ("first", open_first, form["editor"]),
-        ("second", open_second, kind),
-    ):
-        opened = page.jobs.add_quick(form[name].change, function, [form[name]], [output])
-        opened.failure(lambda: None, None, [form[name]], api_visibility="private")
+    first, second, editor = form["first"], form["second"], form["editor"]
+    opened = page.jobs.add_quick(first.change, open_first, [first, kind], [groups["first"], editor])
+    opened.failure(clear, None, [first], api_visibility="private")
+    opened = page.jobs.add_quick(second.change, open_second, [second], [kind])
+    opened.failure(clear, None, [second], api_visibility="private")
+    page.jobs.add_quick(editor.clear, clear, [], [first])
 
 
 def _factors(config):

@@ -225,11 +225,12 @@ def test_a_cancelled_edit_ends_after_the_batch(page, tmp_path):
 
 
 def test_all_fields_are_shown_or_hidden():
-    shown = {kind: edit._visible(kind, edit.IMAGES, edit.NOISE) for kind in edit.KINDS.values()}
+    options = (edit.IMAGES, edit.NOISE, ("path", "name"))
+    shown = {kind: edit._visible(kind, *options) for kind in edit.KINDS.values()}
     assert [kind for kind in shown if shown[kind]["editor"]] == ["inpaint"]
+    assert not edit._visible("inpaint", *options[:2], None)["editor"]
     assert set(edit.HELP) == set(shown)
-    assert {"num", "seed", "strength"} & {
-        name
-        for name, visible in edit._visible("restyle", edit.IMAGES, edit.INVERSION).items()
-        if visible
-    } == set()
+    by_inversion = edit._visible("restyle", edit.IMAGES, edit.INVERSION, None)
+    assert not any(by_inversion[name] for name in ("num", "seed", "strength"))
+    by_seeds = edit._visible("interpolate", edit.SEEDS, edit.NOISE, None)
+    assert by_seeds["seeds"] and not by_seeds["uploads"]
