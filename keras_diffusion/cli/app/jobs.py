@@ -95,7 +95,9 @@ class Jobs:
             api_visibility="private",
             **options,
         )
-        cancel.click(stop, None, None, queue=False, cancels=[event], api_visibility="private")
+        cancel.click(
+            stop, None, None, cancels=[event], concurrency_limit=None, api_visibility="private"
+        )
         return event
 
     def add_quick(self, trigger, function, inputs, outputs, **options):
