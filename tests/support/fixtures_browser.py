@@ -32,11 +32,15 @@ class PageInBrowser:
         return wait(lambda: self.all(xpath)[:1], what=xpath)[0]
 
     def button(self, text):
-        return self.one(f"//button[normalize-space()='{text}']")
+        return self.one(f"//button[normalize-space()='{text}' and not(@role='tab')]")
+
+    def tab(self, text):
+        self.one(f"//button[@role='tab' and normalize-space()='{text}']").click()
 
     def field(self, label):
         return self.one(
-            f"//label[.//span[normalize-space()='{label}']]//*[self::input or self::textarea]"
+            f"//label[.//span[normalize-space()='{label}']]//*[self::input or self::textarea] | "
+            f"//input[@aria-label='{label}' or @aria-label='number input for {label}']"
         )
 
     def write(self, label, text):
@@ -48,7 +52,8 @@ class PageInBrowser:
     def choose_model(self, name):
         field = self.one("//input[@aria-label='Model']")
         field.click()
-        self.one(f"//ul[@role='listbox']//li[contains(., '{name}')]").click()
+        self.one(f"//ul[@role='listbox']//li[@aria-label='{name}']").click()
+        wait(lambda: field.get_attribute("value") == name, what=name)
 
     def images(self):
         """The images of the grid, as arrays; waits for the first."""
@@ -81,7 +86,7 @@ class PageInBrowser:
         return wait(lambda: self.one(xpath).get_attribute("value"), what=xpath)
 
     def toast(self):
-        return self.one("//*[contains(@class, 'toast-text')]").text
+        return self.one("//*[@data-testid='toast-text']").text
 
     def generate(self, num=4):
         self.write("Number of images", str(num))

@@ -23,7 +23,7 @@ from fixtures_models import tiny_network
 from keras_diffusion import DiffusionModel, export_saved_model
 from keras_diffusion.conditioning.prompts import Prompts
 
-SECONDS = 60  # that anything on the page may take
+SECONDS = 30  # that anything on the page may take
 PROMPTS = Prompts(["ant", "bee", "sunflower"])
 
 
@@ -177,8 +177,6 @@ def browser(size=(1280, 800), dark=False, downloads=None):
         options.add_argument(argument)
     if dark:
         options.add_argument("--force-dark-mode")
-    if downloads:
-        options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = webdriver.ChromeService(executable_path=programs[1])
     driver = webdriver.Chrome(options=options, service=service)
@@ -187,6 +185,9 @@ def browser(size=(1280, 800), dark=False, downloads=None):
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        if downloads:
+            behaviour = {"behavior": "allow", "downloadPath": str(downloads)}
+            driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
         yield driver
         errors = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
         assert not errors, errors

@@ -12,7 +12,7 @@ from keras_diffusion.cli.app import conditions
 from keras_diffusion.cli.sample import LAST, STAGE
 from keras_diffusion.cli.sample_plan import Plan, generate, make_plan
 from keras_diffusion.plotting.comparisons import tile
-from keras_diffusion.plotting.images import save_gif, save_png
+from keras_diffusion.plotting.images import save_gif, save_png, to_pillow
 from keras_diffusion.sampling.request import Request
 
 BATCH_SIZE = 4  # images between two reports of progress
@@ -105,7 +105,7 @@ def add(page):
         save_png(file, made.plan.arrange(made.images))
         shown = gr.update(value=str(file), visible=True)
         line = gr.update(value=page.shell("sample", arguments), visible=True)
-        return [list(made.images), shown, line, made, None, *hidden * 4]
+        return [[*map(to_pillow, made.images)], shown, line, made, None, *hidden * 4]
 
     def choose(event: gr.SelectData):
         return event.index, gr.update(visible=True), f"Image {event.index + 1}", *hidden * 3
@@ -113,7 +113,7 @@ def add(page):
     def vary_image(progress, made, index, strength):
         arguments, images = make_variations(page, made, index, strength, progress)
         line = gr.update(value=page.shell("edit", arguments), visible=True)
-        return gr.update(value=images, visible=True), line
+        return gr.update(value=[*map(to_pillow, images)], visible=True), line
 
     def animate(progress, made, index):
         file = page.files.new(f"image-{index + 1}.gif")

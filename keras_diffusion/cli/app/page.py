@@ -17,7 +17,7 @@ from keras_diffusion.cli.parsing import RaisingParser
 PARSERS = {"sample": sample_command.parser, "edit": edit_command.parser}
 WAITING = 100  # jobs in the queue, at most
 CSS = """
-.gradio-container { max-width: 1200px !important; margin: 0 auto !important; }
+.gradio-container { width: 100%; max-width: 1200px !important; margin: 0 auto !important; }
 .pixels img { image-rendering: pixelated; }
 /* Below the labels and buttons that lie over images. */
 .grid-wrap { min-height: 0 !important; padding-top: 36px !important; }
