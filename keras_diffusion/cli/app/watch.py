@@ -60,7 +60,9 @@ def add(page):
         return _grid(page.runs, name, number)
 
     inputs, outputs = [run, epoch, seen], [run, about, epoch, samples, losses, health, seen]
-    page.jobs.add_quick(page.tabs.select, opened, inputs, [timer, *outputs])
+    page.jobs.add_quick(
+        page.tabs.select, opened, inputs, [timer, *outputs], trigger_mode="multiple"
+    )
     page.jobs.add_quick(timer.tick, look, inputs, outputs, trigger_mode="once")
     page.jobs.add_quick(run.input, chosen, [run, seen], outputs)
     page.jobs.add_quick(epoch.input, moved, [run, epoch], [samples], trigger_mode="always_last")

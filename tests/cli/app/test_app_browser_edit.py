@@ -193,11 +193,11 @@ def training(folder):
 
 def test_a_run_that_is_training_is_followed(page, folder):
     page.tab("Watch")
-    assert "There are no runs in runs" in page.one("//*[@id='watch-about']").text
 
     def about():
         return page.one("//*[@id='watch-about']").text
 
+    wait(lambda: "There are no runs in runs" in about(), what="no runs")
     with training(folder):
         shown = "//*[@id='watch-samples']//img"
         samples = wait(lambda: page.all(shown), 3 * SECONDS, what="samples")[0]
