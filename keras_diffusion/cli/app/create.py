@@ -105,7 +105,7 @@ def add(page):
         save_png(file, made.plan.arrange(made.images))
         shown = gr.update(value=str(file), visible=True)
         line = gr.update(value=page.shell("sample", arguments), visible=True)
-        return [[*map(to_pillow, made.images)], shown, line, made, None, *hidden * 4]
+        return [_files(page, made.images), shown, line, made, None, *hidden * 4]
 
     def choose(event: gr.SelectData):
         return event.index, gr.update(visible=True), f"Image {event.index + 1}", *hidden * 3
@@ -129,6 +129,15 @@ def add(page):
     page.jobs.add(vary.click, vary_image, [result, chosen, strength], [variations, edit_line], stop)
     page.jobs.add(trace.click, animate, [result, chosen], [animation], stop)
     return Created(result, chosen, uses)
+
+
+def _files(page, images):
+    """Returns the paths of images as image-1.png and so on."""
+    folder = page.files.new("image-1.png").parent
+    paths = [folder / f"image-{number}.png" for number in range(1, len(images) + 1)]
+    for path, image in zip(paths, images, strict=True):
+        save_png(path, image)
+    return [str(path) for path in paths]
 
 
 def _add_sampler(page):

@@ -31,10 +31,8 @@ class Files:
 
     def remove_old(self, seconds=HOURS * 3600):
         """Removes all files in the folder that were written longer ago."""
-        for path in self.folder.glob("*/*"):
-            with contextlib.suppress(OSError):  # another thread may be faster
-                if time.time() - path.stat().st_mtime > seconds:
-                    path.unlink()
-        for path in self.folder.iterdir():
-            with contextlib.suppress(OSError):  # it is not empty
-                path.rmdir()
+        before = time.time() - seconds
+        for path in [*self.folder.glob("*/*"), *self.folder.iterdir()]:
+            with contextlib.suppress(OSError):  # a folder that is not empty
+                if path.stat().st_mtime < before:
+                    path.rmdir() if path.is_dir() else path.unlink()

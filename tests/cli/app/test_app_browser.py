@@ -88,6 +88,9 @@ def test_an_image_has_variations_and_a_way_from_noise(page):
     page.write("Prompt", "a bee")
     page.generate(3)
     page.images()
+    assert [source.split("/")[-1] for source in page.sources()] == [
+        "image-1.png", "image-2.png", "image-3.png",
+    ]  # fmt: skip
     page.all("//*[contains(@class, 'grid-wrap')]//button")[1].click()
     page.button("Variations").click()
     box = page.field("Variations from the command line, of the downloaded image")
