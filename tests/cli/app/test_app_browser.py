@@ -123,6 +123,28 @@ def test_cancel_ends_a_job_at_once(page):
     assert page.command().endswith("--num-steps 1 --num 1 --seed 0")
 
 
+def test_a_job_that_waits_can_be_cancelled(page, server):
+    others = [Visitor(server[1]) for _ in range(2)]
+    long = {"Number of images": 64, "Steps": 100}
+    counts = []
+    threads = [
+        threading.Thread(target=lambda v=v: counts.append(len(v.job("Generate", long)[0])))
+        for v in others
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    page.generate(7)
+    wait(lambda: "queue:" in page.driver.page_source, what="the place in the queue")
+    page.button("Cancel").click()
+    wait(lambda: "queue:" not in page.driver.page_source)
+    page.generate(3)
+    for thread in threads:
+        thread.join(60)
+    assert counts == [64, 64], "the jobs of others go on"
+    assert len(page.images()) == 3
+
+
 def test_two_visitors_get_their_own_images(server):
     with visiting(server) as one, visiting(server) as other:
         one.write("Prompt", "a bee")
