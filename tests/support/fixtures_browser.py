@@ -4,12 +4,11 @@ import contextlib
 import io
 
 import numpy as np
-import pytest
 from fixtures_page import browser, wait
 from PIL import Image
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
-By = pytest.importorskip("selenium.webdriver.common.by").By
-Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 
 
 class PageInBrowser:
