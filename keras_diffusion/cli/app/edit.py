@@ -85,11 +85,9 @@ def _add_form(page):
     form, groups = {}, {}
     form["ends"] = gr.Radio([IMAGES, SEEDS], value=IMAGES, label="Between", visible=False)
     with gr.Row() as groups["uploads"]:
-        with gr.Column(min_width=240) as groups["first"]:
-            first = _upload("Image", "edit-first")
+        form["first"] = _upload("Image", "edit-first")
         with gr.Column(min_width=240, visible=False) as groups["second"]:
-            second = _upload("Second image", "edit-second")
-    form["first"], form["second"] = first, second
+            form["second"] = _upload("Second image", "edit-second")
     with gr.Row(visible=False) as groups["seeds"]:
         for number, name in enumerate(("seed_a", "seed_b"), start=1):
             form[name] = gr.Number(
@@ -117,8 +115,8 @@ def _add_form(page):
             info="1: off; above 1: more typical of the class or prompt",
         )  # fmt: skip
         form["steps"] = gr.Number(
-            None, label="Steps", precision=0, minimum=1, maximum=MOST_STEPS,
-            placeholder="20, or 50 where images are turned into noise",
+            0, label="Steps", precision=0, minimum=0, maximum=MOST_STEPS,
+            info="0: 20, or 50 where images are turned into noise",
         )  # fmt: skip
         form["seed"] = gr.Number(0, label="Seed", precision=0)
     form["prompt"], form["class"] = condition.inputs
@@ -149,6 +147,7 @@ def _add_results(page):
     )  # fmt: skip
     animation = gr.Image(
         label="Animation", type="filepath", visible=False, interactive=False, buttons=["download"],
+        elem_classes="below",
         elem_id="edit-animation",
     )  # fmt: skip
     lines = gr.Textbox(
@@ -167,10 +166,9 @@ def _visible(kind, ends, way, first):
     by_inversion = kind == "restyle" and way == INVERSION
     return {
         "ends": kind == "interpolate",
-        "uploads": not by_seeds,
+        "uploads": not by_seeds and not painting,
         "second": kind == "interpolate",
         "seeds": by_seeds,
-        "first": not painting,
         "editor": painting,
         "way": kind == "restyle",
         "present": by_inversion,
@@ -189,14 +187,14 @@ def _add_events(page, kind, form, groups):
         guided = gr.update(visible=bool(config.num_classes), value=config.guidance.scale)
         return guided, gr.update(choices=[AUTOMATIC, *_factors(config)], value=AUTOMATIC)
 
-    def open_first(upload, kind):
+    def open_first(upload, kind, ends):
         value = None
         if upload is not None:
             _, pixels = edits.read_upload(upload)
             value = {"background": edits.shown(pixels), "layers": [], "composite": None}
-        visible = _visible(kind, IMAGES, NOISE, upload)
-        first, editor = visible["first"], visible["editor"]
-        return gr.update(visible=first), gr.update(value=value, visible=editor)
+        visible = _visible(kind, ends, NOISE, upload)
+        uploads, editor = visible["uploads"], visible["editor"]
+        return gr.update(visible=uploads), gr.update(value=value, visible=editor)
 
     def open_second(upload):
         if upload is None:
@@ -210,7 +208,9 @@ def _add_events(page, kind, form, groups):
     for trigger in (page.model.change, page.blocks.load):
         page.jobs.add_quick(trigger, follow, [page.model], [form["scale"], form["factor"]])
     first, second, editor = form["first"], form["second"], form["editor"]
-    opened = page.jobs.add_quick(first.change, open_first, [first, kind], [groups["first"], editor])
+    opened = page.jobs.add_quick(
+        first.change, open_first, [first, kind, form["ends"]], [groups["uploads"], editor]
+    )
     opened.failure(clear, None, [first], api_visibility="private")
     opened = page.jobs.add_quick(second.change, open_second, [second], [kind])
     opened.failure(clear, None, [second], api_visibility="private")
@@ -241,7 +241,7 @@ def _run(page, progress, model, kind, form):
         model=page.models.argument(model),
         num=form["num"],
         seed=form["seed"],
-        num_steps=form["steps"],
+        num_steps=form["steps"] or None,
         guidance_scale=None if form["scale"] == config.guidance.scale else float(form["scale"]),
         condition=conditions.flags(config, to, [to] if to else []),
         to=to,

@@ -20,7 +20,11 @@ CSS = """
 .gradio-container { width: 100%; max-width: 1200px !important; margin: 0 auto !important; }
 .pixels img { image-rendering: pixelated; }
 /* Below the labels and buttons that lie over images. */
-.grid-wrap { min-height: 0 !important; padding-top: 36px !important; }
+.grid-wrap {
+  min-height: 0 !important;
+  overflow-y: auto !important;
+  padding-top: 36px !important;
+}
 .below img { padding-top: 36px; box-sizing: border-box; }
 .grid-container {
   grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important;

@@ -21,6 +21,7 @@ NONE = (
     "There are no runs in {}. A training writes one, such as: python train.py --dataset digits "
     "--minutes 1"
 )
+NO_GRID = gr.update(visible=False, value=None), ""
 COLOURS = {runs.TRAINING: "#16a34a", runs.FINISHED: "#2563eb", runs.STOPPED: "#b45309"}
 
 
@@ -35,9 +36,10 @@ def add(page):
                 elem_id="watch-epoch",
             )  # fmt: skip
             samples = gr.Image(
-                label="Samples", type="pil", format="png", interactive=False, visible=False,
-                buttons=["download", "fullscreen"], elem_id="watch-samples",
+                show_label=False, type="pil", format="png", interactive=False, visible=False,
+                buttons=[], elem_id="watch-samples",
             )  # fmt: skip
+            caption = gr.HTML(elem_id="watch-caption")
         with gr.Column(min_width=320):
             losses = gr.HTML(elem_id="watch-losses")
     with gr.Accordion("Health", open=False):
@@ -59,13 +61,16 @@ def add(page):
     def moved(name, number):
         return _grid(page.runs, name, number)
 
-    inputs, outputs = [run, epoch, seen], [run, about, epoch, samples, losses, health, seen]
+    inputs = [run, epoch, seen]
+    outputs = [run, about, epoch, samples, caption, losses, health, seen]
     page.jobs.add_quick(
         page.tabs.select, opened, inputs, [timer, *outputs], trigger_mode="multiple"
     )
     page.jobs.add_quick(timer.tick, look, inputs, outputs, trigger_mode="once")
     page.jobs.add_quick(run.input, chosen, [run, seen], outputs)
-    page.jobs.add_quick(epoch.input, moved, [run, epoch], [samples], trigger_mode="always_last")
+    page.jobs.add_quick(
+        epoch.input, moved, [run, epoch], [samples, caption], trigger_mode="always_last"
+    )
 
 
 def _look(root, name, number, seen):
@@ -79,21 +84,21 @@ def _look(root, name, number, seen):
     """
     names = runs.names(root)
     if not names and seen.get("names") == []:
-        return [gr.skip()] * 7
+        return [gr.skip()] * 8
     if not names:
         nothing = [gr.update(choices=[], value=None), html.escape(NONE.format(root))]
         hidden = gr.update(visible=False)
-        return [*nothing, hidden, gr.update(visible=False, value=None), "", "", {"names": []}]
+        return [*nothing, hidden, *NO_GRID, "", "", {"names": []}]
     name = name if name in names else names[0]
     try:
         state = runs.read(root, name)
     except ValueError:  # deleted just now: the next look chooses another one
-        return [gr.skip()] * 7
+        return [gr.skip()] * 8
     now = {"names": names, "run": name, "about": _about(state), "epochs": state.epochs,
            "samples": list(state.samples)}  # fmt: skip
     changed = {key for key in now if now[key] != seen.get(key)}
     others = "run" in changed
-    choice = about = slider = grid = losses = health = gr.skip()
+    choice = about = slider = grid = caption = losses = health = gr.skip()
     if {"names", "run"} & changed:
         choice = gr.update(choices=names, value=name)
     if "about" in changed:
@@ -101,10 +106,10 @@ def _look(root, name, number, seen):
     if others or "samples" in changed:
         follows = others or number is None or number >= max(seen.get("samples") or [0])
         slider, number = _slider(now["samples"], None if follows else number)
-        grid = _grid(root, name, number)
+        grid, caption = _grid(root, name, number)
     if others or "epochs" in changed:
         losses, health = _curves(state)
-    return [choice, about, slider, grid, losses, health, now]
+    return [choice, about, slider, grid, caption, losses, health, now]
 
 
 def _slider(epochs, number):
@@ -117,16 +122,16 @@ def _slider(epochs, number):
 
 
 def _grid(root, name, number):
-    """Returns the update of the image: the last samples at or before an epoch."""
+    """Returns (update of the image, its caption): the last samples at or before an epoch."""
     try:
         samples = runs.read(root, name).samples
         epochs = [epoch for epoch in samples if number is not None and epoch <= number]
         with Image.open(samples[epochs[-1]]) as image:
             image.load()
     except (ValueError, OSError, IndexError):  # none yet, or deleted
-        return gr.update(visible=False, value=None)
-    label = f"Samples after epoch {epochs[-1]}, always from the same noise"
-    return gr.update(visible=True, value=image, label=label)
+        return NO_GRID
+    caption = f"Samples after epoch {epochs[-1]}, always from the same noise."
+    return gr.update(visible=True, value=image), caption
 
 
 def _about(state):
@@ -170,7 +175,9 @@ def _panels(panels, texts):
         plot(axes[0, 0])
         if axes[0, 0].has_data():
             parts.append(
-                f'<figure style="flex:1 1 300px;max-width:560px;margin:0">'
+                '<figure style="margin:0;max-width:560px">'
                 f"{figures.svg(figure, text)}<figcaption>{html.escape(text)}</figcaption></figure>"
             )
-    return f'<div style="display:flex;flex-wrap:wrap;gap:1em">{"".join(parts)}</div>'
+    columns = "repeat(auto-fill,minmax(min(100%,400px),1fr))"
+    style = f"display:grid;grid-template-columns:{columns};gap:1em"
+    return f'<div style="{style}">{"".join(parts)}</div>'

@@ -232,5 +232,6 @@ def test_all_fields_are_shown_or_hidden():
     assert set(edit.HELP) == set(shown)
     by_inversion = edit._visible("restyle", edit.IMAGES, edit.INVERSION, None)
     assert not any(by_inversion[name] for name in ("num", "seed", "strength"))
+    assert not shown["inpaint"]["uploads"] and shown["upscale"]["uploads"]
     by_seeds = edit._visible("interpolate", edit.SEEDS, edit.NOISE, None)
     assert by_seeds["seeds"] and not by_seeds["uploads"]

@@ -130,7 +130,7 @@ def test_only_listed_runs_are_read(name, tmp_path):
 
 def look(root, name, number, seen):
     """`watch._look` as {name: value}; what is skipped is left out."""
-    names = ("choice", "about", "slider", "grid", "losses", "health", "seen")
+    names = ("choice", "about", "slider", "grid", "caption", "losses", "health", "seen")
     values = zip(names, watch._look(root, name, number, seen), strict=True)
     return {name: value for name, value in values if value != gr.skip()}
 
@@ -142,12 +142,12 @@ def test_the_page_follows_a_run_and_skips_what_has_not_changed(tmp_path):
         assert first["choice"]["choices"] == ["tiny"] and first["choice"]["value"] == "tiny"
         assert "training now" in first["about"] and "left" in first["about"]
         assert (first["slider"]["minimum"], first["slider"]["maximum"]) == (1, 3)
-        assert first["slider"]["value"] == 3 and "epoch 3" in first["grid"]["label"]
+        assert first["slider"]["value"] == 3 and "epoch 3" in first["caption"]
         assert first["losses"].count("<svg") == 1 and first["health"].count("<svg") == 2
         assert list(look(tmp_path, "tiny", 3, first["seen"])) == ["seen"]
         make_run(folder, epochs=4, samples=(1, 3, 4))
         second = look(tmp_path, "tiny", 3, first["seen"])
-        assert second["slider"]["value"] == 4 and "epoch 4" in second["grid"]["label"]
+        assert second["slider"]["value"] == 4 and "epoch 4" in second["caption"]
         assert "choice" not in second and second["losses"] != first["losses"]
         make_run(folder, epochs=5, samples=(1, 3, 4, 5))
         third = look(tmp_path, "tiny", 1, second["seen"])  # the visitor looks at an older one
@@ -157,11 +157,11 @@ def test_the_page_follows_a_run_and_skips_what_has_not_changed(tmp_path):
 
 def test_an_epoch_without_a_grid_shows_the_one_before(tmp_path):
     make_run(tmp_path / "tiny", samples=(2, 6))
-    assert "epoch 2" in watch._grid(tmp_path, "tiny", 5)["label"]
-    value = watch._grid(tmp_path, "tiny", 6)["value"]
+    assert "epoch 2," in watch._grid(tmp_path, "tiny", 5)[1]
+    value = watch._grid(tmp_path, "tiny", 6)[0]["value"]
     np.testing.assert_array_equal(np.asarray(value), save_image(tmp_path / "again.png", seed=6))
-    assert watch._grid(tmp_path, "tiny", 1)["visible"] is False
-    assert watch._grid(tmp_path, "other", 1)["visible"] is False
+    assert watch._grid(tmp_path, "tiny", 1) == watch.NO_GRID
+    assert watch._grid(tmp_path, "other", 1) == watch.NO_GRID
 
 
 def test_a_run_that_is_deleted_meanwhile(tmp_path, monkeypatch):
