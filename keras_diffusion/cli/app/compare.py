@@ -33,7 +33,7 @@ def add(page):
                 label="Comparison", type="filepath", interactive=False,
                 buttons=["download", "fullscreen"], elem_classes="below",
             )  # fmt: skip
-            command = page.command_box("The same images from the command line")
+            command = page.command_box("The same images as a command")
 
     def show(what):
         return gr.update(visible=what == MODELS), gr.update(visible=what == SCALES)

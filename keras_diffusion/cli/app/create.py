@@ -73,7 +73,7 @@ def add(page):
                 elem_classes="pixels", buttons=["download", "fullscreen"], interactive=False,
             )  # fmt: skip
             grid = gr.DownloadButton("Download the grid as PNG", visible=False, size="sm")
-            command = page.command_box("The same images from the command line")
+            command = page.command_box("The same images as a command")
     result, chosen = gr.State(), gr.State()
     with gr.Column(visible=False) as panel:
         title = gr.Markdown()
