@@ -41,8 +41,8 @@ def write_prompt_export(folder):
 
 
 @contextlib.contextmanager
-def serving(folder, *flags):
-    """Runs app.py in a folder; yields (process, URL)."""
+def serving(folder, *flags, code=0):
+    """Runs app.py in a folder until Ctrl-C, then expects `code`; yields (process, URL)."""
     command = [sys.executable, "-u", str(ROOT / "app.py"), "--port", "0", *flags]
     with open(folder / "page.log", "wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
@@ -51,7 +51,7 @@ def serving(folder, *flags):
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(30)
+            assert process.wait(SECONDS) == code
         finally:
             process.kill()
 

@@ -5,6 +5,7 @@ Gradio and TensorFlow are imported after the flags are checked.
 
 import importlib.util
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -94,6 +95,8 @@ def serve(options, server_socket, prog):
     for line in models.left_out:
         print(f"left out: {line}")
     frameworks.import_keras()
+    # Python would end without removing the folder.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="keras_diffusion_") as folder:
         os.environ.update(settings(folder))
         from keras_diffusion.cli.app import server

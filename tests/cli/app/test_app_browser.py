@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import signal
 import threading
 import time
 from pathlib import Path
@@ -235,3 +236,14 @@ def test_a_model_that_is_not_listed_is_not_loaded(server, folder):
         with pytest.raises(ValueError) as error:
             visitor.job("Generate", {"Model": name})
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("stop, code", [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_files_are_removed_when_the_page_stops(folder, tmp_path, stop, code):
+    shutil.copytree(folder / "saved_models", tmp_path / "saved_models")
+    with serving(tmp_path, "--model", "words", code=code) as (process, url):
+        gallery = Visitor(url).job("Generate", {"Number of images": 1})[0]
+        path = Path(gallery[0]["image"]["path"])
+        assert path.is_file()
+        process.send_signal(stop)
+    assert not path.parents[1].exists()
