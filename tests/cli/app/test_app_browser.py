@@ -110,6 +110,28 @@ def test_comparisons(page):
     assert "--model words" in text and "--model tiny" in text
 
 
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
+def test_nothing_is_cut_off(server, size, dark):
+    """In light and dark, at the width of a desktop and of a phone."""
+    with visiting(server, size=size, dark=dark) as page:
+        page.generate(9)
+        page.images()
+        background = page.driver.execute_script(
+            "return getComputedStyle(document.body).backgroundColor"
+        )
+        assert (background == "rgb(255, 255, 255)") != dark
+        for tab in ("Create", "Edit", "Compare", "Watch"):
+            page.tab(tab)
+            time.sleep(0.5)
+            too_wide = page.driver.execute_script("""
+                return [...document.querySelectorAll("main *")].filter(e => e.checkVisibility() &&
+                    e.getBoundingClientRect().width && !e.closest("svg, .thumbnails, .option-list")
+                    && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML)
+            """)
+            assert not too_wide, (tab, too_wide[0][:500])
+
+
 def test_cancel_ends_a_job_at_once(page):
     page.one("//span[contains(., 'More options')]").click()
     page.write("Steps", "100")
