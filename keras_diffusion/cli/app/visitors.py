@@ -14,7 +14,8 @@ import secrets
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, unquote
 
-COOKIE = "keras_diffusion_visitor"
+from keras_diffusion.cli.app.answers import COOKIE, Answer, file_paths, reply, uploaded_paths
+
 API = "/gradio_api/"
 OPEN = {"/", "/config", "/config/", "/theme.css", "/favicon.ico", "/manifest.json"}
 OPEN_FOLDERS = ("/assets/", "/static/")
@@ -24,18 +25,6 @@ ROUTES = {"app_id", "cancel", "component_server", "queue/data", "queue/join", "r
 LOCAL_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 MOST_VISITORS, MOST_FILES, MOST_SESSIONS = 1000, 10_000, 10_000  # remembered
 LARGEST_BODY = 32 * 2**20  # bytes of a request that is not an upload
-
-HEADERS = {
-    # Nothing from elsewhere. Gradio has scripts and styles in its page, and workers from blobs; its
-    # image editor compiles functions (eval).
-    "content-security-policy": "default-src 'self'; "
-    "script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; "
-    "connect-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
 
 
 class Rejected(Exception):
@@ -74,7 +63,7 @@ class Visitors:
         try:
             receive, send = await self._checked(scope, receive, send)
         except Rejected as error:
-            return await _reply(send, error.status, error.reason)
+            return await reply(send, error.status, error.reason)
         return await self._app(scope, receive, send)
 
     async def _checked(self, scope, receive, send):
@@ -94,7 +83,7 @@ class Visitors:
             ):
                 raise Rejected(404, "not found")
             new = None if visitor or path != "/" else secrets.token_hex(32)
-            return receive, _Answer(send, new)
+            return receive, Answer(send, new)
         route = path.removeprefix(API)
         if route not in ROUTES and not route.startswith(("heartbeat/", "file=")):
             raise Rejected(404, "not found")
@@ -105,7 +94,7 @@ class Visitors:
                 visitor, route.removeprefix("file=")
             ):
                 raise Rejected(404, "not found")
-            return receive, _Answer(send)
+            return receive, Answer(send)
         self._claim(visitor, parse_qs(scope["query_string"].decode("latin-1")).get("session_hash"))
         if route.startswith("heartbeat/"):
             self._claim(visitor, [route.removeprefix("heartbeat/")])
@@ -116,8 +105,8 @@ class Visitors:
                 raise Rejected(415, "JSON only")
         # Uncompressed, so that the paths in it can be read.
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
-        paths = _uploaded_paths if route == "upload" else _file_paths
-        return receive, _Answer(send, told=lambda value: self._tell(visitor, paths(value)))
+        paths = uploaded_paths if route == "upload" else file_paths
+        return receive, Answer(send, told=lambda value: self._tell(visitor, paths(value)))
 
     async def _checked_body(self, visitor, receive):
         body, more = b"", True
@@ -186,51 +175,6 @@ class _Recent(collections.OrderedDict):
             self.popitem(last=False)
 
 
-class _Answer:
-    """A `send` that adds headers, and tells the JSON values in what is sent.
-
-    Args:
-        send: of ASGI.
-        cookie: None, or a new visitor's.
-        told: None, or a function that is called with each value: that of a JSON body, or of a line
-            of an event stream.
-    """
-
-    def __init__(self, send, cookie=None, told=None):
-        self._send, self._cookie, self._told = send, cookie, told
-        self._kind, self._rest = "", b""
-
-    async def __call__(self, message):
-        if message["type"] == "http.response.start":
-            names = {name.encode() for name in HEADERS}
-            headers = [pair for pair in message.get("headers", ()) if pair[0].lower() not in names]
-            headers += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-            if self._cookie:
-                cookie = f"{COOKIE}={self._cookie}; Path=/; HttpOnly; SameSite=Strict"
-                headers.append((b"set-cookie", cookie.encode()))
-            kinds = [value.decode() for name, value in headers if name.lower() == b"content-type"]
-            self._kind = kinds[0] if kinds else ""
-            message = {**message, "headers": headers}
-        elif message["type"] == "http.response.body" and self._told:
-            self._read(message.get("body", b""), message.get("more_body", False))
-        await self._send(message)
-
-    def _read(self, body, more):
-        self._rest += body
-        if self._kind.startswith("text/event-stream"):
-            *lines, self._rest = self._rest.split(b"\n")
-        elif self._kind.startswith("application/json"):
-            lines = [] if more else [self._rest]
-        else:
-            lines, self._rest = [], b""
-        for line in lines:
-            try:
-                value = json.loads(line.removeprefix(b"data:"))
-            except ValueError:
-                continue
-            self._told(value)
-
-
 def _host_name(host):
     return host if host.endswith("]") else re.sub(r":\d*$", "", host)
 
@@ -255,25 +199,3 @@ def _strings(value, key=None):
     elif isinstance(value, list):
         for part in value:
             yield from _strings(part, key)
-
-
-def _uploaded_paths(value):
-    """Returns the paths in the answer to an upload."""
-    return [path for path in value if isinstance(path, str)] if isinstance(value, list) else []
-
-
-def _file_paths(value):
-    """Yields the paths of the files in the values of components."""
-    if isinstance(value, dict) and isinstance(value.get("meta"), dict):
-        if isinstance(value.get("path"), str):
-            yield value["path"]
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _file_paths(part)
-
-
-async def _reply(send, status, text):
-    send, body = _Answer(send), text.encode()
-    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

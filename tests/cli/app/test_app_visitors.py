@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from keras_diffusion.cli.app.visitors import COOKIE, LOCAL_NAMES, Visitors
+from keras_diffusion.cli.app.answers import COOKIE
+from keras_diffusion.cli.app.visitors import LOCAL_NAMES, Visitors
 
 FOLDER = "/private"
 SECRET = f"{FOLDER}/abc/cat.png"
