@@ -21,6 +21,8 @@ NONE = (
     "There are no runs in {}. A training writes one, such as: python train.py --dataset digits "
     "--minutes 1"
 )
+# The number beside a slider may be empty while it is written, which Gradio takes for an error.
+FILLED = "(run, epoch...) => [run, epoch ?? 1...]"
 NO_GRID = gr.update(visible=False, value=None), ""
 COLOURS = {runs.TRAINING: "#16a34a", runs.FINISHED: "#2563eb", runs.STOPPED: "#b45309"}
 
@@ -66,11 +68,14 @@ def add(page):
     page.jobs.add_quick(
         page.tabs.select, opened, inputs, [timer, *outputs], trigger_mode="multiple"
     )
-    page.jobs.add_quick(timer.tick, look, inputs, outputs, trigger_mode="once")
+    page.jobs.add_quick(
+        timer.tick, look, inputs, outputs, trigger_mode="once", js=FILLED.replace("...", ", seen")
+    )
     page.jobs.add_quick(run.input, chosen, [run, seen], outputs)
     page.jobs.add_quick(
-        epoch.input, moved, [run, epoch], [samples, caption], trigger_mode="always_last"
-    )
+        epoch.input, moved, [run, epoch], [samples, caption], trigger_mode="always_last",
+        js=FILLED.replace("...", ""),
+    )  # fmt: skip
 
 
 def _look(root, name, number, seen):
@@ -117,20 +122,23 @@ def _slider(epochs, number):
     if not epochs:
         return gr.update(visible=False), None
     number = epochs[-1] if number is None else number
-    low, high = epochs[0], max(epochs[-1], epochs[0] + 1)
-    return gr.update(minimum=low, maximum=high, value=number, visible=len(epochs) > 1), number
+    most = max(2, epochs[-1])
+    return gr.update(maximum=most, value=number, visible=len(epochs) > 1), number
 
 
 def _grid(root, name, number):
-    """Returns (update of the image, its caption): the last samples at or before an epoch."""
+    """Returns (update of the image, its caption): the last samples at or before an epoch.
+
+    Before the first ones, those are shown.
+    """
     try:
         samples = runs.read(root, name).samples
-        epochs = [epoch for epoch in samples if number is not None and epoch <= number]
-        with Image.open(samples[epochs[-1]]) as image:
+        shown = max((epoch for epoch in samples if epoch <= (number or 0)), default=min(samples))
+        with Image.open(samples[shown]) as image:
             image.load()
-    except (ValueError, OSError, IndexError):  # none yet, or deleted
+    except (ValueError, OSError):  # none yet, or deleted
         return NO_GRID
-    caption = f"Samples after epoch {epochs[-1]}, always from the same noise."
+    caption = f"Samples after epoch {shown}, always from the same noise."
     return gr.update(visible=True, value=image), caption
 
 

@@ -212,6 +212,9 @@ def test_a_run_that_is_training_is_followed(page, folder):
             what="new samples",
         )
     wait(lambda: "stopped" in about() and "It is resumed by" in about(), what="stopped")
+    page.write("Samples after epoch", "1")
+    caption = "//*[@id='watch-caption']"
+    wait(lambda: page.one(caption).text.startswith("Samples after epoch 1,"), what="the first grid")
     page.one("//button[contains(., 'Health')]").click()
     wait(lambda: len(page.all("//*[@id='watch-health']//*[name()='svg']")) == 4, what="health")
     shutil.rmtree(folder / "runs")

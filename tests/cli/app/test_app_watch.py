@@ -141,8 +141,8 @@ def test_the_page_follows_a_run_and_skips_what_has_not_changed(tmp_path):
         first = look(tmp_path, None, None, {})
         assert first["choice"]["choices"] == ["tiny"] and first["choice"]["value"] == "tiny"
         assert "training now" in first["about"] and "left" in first["about"]
-        assert (first["slider"]["minimum"], first["slider"]["maximum"]) == (1, 3)
-        assert first["slider"]["value"] == 3 and "epoch 3" in first["caption"]
+        assert first["slider"]["maximum"] == first["slider"]["value"] == 3
+        assert "epoch 3" in first["caption"]
         assert first["losses"].count("<svg") == 1 and first["health"].count("<svg") == 2
         assert list(look(tmp_path, "tiny", 3, first["seen"])) == ["seen"]
         make_run(folder, epochs=4, samples=(1, 3, 4))
@@ -160,7 +160,7 @@ def test_an_epoch_without_a_grid_shows_the_one_before(tmp_path):
     assert "epoch 2," in watch._grid(tmp_path, "tiny", 5)[1]
     value = watch._grid(tmp_path, "tiny", 6)[0]["value"]
     np.testing.assert_array_equal(np.asarray(value), save_image(tmp_path / "again.png", seed=6))
-    assert watch._grid(tmp_path, "tiny", 1) == watch.NO_GRID
+    assert "epoch 2," in watch._grid(tmp_path, "tiny", 1)[1]
     assert watch._grid(tmp_path, "other", 1) == watch.NO_GRID
 
 
