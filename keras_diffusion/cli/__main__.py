@@ -20,8 +20,8 @@ def main(arguments=None):
         "command",
         metavar="COMMAND",
         type=one_of(COMMANDS),
-        help="train a model and export it, sample from an export, edit images, evaluate a model, or "
-        "open a page that does so in the browser",
+        help="train a model and export it, sample from an export, edit images, evaluate a model, "
+        "or open a page that does so in the browser",
     )
     arguments = sys.argv[1:] if arguments is None else arguments
     name = parser.parse_args(arguments[:1]).command
