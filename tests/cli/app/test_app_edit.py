@@ -12,14 +12,15 @@ from fixtures_data import save_image
 from PIL import Image, ImageSequence
 
 from keras_diffusion.cli import edit as edit_command
-from keras_diffusion.cli.app import edit, edits
+from keras_diffusion.cli.app import edit, edit_form, edits
 from keras_diffusion.cli.app.jobs import Cancelled, Progress
 from keras_diffusion.data import decoding
 
 FORM = {
-    "ends": edit.IMAGES, "first": None, "second": None, "seed_a": 1, "seed_b": 2, "editor": None,
-    "way": edit.NOISE, "strength": 0.6, "factor": edit.AUTOMATIC, "num": 3, "scale": 2.0,
-    "steps": None, "seed": 0, "prompt": "", "class": None, "from_prompt": "", "from_class": None,
+    "ends": edit_form.IMAGES, "first": None, "second": None, "seed_a": 1, "seed_b": 2,
+    "editor": None, "way": edit_form.NOISE, "strength": 0.6, "factor": edit_form.AUTOMATIC,
+    "num": 3, "scale": 2.0, "steps": 0, "seed": 0, "prompt": "", "class": None,
+    "from_prompt": "", "from_class": None,
 }  # fmt: skip
 
 
@@ -57,12 +58,18 @@ CASES = {
     "restyle": ("restyle", {"prompt": "a bee", "strength": 0.35, "num": 2, "seed": -7}),
     "inversion": (
         "restyle",
-        {"prompt": "a bee", "way": edit.INVERSION, "from_prompt": "an ant", "steps": 3, "num": 4},
+        {
+            "prompt": "a bee",
+            "way": edit_form.INVERSION,
+            "from_prompt": "an ant",
+            "steps": 3,
+            "num": 4,
+        },
     ),
     "colorize": ("colorize", {"num": 2, "steps": 2}),
     "variations": ("variations", {"num": 3, "strength": 1.0, "steps": 2}),
     "two images": ("interpolate", {"num": 3, "steps": 2, "prompt": "--"}),
-    "two seeds": ("interpolate", {"ends": edit.SEEDS, "seed_a": 5, "num": 2, "steps": 2}),
+    "two seeds": ("interpolate", {"ends": edit_form.SEEDS, "seed_a": 5, "num": 2, "steps": 2}),
 }
 
 
@@ -186,7 +193,7 @@ def test_a_wrong_upload_is_rejected_in_one_line_without_its_path(make, page, tmp
         ("restyle", {"first": True, "prompt": "a zebra"}, "zebra"),
         ("upscale", {"first": True, "factor": "7"}, "--factor"),
         ("interpolate", {"first": True}, "There is no image"),
-        ("interpolate", {"ends": edit.SEEDS, "seed_b": 1}, "are the same"),
+        ("interpolate", {"ends": edit_form.SEEDS, "seed_b": 1}, "are the same"),
         ("inpaint", {"first": True, "editor": painted((8, 10), slice(8), slice(10))}, "--mask"),
     ],
 )
@@ -225,13 +232,13 @@ def test_a_cancelled_edit_ends_after_the_batch(page, tmp_path):
 
 
 def test_all_fields_are_shown_or_hidden():
-    options = (edit.IMAGES, edit.NOISE, ("path", "name"))
-    shown = {kind: edit._visible(kind, *options) for kind in edit.KINDS.values()}
+    options = (edit_form.IMAGES, edit_form.NOISE, ("path", "name"))
+    shown = {kind: edit_form.visible(kind, *options) for kind in edit.KINDS.values()}
     assert [kind for kind in shown if shown[kind]["editor"]] == ["inpaint"]
-    assert not edit._visible("inpaint", *options[:2], None)["editor"]
+    assert not edit_form.visible("inpaint", *options[:2], None)["editor"]
     assert set(edit.HELP) == set(shown)
-    by_inversion = edit._visible("restyle", edit.IMAGES, edit.INVERSION, None)
+    by_inversion = edit_form.visible("restyle", edit_form.IMAGES, edit_form.INVERSION, None)
     assert not any(by_inversion[name] for name in ("num", "seed", "strength"))
     assert not shown["inpaint"]["uploads"] and shown["upscale"]["uploads"]
-    by_seeds = edit._visible("interpolate", edit.SEEDS, edit.NOISE, None)
+    by_seeds = edit_form.visible("interpolate", edit_form.SEEDS, edit_form.NOISE, None)
     assert by_seeds["seeds"] and not by_seeds["uploads"]
