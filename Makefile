@@ -31,7 +31,7 @@ help:  ## list the targets
 	$(PIP_INSTALL) -r requirements.txt
 	touch $@
 
-.venv/.requirements-dev: requirements-dev.txt .venv/.requirements
+.venv/.requirements-dev: requirements-dev.txt requirements-app.txt .venv/.requirements
 	$(PIP_INSTALL) -r requirements-dev.txt
 	touch $@
 

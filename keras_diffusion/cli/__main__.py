@@ -1,18 +1,18 @@
-"""The console script:  keras-diffusion train|sample|edit|evaluate [flags]"""
+"""The console script:  keras-diffusion train|sample|edit|evaluate|app [flags]"""
 
 import importlib
 import sys
 
 from keras_diffusion.cli.parsing import OneLineParser, one_of
 
-COMMANDS = ("train", "sample", "edit", "evaluate")
+COMMANDS = ("train", "sample", "edit", "evaluate", "app")
 
 
 def main(arguments=None):
     """Runs one of the commands; returns its exit code."""
     parser = OneLineParser(
         prog="keras-diffusion",
-        usage="keras-diffusion train|sample|edit|evaluate [flags]",
+        usage="keras-diffusion train|sample|edit|evaluate|app [flags]",
         description="Diffusion models in Keras on TensorFlow.",
         epilog="keras-diffusion COMMAND --help lists the flags of a command.",
     )
@@ -20,7 +20,8 @@ def main(arguments=None):
         "command",
         metavar="COMMAND",
         type=one_of(COMMANDS),
-        help="train a model and export it, sample from an export, edit images, or evaluate a model",
+        help="train a model and export it, sample from an export, edit images, evaluate a model, "
+        "or open a page that does so in the browser",
     )
     arguments = sys.argv[1:] if arguments is None else arguments
     name = parser.parse_args(arguments[:1]).command

@@ -16,9 +16,9 @@ from keras_diffusion.plotting.images import save_gif, save_png
 from keras_diffusion.runtime import frameworks
 
 
-def parser(prog="edit.py"):
-    """Returns the parser."""
-    flags = OneLineParser(prog=prog, description="Edit images with a trained model.")
+def parser(prog="edit.py", kind=OneLineParser):
+    """Returns the parser, of class `kind`."""
+    flags = kind(prog=prog, description="Edit images with a trained model.")
     subparsers = flags.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name, run, text):
@@ -49,8 +49,6 @@ def edit(options):
     check_images(options.images)
     path = locate_model(options.model)
     frameworks.import_keras()
-    import tensorflow as tf
-
     from keras_diffusion.saving import loading
 
     images = read_images(options.images)
@@ -59,14 +57,8 @@ def edit(options):
         model = loading.load(path)
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
-    if (model.frames > 1) != (options.command == "fill-frames"):
-        kind = "clips, for fill-frames" if model.frames > 1 else "single images, not of clips"
-        raise ValueError(f"--model: {path} is of {kind}. Choose another model.")
     began = time.monotonic()
-    try:
-        results = options.run(options, images, model)
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise ValueError("--batch-size: out of memory. Choose a smaller one.") from error
+    results = compute(options, images, model)
     seconds = time.monotonic() - began
     write(results, options)
     count = sum(len(edited) for _, _, edited in results.rows)
@@ -74,6 +66,29 @@ def edit(options):
     page = options.out / f"{options.command}.png"
     print(f"wrote {page} and {count} images beside it, with {model.name}, in {seconds:.1f} s")
     return 0
+
+
+def compute(options, images, model):
+    """Returns the `Results` of a command.
+
+    Args:
+        options: parsed flags; `mask` may also be a list of bool arrays (H, W), True where an image
+            is filled, and `progress` a function that is called with the number of results so far.
+        images: {name: uint8 (H, W, C), or a seed}, see `read_images`.
+        model: `LoadedModel`.
+
+    Raises:
+        ValueError: flags that do not fit the model or the images; one line.
+    """
+    import tensorflow as tf
+
+    if (model.frames > 1) != (options.command == "fill-frames"):
+        kind = "clips, for fill-frames" if model.frames > 1 else "single images, not of clips"
+        raise ValueError(f"--model: {model.name} is of {kind}. Choose another model.")
+    try:
+        return options.run(options, images, model)
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise ValueError("--batch-size: out of memory. Choose a smaller one.") from error
 
 
 def check_targets(names, options):
@@ -98,9 +113,13 @@ def write(results, options):
             for number, image in enumerate(edited, start=1):
                 save_png(target_of(name, number, options), image)
         for name, frames in results.animations.items():
-            path = options.out / f"{name}-{options.command}.gif"
-            save_gif(path, [*map(tile, frames)], [FRAME] * len(frames))
+            save_animation(options.out / f"{name}-{options.command}.gif", frames)
         page = comparison(results.rows, results.titles)
         save_png(options.out / f"{options.command}.png", page)
     except OSError as error:
         raise OSError(f"--out: {options.out} cannot be written: {error}") from error
+
+
+def save_animation(path, frames):
+    """Writes a GIF of images uint8 (H, W, C), enlarged or reduced as in a comparison."""
+    save_gif(path, [*map(tile, frames)], [FRAME] * len(frames))

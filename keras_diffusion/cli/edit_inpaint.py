@@ -58,18 +58,20 @@ def _masked(options, images):
             f"--mask: {len(options.mask)} masks for {len(images)} images. Give one for all, or one "
             "for each."
         )
-    paths = options.mask or [None]
-    paths = paths * len(images) if len(paths) == 1 else paths
+    given = options.mask or [None]
+    given = given * len(images) if len(given) == 1 else given
     masks = []
-    for (name, pixels), path in zip(images.items(), paths, strict=True):
-        flag, size = "--mask" if path else "--box", pixels.shape[:2]
-        if path == "alpha":
+    for (name, pixels), mask in zip(images.items(), given, strict=True):
+        flag, size, what = "--mask", pixels.shape[:2], "white"
+        if mask is None:
+            flag, mask = "--box", _box(options.box, name, size)
+        elif isinstance(mask, str) and mask == "alpha":
+            what = "transparent"
             mask = pixels[..., -1] < 255 if pixels.shape[-1] == 4 else np.zeros(size, bool)
             images[name] = pixels[..., :3]
-        else:
-            mask = _read_mask(path, size) if path else _box(options.box, name, size)
+        elif isinstance(mask, str):
+            mask = _read_mask(mask, size)
         if not mask.any():
-            what = "transparent" if path == "alpha" else "white"
             raise ValueError(f"{flag}: nothing of {name} is {what}. Mark what is to be filled.")
         if mask.all():
             raise ValueError(f"{flag}: all of {name} would be filled. Leave a part as it is.")

@@ -5,7 +5,8 @@ import dataclasses
 from pathlib import Path
 
 from keras_diffusion.cli.parsing import MODEL_HELP, folder, within
-from keras_diffusion.cli.sample import MAX_IMAGES, choose_conditions
+from keras_diffusion.cli.sample import MAX_IMAGES
+from keras_diffusion.cli.sample_plan import choose_conditions
 from keras_diffusion.config.guidance import LARGEST_SCALE
 from keras_diffusion.saving import export_folder
 
@@ -158,7 +159,8 @@ def conditions(options, model, count):
 
 def settings(options):
     """Returns the other flags as arguments of `kd.editing`; what is not given is left out."""
-    values = {name: getattr(options, name, None) for name in ("num_steps", "seed", "batch_size")}
+    names = ("num_steps", "seed", "batch_size", "progress")
+    values = {name: getattr(options, name, None) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 

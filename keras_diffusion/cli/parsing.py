@@ -25,6 +25,13 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
+class RaisingParser(OneLineParser):
+    """An argument parser that raises its errors as ValueError, for commands that run on."""
+
+    def error(self, message):
+        raise ValueError(one_line(message).removeprefix("argument "))
+
+
 def within(low, high, kind=int):
     """Returns a parser of numbers from `low` to `high`; nan is rejected."""
 

@@ -5,34 +5,21 @@ TensorFlow is imported after the flags are checked.
 """
 
 import argparse
-import dataclasses
 import sys
 import time
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
 from keras_diffusion.cli.parsing import OneLineParser, folder, with_flag, within
+from keras_diffusion.cli.sample_plan import generate, make_plan
 from keras_diffusion.config.guidance import LARGEST_SCALE, Guidance
-from keras_diffusion.plotting.images import (
-    add_labels,
-    grid,
-    readable,
-    save_gif,
-    save_png,
-    split_frames,
-    strips,
-    to_pillow,
-)
+from keras_diffusion.plotting.images import grid, save_gif, save_png, split_frames, to_pillow
 from keras_diffusion.runtime.console import StatusLine, duration, number
 from keras_diffusion.runtime.frameworks import import_tensorflow
-from keras_diffusion.sampling.request import Request
 from keras_diffusion.saving import export_folder
 
 MAX_IMAGES = 1_000_000
-MAX_COLUMNS = 12  # of a grid with a column for each class
-CLIPS = 12  # by default
 STAGE, FRAME, LAST = 120, 120, 2000  # milliseconds that a GIF shows a stage, a frame, the image
 # Arguments that the errors of `Request` and `Guidance` name, and their flags.
 FLAGS = {
@@ -43,9 +30,9 @@ FLAGS = {
 }
 
 
-def parser(prog="sample.py"):
-    """Returns the parser."""
-    flags = OneLineParser(prog=prog, description=__doc__.split("\n")[0])
+def parser(prog="sample.py", kind=OneLineParser):
+    """Returns the parser, of class `kind`."""
+    flags = kind(prog=prog, description=__doc__.split("\n")[0])
     # fmt: off
     add, count, time_ = flags.add_argument, within(1, MAX_IMAGES), within(0, 1, float)
     add("--model", metavar="NAME or DIR",
@@ -113,106 +100,32 @@ def sample(options):
         config = export_folder.read(model)
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
-    sampler = options.sampler or config.sampler
-    if sampler not in config.samplers:
-        choices = ", ".join(config.samplers)
-        raise ValueError(f"--sampler: unknown {sampler!r}. Choose from: {choices}.")
-    if options.gif and config.frames > 1:
-        raise ValueError("--gif: this model makes clips, which get a GIF anyway. Leave it out.")
-    names, conditions = choose_conditions(options, config)
-    numbers = conditions.get("labels", range(1, len(names) + 1))  # prompts count from 1
-    names = [readable(name, number) for name, number in zip(names, numbers, strict=False)]
-    guidances = choose_guidances(options, config)
-    requests = make_requests(options, config, conditions, guidances)
+    plan = make_plan(options, config)
     out = choose_out(options, model.resolve().name)
     print(f"model: {model}" + (f" ({reason})" if reason else ""), flush=True)
 
     began = time.monotonic()
-    endpoint = f"{'trajectory' if options.gif else 'generate'}_{sampler}"
-    images = generate(model, endpoint, requests, options.batch_size, config.image_shape)
+    endpoint = load_endpoint(model, f"{'trajectory' if options.gif else 'generate'}_{plan.sampler}")
+    line = ProgressLine()
+    try:
+        images = generate(
+            endpoint, model, config.image_shape, plan.requests, options.batch_size, line
+        )
+    finally:
+        line.clear()
     seconds = time.monotonic() - began
-    arrange = grid_function(names, guidances, requests[0].num_images, config.frames)
     try:
         if config.frames > 1:
-            write_clips(images, config.frames, out, options.separate, arrange)
+            write_clips(images, config.frames, out, options.separate, plan.arrange)
         else:
-            write(images if options.gif else images[None], out, options.separate, arrange)
+            write(images if options.gif else images[None], out, options.separate, plan.arrange)
     except OSError as error:
         raise OSError(f"--out: {out} cannot be written: {error}") from error
-    what = f"{requests[0].num_images * len(requests)} {'clips' if config.frames > 1 else 'images'}"
-    steps = f"{requests[0].num_steps} steps of {sampler}, seed {options.seed}"
+    count, first = sum(request.num_images for request in plan.requests), plan.requests[0]
+    what = f"{count} {'clips' if config.frames > 1 else 'images'}"
+    steps = f"{first.num_steps} steps of {plan.sampler}, seed {options.seed}"
     print(f"wrote {out}: {what} of {model}, {steps}, in {seconds:.1f} s")
     return 0
-
-
-def choose_conditions(options, config):
-    """Returns the classes or prompts to generate in turn, as flags choose them.
-
-    Returns:
-        (names, {argument of `Request`: list of values}); both empty for a model without labels.
-    """
-    count, names = config.num_classes, config.class_names
-    if options.prompt:
-        return options.prompt, {"prompts": options.prompt}
-    if not count:
-        if options.class_name:
-            raise ValueError("--class-name: this model was trained without labels.")
-        return [], {"labels": options.labels} if options.labels else {}
-    for label in options.labels or ():
-        if not 0 <= label < count:
-            raise ValueError(f"--labels: {label} is not in 0 .. {count - 1}.")
-    for name in options.class_name or ():
-        if not names:
-            raise ValueError(
-                f"--class-name: this model has no class names; --labels takes 0 .. {count - 1}."
-            )
-        if name not in names:
-            near = get_close_matches(name, names, n=5, cutoff=0.4) or names[:20]
-            raise ValueError(f"--class-name: unknown {name!r}. Choose from: {', '.join(near)}.")
-    labels = [names.index(name) for name in options.class_name or ()]
-    labels = labels or options.labels or list(range(count))
-    titles = config.prompts.plain if config.prompts else names or list(map(str, range(count)))
-    return [titles[label] for label in labels], {"labels": labels}
-
-
-def choose_guidances(options, config):
-    """Returns the list of `Guidance`, one for each scale."""
-    scales = options.guidance_scale or [None]
-    changed = {name: getattr(options, name) for name in Guidance.NAMES}
-    changed["guidance_scale"] = max(scales, key=lambda scale: scale != 1)  # 1 only if all are
-    guidance = config.guidance.changed(changed, config.num_classes)
-    if scales == [None]:
-        return [guidance]
-    return [dataclasses.replace(guidance, scale=scale) for scale in scales]
-
-
-def make_requests(options, config, conditions, guidances):
-    """Returns the list of `Request`, one for each `Guidance`."""
-    num, count = options.num, max([0, *map(len, conditions.values())])
-    if num is None and len(guidances) > 1:
-        num = count
-    elif num is None and config.frames > 1:
-        num = max(CLIPS, count)
-    elif num is None:
-        num = 8 * count if 0 < count <= MAX_COLUMNS else max(64, count)
-    requests = []
-    for guidance in guidances:
-        negative = options.negative_prompt
-        if guidance.scale == 1 and any(other.scale != 1 for other in guidances):
-            negative = None  # without effect
-        requests.append(
-            Request(
-                model=config,
-                num_images=num,
-                num_steps=options.num_steps or config.num_steps,
-                seed=options.seed,
-                guidance=guidance,
-                negative_prompts=negative,
-                **{name: [each[i % len(each)] for i in range(num)]
-                   for name, each in conditions.items()},
-            )
-        )  # fmt: skip
-    return requests
 
 
 def choose_out(options, name):
@@ -227,65 +140,38 @@ def choose_out(options, name):
     return out
 
 
-def generate(path, endpoint, requests, batch_size, image_shape):
-    """Returns uint8 images ([F,] N, H, W, C), those of the requests side by side.
-
-    Args:
-        path: SavedModel folder.
-        endpoint: its name.
-        requests: list of `Request` for the same number of images.
-        image_shape: (H, W, C).
-    """
+def load_endpoint(path, name):
+    """Returns an endpoint of a SavedModel as a function: {argument: tensor} -> tensor."""
     tf = import_tensorflow()
     try:
         model = tf.saved_model.load(str(path))
-        function = getattr(model, endpoint)
+        function = getattr(model, name)
     except AttributeError as error:
-        raise ValueError(f"--model: {path} has no endpoint {endpoint}.") from error
+        raise ValueError(f"--model: {path} has no endpoint {name}.") from error
     except Exception as error:  # whatever TensorFlow makes of a damaged file
         raise ValueError(f"--model: {path} cannot be loaded: {str(error)[:200]}") from error
-    total, done, columns = sum(request.num_images for request in requests), 0, []
-    line, began = StatusLine("stderr"), time.monotonic()
-    line.show(lambda: f"0/{total} images")
-    try:
-        for request in requests:
-            parts = []
-            for rows in request.batches(batch_size):
-                tensors = {n: tf.constant(v) for n, v in {**rows, **request.shared}.items()}
-                parts.append(function(**tensors).numpy())
-                shape = (len(rows["indices"]), *image_shape)
-                if parts[-1].dtype != np.uint8 or parts[-1].shape[-4:] != shape:
-                    raise ValueError(f"its images are {parts[-1].dtype} {parts[-1].shape}")
-                done += len(rows["indices"])
-                rate = done / (time.monotonic() - began)
-                left = duration((total - done) / rate)
-                line.show(lambda: f"{done}/{total}  {number(rate)} images/s  {left} left")  # noqa: B023
-            columns.append(np.concatenate(parts, axis=-4))
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise ValueError("out of memory: choose a smaller --batch-size.") from error
-    except Exception as error:  # a graph of another program
-        raise ValueError(
-            f"--model: {path} cannot be sampled as its config.json says: {str(error)[:200]}"
-        ) from error
-    finally:
-        line.clear()
-    images = np.stack(columns, axis=-4)  # a row for each image, with a column for each request
-    return images.reshape(*images.shape[:-5], -1, *image_shape)
+    return lambda tensors: function(**tensors)
 
 
-def grid_function(names, guidances, num, frames=1):
-    """Returns the function from images to a Pillow grid: a column for each class, or scale.
+class ProgressLine:
+    """Progress on stderr, if that is a terminal; call it with (done, total)."""
 
-    Of clips, a row is for one clip, or for one clip at each scale.
-    """
-    if len(guidances) > 1:
-        rows = [names[row % len(names)] for row in range(num)]
-        columns = [f"{guidance.scale:g}" for guidance in guidances]
-        return lambda images: add_labels(
-            grid(strips(images, frames), len(columns)), rows, columns, "guidance scale"
-        )
-    columns = len(names) if 1 < len(names) <= MAX_COLUMNS else round(num**0.5)
-    return lambda images: grid(strips(images, frames), 1 if frames > 1 else max(1, columns))
+    def __init__(self):
+        self._line, self._began = StatusLine("stderr"), time.monotonic()
+
+    def __call__(self, done, total):
+        self._line.show(lambda: self._text(done, total))
+
+    def _text(self, done, total):
+        if not done:
+            return f"0/{total} images"
+        rate = done / (time.monotonic() - self._began)
+        left = duration((total - done) / rate)
+        return f"{done}/{total}  {number(rate)} images/s  {left} left"
+
+    def clear(self):
+        """Leaves an empty line."""
+        self._line.clear()
 
 
 def write(stages, out, separate, arrange):

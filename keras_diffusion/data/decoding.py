@@ -19,11 +19,12 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _GREY_MODES = ("1", "L", "LA", "La")
 
 
-def read(path):
+def read(path, max_pixels=None):
     """Reads one image of any format that Pillow supports.
 
     Args:
         path: file name.
+        max_pixels: None, or the most pixels that are decoded, to limit memory and time.
 
     Returns:
         uint8 array (height, width, channels); channels as in `folder.scan`.
@@ -34,8 +35,14 @@ def read(path):
     """
     if not os.path.lexists(path):
         raise FileNotFoundError(f"there is no image {str(path)!r}")
+
+    def measure(image):
+        if max_pixels and image.width * image.height > max_pixels:
+            raise ValueError(f"{image.width}x{image.height} are more than {max_pixels:,} pixels")
+        return _measure(image)
+
     with _caught_warnings():
-        probe = _probe(pathlib.Path(path), _measure)
+        probe = _probe(pathlib.Path(path), measure)
         if isinstance(probe, str):
             raise ValueError(f"{str(path)!r} cannot be read: {probe}")
         return decode(path, probe[2])

@@ -10,17 +10,30 @@ from keras_diffusion.diffusion.process import mix, pair_from_x0
 from keras_diffusion.diffusion.samplers import ddpm
 from keras_diffusion.diffusion.schedules import image_rates, rates
 
+RIDGE = 0.01  # of `mmps`, see `_solve`
 PROJECTION_STEPS = 8  # of conjugate gradients; one is exact for the operators of operators.py
 CLIPPED_STEPS = 20  # of projection and clipping in turn, at the end
 
 
-def mmps(denoiser, schedule, operator, measurement, *, noise_std=0.0, cg_steps=1, clip=None):
+def mmps(
+    denoiser,
+    schedule,
+    operator,
+    measurement,
+    *,
+    noise_std=0.0,
+    cg_steps=1,
+    ridge=RIDGE,
+    clip=None,
+):
     """Moment-matching posterior sampling: the mean of x0 given x_t and the measurement.
 
         x0 = m + V A^T z,  (A V A^T + noise_std^2) z = y - A m
         m = E[x0 | x_t],  V = Cov[x0 | x_t] = noise_rate^2 / signal_rate J^T,  J = dm / dx_t
 
-    z comes from `cg_steps` of conjugate gradients with one product J^T u each.
+    z comes from `cg_steps` of conjugate gradients with one product J^T u each. J of a network is
+    not exactly a covariance: without the ridge, errors of its small eigenvalues are amplified, the
+    more the more steps are taken (`studies/applications`).
 
     Args:
         denoiser: (x_t, t) -> (x0, pullback), pullback: u -> J^T u; x0 is not clipped.
@@ -29,6 +42,7 @@ def mmps(denoiser, schedule, operator, measurement, *, noise_std=0.0, cg_steps=1
         measurement: y.
         noise_std: scalar, standard deviation of the noise in y.
         cg_steps: int.
+        ridge: see `_solve`.
         clip: bound of |x0|, 1 for pixels; None: no bound.
 
     Returns:
@@ -46,7 +60,7 @@ def mmps(denoiser, schedule, operator, measurement, *, noise_std=0.0, cg_steps=1
             update = scale * pullback(operator.adjoint(z))
             return update, operator.apply(update) + noise_std**2 * z
 
-        x0 = mean + _solve(product, measurement - operator.apply(mean), mean, cg_steps)
+        x0 = mean + _solve(product, measurement - operator.apply(mean), mean, cg_steps, ridge)
         return pair_from_x0(_clipped(x0, clip), x_t, level)
 
     return restored
@@ -112,7 +126,7 @@ def project_clipped(x, operator, measurement, clip):
     return ops.fori_loop(0, CLIPPED_STEPS, step, x)
 
 
-def _solve(product, residual, x, num_steps):
+def _solve(product, residual, x, num_steps, ridge=0.0):
     """Returns B z after `num_steps` of conjugate gradients for C z = residual, starting at 0.
 
     Args:
@@ -120,11 +134,15 @@ def _solve(product, residual, x, num_steps):
         residual: (N, ...); each row is a problem of its own.
         x: a tensor of the shape of B z.
         num_steps: int or scalar int tensor.
+        ridge: this times r C r / r r is added to the diagonal of C; r is the first residual.
     """
 
-    def step(_, state):
-        total, residual, direction, squared = state
+    def step(i, state):
+        total, residual, direction, squared, added = state
         update, image = product(direction)
+        curvature = _dot(direction, image)
+        added = ops.where(i == 0, ridge * curvature / ops.maximum(squared, 1e-20), added)
+        image = image + _rows(added, image) * direction
         curvature = _dot(direction, image)
         # A derivative of a network is not exactly a covariance: no step where it is not positive.
         length = ops.where(curvature > 1e-20, squared / ops.maximum(curvature, 1e-20), 0.0)
@@ -132,9 +150,10 @@ def _solve(product, residual, x, num_steps):
         residual = residual - _rows(length, residual) * image
         previous, squared = squared, _dot(residual, residual)
         ratio = squared / ops.maximum(previous, 1e-20)
-        return total, residual, residual + _rows(ratio, residual) * direction, squared
+        return total, residual, residual + _rows(ratio, residual) * direction, squared, added
 
-    state = ops.zeros_like(x), residual, residual, _dot(residual, residual)
+    squared = _dot(residual, residual)
+    state = ops.zeros_like(x), residual, residual, squared, ops.zeros_like(squared)
     return ops.fori_loop(0, num_steps, step, state)[0]
 
 

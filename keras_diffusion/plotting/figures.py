@@ -5,8 +5,12 @@ training run and of an evaluation, each written to a PNG file.
 """
 
 import csv
+import functools
+import html
+import io
 import itertools
 import os
+import re
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -152,6 +156,27 @@ def save(figure, path, max_bytes=None):
         raise ValueError(f"{path}: larger than {max_bytes} bytes. Show fewer images.")
 
 
+def svg(figure, title):
+    """Returns a figure as text of an SVG for a page, be it light or dark.
+
+    It is transparent and as wide as its place, and what would be black has the colour of the text
+    around it.
+
+    Args:
+        figure: as from `subplots`.
+        title: text for those who cannot see it.
+    """
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    opening, _, rest = text[text.index("<svg ") :].partition(">")
+    opening = re.sub(r' (width|height)="[^"]*"', "", opening)
+    for colour, replacement in (("#000000", "currentColor"), ("#ffffff", "none")):
+        rest = rest.replace(colour, replacement)
+    label = html.escape(title)
+    return f'{opening} role="img" aria-label="{label}" fill="currentColor">{rest}'
+
+
 def _reduce(path, few_colours):
     """Writes a PNG again, in grey if it has no colours (half the size), or in few colours."""
     with Image.open(path) as image:
@@ -173,64 +198,99 @@ def loss_curves(history_csv, path):
         history_csv: file with the columns epoch, loss and, if measured, val_loss and fid.
         path: PNG to write.
     """
-    epochs, columns = read_history(history_csv)
-    names = {"loss": "training", "val_loss": "validation (EMA weights)", "fid": "generated images"}
-    known = {name: columns[name] for name in names if np.isfinite(columns.get(name, np.nan)).any()}
-    panels = {"loss (weighted squared error)": [name for name in known if name != "fid"]}
-    if "fid" in known:
-        panels["Frechet distance to real images"] = ["fid"]
+    panels = loss_panels(*read_history(history_csv))
     figure, axes = subplots(len(panels), width=6.4, height=4)
-    for place, (label, columns) in zip(axes[0], panels.items(), strict=True):
-        for name in columns:
-            measured = np.isfinite(known[name])  # not every epoch is scored
-            marker = "o" if measured.sum() < 30 else None
-            xs, ys = epochs[measured], known[name][measured]
-            place.plot(xs, ys, marker=marker, ms=3, label=names[name])
-        place.set(ylabel=label, yscale="log")
-        _format_epochs(place)
-        place.legend()
+    for place, plot in zip(axes.flat, panels, strict=True):
+        plot(place)
     save(figure, path)
 
 
 def health(history_csv, path):
     """Plots what shows whether a training went well; panels without values are left out.
 
-    The loss by quarter of the time t, in training and validation; the validation loss of the EMA
-    weights and of the raw weights; the norm of the gradient; the steps that were skipped.
-
     Args:
         history_csv: as for `loss_curves`.
         path: PNG to write.
     """
-    epochs, columns = read_history(history_csv)
+    panels = health_panels(*read_history(history_csv))
     figure, axes = subplots(2, 2, width=4.8, height=3.2)
-    quarters, validation, norm, skipped = axes.flat
-    names = [name for name in columns if name.startswith("loss_t")]
-    for index, name in enumerate(names):
-        label = name.removeprefix("loss_t").replace("-", " - ") + "%"
-        quarters.plot(epochs, columns[name], color=f"C{index}", label=label)
-        if f"val_{name}" in columns:
-            quarters.plot(epochs, columns[f"val_{name}"], color=f"C{index}", ls="--")
-    quarters.set(title="loss by quarter of t, 0% clean (dashed: validation)", yscale="log")
-    if "val_raw_excess" in columns:
-        raw = columns["val_loss"] + columns["val_raw_excess"]
-        validation.plot(epochs, raw, label="raw weights")
-        validation.plot(epochs, columns["val_loss"], label="EMA weights, used for sampling")
-    validation.set(title="validation loss", yscale="log")
-    if "gradient_norm" in columns:
-        norm.plot(epochs, columns["gradient_norm"])
-    norm.set(title="gradient norm before clipping, mean per epoch", yscale="log")
-    skipped.bar(epochs, columns["skipped"])
-    most = columns["skipped"].max(initial=1)
-    skipped.set(title="steps skipped because of a non-finite gradient", ylim=(0, 1.1 * most))
-    skipped.yaxis.get_major_locator().set_params(integer=True)
-    for place in axes.flat:
+    for place, plot in zip(axes.flat, panels, strict=True):
+        plot(place)
         place.set_visible(place.has_data())
-        place.title.set_fontsize(10)
-        _format_epochs(place)
-        if place.get_legend_handles_labels()[1]:
-            place.legend(fontsize=8)
     save(figure, path)
+
+
+def loss_panels(epochs, columns):
+    """Returns functions that each plot into axes: the losses, and scores if there are any.
+
+    Args:
+        epochs, columns: as from `read_history`.
+    """
+    names = {"loss": "training", "val_loss": "validation (EMA weights)", "fid": "generated images"}
+    known = {name: columns[name] for name in names if np.isfinite(columns.get(name, np.nan)).any()}
+
+    def plot(axes, label, shown):
+        for name in shown:
+            measured = np.isfinite(known[name])  # not every epoch is scored
+            marker = "o" if measured.sum() < 30 else None
+            xs, ys = epochs[measured], known[name][measured]
+            axes.plot(xs, ys, marker=marker, ms=3, label=names[name])
+        axes.set(ylabel=label, yscale="log")
+        _format_epochs(axes)
+        axes.legend()
+
+    panels = {"loss (weighted squared error)": [name for name in known if name != "fid"]}
+    if "fid" in known:
+        panels["Frechet distance to real images"] = ["fid"]
+    return [functools.partial(plot, label=label, shown=shown) for label, shown in panels.items()]
+
+
+def health_panels(epochs, columns):
+    """Returns four functions that each plot into axes, which stay empty without values.
+
+    The loss by quarter of the time t, in training and validation; the validation loss of the EMA
+    weights and of the raw weights; the norm of the gradient; the steps that were skipped.
+
+    Args:
+        epochs, columns: as from `read_history`.
+    """
+
+    def quarters(axes):
+        names = [name for name in columns if name.startswith("loss_t")]
+        for index, name in enumerate(names):
+            label = name.removeprefix("loss_t").replace("-", " - ") + "%"
+            axes.plot(epochs, columns[name], color=f"C{index}", label=label)
+            if f"val_{name}" in columns:
+                axes.plot(epochs, columns[f"val_{name}"], color=f"C{index}", ls="--")
+        axes.set(title="loss by quarter of t, 0% clean (dashed: validation)", yscale="log")
+
+    def validation(axes):
+        if "val_raw_excess" in columns:
+            raw = columns["val_loss"] + columns["val_raw_excess"]
+            axes.plot(epochs, raw, label="raw weights")
+            axes.plot(epochs, columns["val_loss"], label="EMA weights, used for sampling")
+        axes.set(title="validation loss", yscale="log")
+
+    def norm(axes):
+        if "gradient_norm" in columns:
+            axes.plot(epochs, columns["gradient_norm"])
+        axes.set(title="gradient norm before clipping, mean per epoch", yscale="log")
+
+    def skipped(axes):
+        axes.bar(epochs, columns["skipped"])
+        most = columns["skipped"].max(initial=1)
+        axes.set(title="steps skipped because of a non-finite gradient", ylim=(0, 1.1 * most))
+        axes.yaxis.get_major_locator().set_params(integer=True)
+
+    def plot(axes, panel):
+        panel(axes)
+        axes.title.set_fontsize(10)
+        _format_epochs(axes)
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(fontsize=8)
+
+    panels = (quarters, validation, norm, skipped)
+    return [functools.partial(plot, panel=panel) for panel in panels]
 
 
 def read_history(path):

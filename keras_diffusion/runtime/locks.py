@@ -28,3 +28,19 @@ def exclusive(path, tell=print):
         yield
     finally:
         lock.release()
+
+
+def is_held(path):
+    """bool: a process holds a lock on the file; False if there is no file.
+
+    The lock is taken for a moment to find out.
+    """
+    if not Path(path).exists():
+        return False
+    try:
+        with filelock.FileLock(path).acquire(timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+    except OSError:  # deleted meanwhile, or it cannot be opened
+        return False

@@ -48,7 +48,17 @@ class EditGraph:
         self._model = model
         self._graph = graph(self._call)
 
-    def run(self, function, request, *, per_image=None, shared=None, batch_size=64, **options):
+    def run(
+        self,
+        function,
+        request,
+        *,
+        per_image=None,
+        shared=None,
+        batch_size=64,
+        progress=None,
+        **options,
+    ):
         """Returns the results of all images of a request, as numpy.
 
         Args:
@@ -58,6 +68,8 @@ class EditGraph:
             per_image: {name: array (N, ...)}, further arguments that are cut into batches.
             shared: {name: array}, further arguments.
             batch_size: images at once.
+            progress: None, or a function that is called after each batch with the number of
+                results so far. What it raises ends the call.
             **options: hashable values; each combination is a graph.
 
         Raises:
@@ -82,6 +94,8 @@ class EditGraph:
             rows = slice(first, first + batch_size)
             tensors = {name: tf.constant(array[rows]) for name, array in per_image.items()}
             results.append(run(**tensors, **constants).numpy())
+            if progress:
+                progress(min(first + batch_size, request.num_images))
         return np.concatenate(results)
 
     def _call(self, function, options, schedule, **arguments):

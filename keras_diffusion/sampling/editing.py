@@ -10,6 +10,8 @@ Arguments of every function but `noised`:
         see `DiffusionModel.generate`.
     seed: int; result i depends only on (seed, i) and on image i.
     batch_size: images at once.
+    progress: None, or a function that is called after each batch with the number of results so far;
+        what it raises ends the call.
 
 They raise ValueError for arguments that are out of bounds or do not fit the model.
 """
@@ -69,6 +71,7 @@ def img2img(
     endpoints=None,
     seed=0,
     batch_size=64,
+    progress=None,
     num_frames=None,
 ):
     """Adds noise to images up to the time t = strength, and samples back from there.
@@ -102,7 +105,9 @@ def img2img(
         strength=strength,
     )
     options = {"sampler": sampler, "num_frames": num_frames and int(num_frames)}
-    results = model.edit_graph.run(_img2img, request, batch_size=batch_size, **options)
+    results = model.edit_graph.run(
+        _img2img, request, batch_size=batch_size, progress=progress, **options
+    )
     return results if num_frames is None else np.moveaxis(results, 1, 0)
 
 
@@ -113,8 +118,8 @@ def restore(
     *,
     noise=0.0,
     method="mmps",
-    cg_steps=5,
-    sampler="dpmpp_2m",
+    cg_steps=3,
+    sampler="ddpm",
     num_steps=20,
     labels=None,
     prompts=None,
@@ -124,6 +129,7 @@ def restore(
     guidance_rescale=0.0,
     seed=0,
     batch_size=16,
+    progress=None,
 ):
     """Restores images from linear measurements: fills, enlarges, colourises.
 
@@ -180,6 +186,7 @@ def restore(
         per_image={"measurement": measurement, **arrays},
         shared={"noise": np.float32(noise)},
         batch_size=batch_size,
+        progress=progress,
         forward=operator.forward,
         backward=operator.backward,
         is_projection=operator.is_projection,
@@ -244,6 +251,7 @@ def from_noise(
     guidance_interval=(0.0, 1.0),
     guidance_rescale=0.0,
     batch_size=64,
+    progress=None,
 ):
     """Samples from given noise, with a deterministic sampler.
 
@@ -267,7 +275,12 @@ def from_noise(
         guidance=Guidance(guidance_scale, guidance_interval, guidance_rescale),
     )
     return model.edit_graph.run(
-        _from_noise, request, per_image={"noise": noise}, batch_size=batch_size, sampler=sampler
+        _from_noise,
+        request,
+        per_image={"noise": noise},
+        batch_size=batch_size,
+        progress=progress,
+        sampler=sampler,
     )
 
 

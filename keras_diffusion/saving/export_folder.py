@@ -218,9 +218,15 @@ def locate(model=None):
             return path, ""
     if Path(model).exists():
         return Path(model), ""
-    names = sorted({path.name for root in (ROOT, SHIPPED_ROOT) for path in _exports(root)})
+    names = list_exports()
     choices = f", or a name in saved_models/: {join_names(names)}" if names else ""
     raise ValueError(f"{model} does not exist. Give the path of a model{choices}.")
+
+
+def list_exports():
+    """Returns {name: path} of the exports that `locate` finds by their name, sorted by name."""
+    paths = {path.name: path for root in (SHIPPED_ROOT, ROOT) for path in _exports(root)}
+    return dict(sorted(paths.items()))
 
 
 def _default():

@@ -38,6 +38,8 @@ class LoadedModel:
         sampler, num_steps, guidance: its defaults.
         options: dict of the options it was trained with; empty if they are unknown.
         graph: function (sampler, {argument: tensor}) -> uint8 (N, H, W, C).
+        trajectory: likewise, -> uint8 (F, N, H, W, C), from noise to the images; None if the model
+            does not come from an export.
         prediction_type: "v", "eps" or "x0".
         codec: maps images to x and back.
         x_shape: (H, W, C) of x.
@@ -62,6 +64,7 @@ class LoadedModel:
     codec: Any
     x_shape: tuple
     denoise: Callable
+    trajectory: Callable | None = None
 
     @functools.cached_property
     def edit_graph(self):
@@ -199,6 +202,7 @@ def _load_export(path):
         guidance=config.guidance,
         options=locate_paths(config.training.get("config", {}), path),
         graph=lambda sampler, tensors: getattr(loaded, f"generate_{sampler}")(**tensors),
+        trajectory=lambda sampler, tensors: getattr(loaded, f"trajectory_{sampler}")(**tensors),
         codec=codec,
         x_shape=x_shape,
         denoise=functools.partial(_denoise_exported, loaded),

@@ -243,6 +243,9 @@ class Faults(keras.callbacks.Callback):
         progress: `checkpoints.Progress` of the run, which counts the skipped steps.
         max_skipped: steps in a row that end the training.
 
+    Attributes:
+        warning: the text of the warning, or "".
+
     Raises:
         TrainingStopped: from `fit`.
     """
@@ -251,6 +254,7 @@ class Faults(keras.callbacks.Callback):
         super().__init__()
         self.progress = progress
         self.max_skipped = max_skipped
+        self.warning = ""
         self._skipped = None
         self._epochs_at_zero = 0
 
@@ -273,12 +277,12 @@ class Faults(keras.callbacks.Callback):
         at_zero = near and zero_loss > 0
         self._epochs_at_zero = self._epochs_at_zero + 1 if at_zero else 0
         if self._epochs_at_zero == 2:
-            print(
-                f"\nwarning: for two epochs the loss, {logs['loss']:.4f}, has been that of a "
-                "network whose output is zero: it does not learn. The learning rate may be too low "
-                "or far too high, or the data may not be images.",
-                flush=True,
+            self.warning = (
+                f"for two epochs the loss, {logs['loss']:.4f}, has been that of a network whose "
+                "output is zero: it does not learn. The learning rate may be too low or far too "
+                "high, or the data may not be images."
             )
+            print(f"\nwarning: {self.warning}", flush=True)
 
 
 class Plateau(keras.callbacks.Callback):

@@ -17,6 +17,7 @@ from keras_diffusion.training.callbacks import (
     TrainingStopped,
 )
 from keras_diffusion.training.checkpoint_callback import CheckpointCallback
+from keras_diffusion.training.status import Status
 
 FROM_OUTSIDE = (OSError, MemoryError, tf.errors.ResourceExhaustedError)
 VALIDATION_SHARE = 0.25  # of the number of training images, at most, so that epochs stay short
@@ -47,13 +48,15 @@ def fit(run, model, progress, callbacks=()):
     )
     evaluators = [callback for callback in callbacks if isinstance(callback, Evaluator)]
     others = [callback for callback in callbacks if not isinstance(callback, Evaluator)]
-    bar = ProgressBar(run.batch_size, budget)
+    faults, bar = Faults(progress), ProgressBar(run.batch_size, budget)
+    status = contextlib.nullcontext()
     if run.votes.is_chief:
-        others.append(bar)
+        status = Status(run.dir, run.config.epochs, progress, budget, faults)
+        others += [bar, status]
     with signals.deferred_signals() as pending:
         checkpoint = CheckpointCallback(run, progress, budget, pending)
-        ordered = [budget, Faults(progress), *evaluators, checkpoint, *others]
-        with bar, distribution.raising_worker_lost(run.votes.strategy):
+        ordered = [budget, faults, *evaluators, checkpoint, *others]
+        with bar, status, distribution.raising_worker_lost(run.votes.strategy):
             _fit(run, model, progress, ordered)
             checkpoint.handle_signal()  # one may have come during the last preview
 

@@ -18,6 +18,8 @@ from keras_diffusion.runtime import console, processor
 from keras_diffusion.runtime.files import content_hash, whole_file
 from keras_diffusion.runtime.git import git_revision
 
+LOCK = ".lock"  # the file that a run locks
+
 
 @contextlib.contextmanager
 def locked(run_dir):
@@ -27,9 +29,9 @@ def locked(run_dir):
         ValueError: another process has locked it.
     """
     Path(run_dir).mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(Path(run_dir) / ".lock")
+    lock = filelock.FileLock(Path(run_dir) / LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=1)  # `locks.is_held` holds it for a moment
     except filelock.Timeout as error:
         raise ValueError(f"--run-dir: {run_dir} is in use by another run.") from error
     try:

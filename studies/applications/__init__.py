@@ -37,7 +37,7 @@ class Settings:
     minutes: float | None = None
     seed: int = 0
     num_steps: int = 20  # of sampling, where nothing else is said
-    cg_steps: int = 5  # of conjugate gradients, likewise
+    cg_steps: int = 3  # of conjugate gradients, likewise
     truths: int = 32  # images of a prior in closed form that are restored
     samples: int = 128  # restorations of each
     images: int = 200  # held-out images that are filled, enlarged or translated

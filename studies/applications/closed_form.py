@@ -14,7 +14,7 @@ from studies.report import Claim, number, table
 
 TITLE = "In closed form, `restore` samples from the posterior"
 CG_STEPS = (1, 3, 5, 8, 16)
-DEFAULT = 5  # of `restore`
+DEFAULT = 3  # of `restore`
 STEPS, DPS_STEPS = 20, 50
 BIAS, VARIANCE, SHARE = 0.05, 0.4, 0.05  # largest errors, relative but for the share
 OTHERS = ("replacement", "RePaint", "DPS")
@@ -29,7 +29,7 @@ def methods():
         def run(denoiser, operator, y, x, noise_fn):
             pulled = with_pullback(denoiser)
             restored = restoration.mmps(pulled, schedule, operator, y, cg_steps=cg_steps)
-            return samplers.dpmpp_2m(restored, schedule, x, times)
+            return samplers.ddpm(restored, schedule, x, times, noise_fn=noise_fn)
 
         return run
 

@@ -39,11 +39,11 @@ def edits(model, images, labels, seed):
         "generate": lambda steps: model.generate(len(images), num_steps=steps, **size),
         "img2img": lambda steps: editing.img2img(model, images, num_steps=steps, **size),
         "fill, 1 CG step": inpaint(1),
-        "fill, 5 CG steps": inpaint(5),
+        "fill, 3 CG steps": inpaint(3),
         "fill, RePaint": lambda steps: editing.restore(
             model, images, operators.mask(known), method="repaint", num_steps=steps, **size
         ),
-        "enlarge, 5 CG steps": lambda steps: editing.restore(
+        "enlarge, 3 CG steps": lambda steps: editing.restore(
             model, small, operators.downscale(2), num_steps=steps, **size
         ),
         "invert": lambda steps: editing.invert(model, images, num_steps=steps, **size),

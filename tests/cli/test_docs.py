@@ -10,7 +10,7 @@ import flag_tables
 import pytest
 from commands import ROOT
 
-from keras_diffusion.cli import edit, evaluate, sample, train
+from keras_diffusion.cli import app, edit, evaluate, sample, train
 
 PAGES = (ROOT / "README.md", ROOT / "docs/guide.md")
 PARSERS = {
@@ -18,6 +18,7 @@ PARSERS = {
     "sample.py": sample.parser().parse_args,
     "edit.py": edit.parser().parse_args,
     "evaluate.py": evaluate.parser().parse_args,
+    "app.py": app.parser().parse_args,
 }
 
 

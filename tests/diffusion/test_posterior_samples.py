@@ -49,7 +49,7 @@ def test_mmps_is_the_posterior_mean(name, noise_std, t):
     operator, truth = OPERATORS[name], rng.normal(size=(3, SIDE, SIDE, 1)).astype("float32")
     measurement = operator.apply(truth)
     denoiser = restoration.mmps(
-        with_pullback, cosine, operator, measurement, noise_std=noise_std, cg_steps=16
+        with_pullback, cosine, operator, measurement, noise_std=noise_std, cg_steps=16, ridge=0.0
     )
     x0, eps = (np.asarray(part) for part in denoiser(X_T, t))
     signal, noise = (float(rate) for rate in rates(cosine, t))
@@ -62,6 +62,24 @@ def test_mmps_is_the_posterior_mean(name, noise_std, t):
     values = np.concatenate([X_T.reshape(3, 16).T, known])
     gain = COVARIANCE @ both.T @ np.linalg.inv(both @ COVARIANCE @ both.T + np.diag(noises))
     np.testing.assert_allclose(x0.reshape(3, 16), (gain @ values).T, atol=5e-3)
+
+
+def test_the_ridge_holds_errors_of_the_derivative_back():
+    operator = OPERATORS["mask"]
+    measurement = operator.apply(rng.normal(size=(3, SIDE, SIDE, 1)).astype("float32"))
+    error = 0.1 * np.random.default_rng(1).normal(size=(16, 16)).astype("float32")
+
+    def denoiser(x_t, t):  # not the derivative of any posterior mean
+        matrix = gaussian(t).astype("float32")
+        return times(matrix, x_t), lambda u: times(matrix + error, u)
+
+    def largest(ridge):
+        restored = restoration.mmps(
+            denoiser, cosine, operator, measurement, cg_steps=16, ridge=ridge
+        )
+        return np.abs(np.asarray(restored(X_T, 0.9)[0])).max()
+
+    assert largest(restoration.RIDGE) < largest(0.0) / 2
 
 
 def test_projections():

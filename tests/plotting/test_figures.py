@@ -1,4 +1,6 @@
+import re
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -100,3 +102,13 @@ def test_any_title_is_readable(tmp_path, recwarn):
     assert [axes.get_ylabel() for axes in figure.axes] == ["Kühe\n2", "1"]
     assert figure.axes[0].images[0].get_array().min() == 255  # transparent: white
     assert not recwarn.list
+
+
+def test_a_figure_for_a_page_takes_the_colours_around_it():
+    panel = {"curves": {"a": ([1, 2], [3, 4])}, "xlabel": "x", "ylabel": "y"}
+    text = figures.svg(figures.line_figure({**panel, "reference": (3.5, "base")}), 'a "title"')
+    assert ElementTree.fromstring(text).attrib["aria-label"] == 'a "title"'
+    assert "currentColor" in text and "#1f77b4" in text
+    assert not re.search("#000000|#ffffff", text)
+    opening = text[: text.index(">")]
+    assert "viewBox" in opening and not re.search(" (width|height)=", opening)

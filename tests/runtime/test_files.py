@@ -11,8 +11,8 @@ import pytest
 
 from keras_diffusion.plotting import figures, images
 from keras_diffusion.runtime.files import check_writable, whole_file, whole_folder
-from keras_diffusion.runtime.locks import exclusive
-from keras_diffusion.training.run_dir import write_history
+from keras_diffusion.runtime.locks import exclusive, is_held
+from keras_diffusion.training.run_dir import locked, write_history
 
 
 @contextlib.contextmanager
@@ -156,3 +156,28 @@ def test_one_of_several_processes_creates_a_file(tmp_path):
         thread.join()
     assert created == [path]
     assert len(messages) == 2 and str(path) in messages[0]
+
+
+def test_whether_a_run_is_locked_is_found_out_without_disturbing_it(tmp_path):
+    lock = tmp_path / "run" / ".lock"
+    assert not is_held(lock) and not lock.parent.exists()
+    with locked(lock.parent):
+        assert is_held(lock)
+        with pytest.raises(ValueError, match="in use"), locked(lock.parent):
+            pass
+    assert not is_held(lock)
+    done = threading.Event()
+
+    def look():
+        while not done.is_set():
+            is_held(lock)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(50):  # none is rejected
+            with locked(lock.parent):
+                pass
+    finally:
+        done.set()
+        looking.join()

@@ -144,13 +144,15 @@ def gaussian():
     return DiffusionModel(keras.Model(inputs, Gaussian()(**inputs)))
 
 
+@pytest.mark.parametrize(("sampler", "num_steps"), [("dpmpp_2m", 20), ("ddpm", 50)])
 @pytest.mark.parametrize("name", ["mask", "downscale"])
-def test_restored_images_are_samples_of_the_posterior(gaussian, name):
+def test_restored_images_are_samples_of_the_posterior(gaussian, name, sampler, num_steps):
     operator = operators.mask(ROWS.reshape(8, 8) < 5) if name == "mask" else operators.downscale(2)
     truth = np.linalg.cholesky(COVARIANCE) @ np.random.default_rng(3).normal(size=64)
     images = np.repeat((truth.reshape(1, *SHAPE) + 1) / 2, 500, axis=0).astype("float32")
     measurement = np.asarray(operator.apply(images))
-    restored = editing.restore(gaussian, measurement, operator, num_steps=20, batch_size=500)
+    options = {"sampler": sampler, "num_steps": num_steps, "batch_size": 500}
+    restored = editing.restore(gaussian, measurement, operator, **options)
     x = restored.reshape(-1, 64) / 127.5 - 1
     rows = np.asarray(operator.apply(np.eye(64, dtype="float32").reshape(64, *SHAPE)))
     rows = rows.reshape(64, -1).T

@@ -32,7 +32,7 @@ def check(main, arguments, pattern, capsys):
     before = contents(folder)
     lines = rejection(main, shlex.split(arguments), capsys)
     assert len(lines) == 1, lines
-    assert re.match(r"(train|sample|evaluate|edit)\.py( [a-z-]+)?: error: ", lines[0]), lines[0]
+    assert re.match(r"(train|sample|evaluate|edit|app)\.py( [a-z-]+)?: error: ", lines[0]), lines[0]
     assert re.search(pattern, lines[0]), lines[0]
     assert contents(folder) == before
 

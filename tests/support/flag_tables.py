@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from keras_diffusion.cli import edit, evaluate, sample, train  # noqa: E402
+from keras_diffusion.cli import app, edit, evaluate, sample, train  # noqa: E402
 from keras_diffusion.cli.parsing import help_of  # noqa: E402
 from keras_diffusion.config.fields import KINDS, LARGEST_INT, bounds, flag, kind_of  # noqa: E402
 from keras_diffusion.config.options import OPTIONS  # noqa: E402
@@ -106,6 +106,7 @@ def filled(page):
         ),
         "edit": commands_table(edit.parser()),
         "evaluate": flag_table(evaluate.parser()),
+        "app": flag_table(app.parser()),
     }
     for name, text in tables.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
