@@ -62,7 +62,7 @@ def edit(options):
     seconds = time.monotonic() - began
     write(results, options)
     count = sum(len(edited) for _, _, edited in results.rows)
-    print("\n".join(results.lines))
+    print(*results.lines, sep="\n", end="\n" * bool(results.lines))
     page = options.out / f"{options.command}.png"
     print(f"wrote {page} and {count} images beside it, with {model.name}, in {seconds:.1f} s")
     return 0
