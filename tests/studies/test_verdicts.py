@@ -8,7 +8,7 @@ import pytest
 
 from studies import command, report
 
-STUDIES = ("latents", "mnist_benchmark", "morphing", "noise_schedules", "one_image")
+STUDIES = ("applications", "latents", "mnist_benchmark", "morphing", "noise_schedules", "one_image")
 FOLDER = command.ROOT / "studies"
 
 
