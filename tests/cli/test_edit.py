@@ -99,7 +99,7 @@ def test_inpaint_changes_what_is_masked_and_nothing_else(flags, calls, capsys):
     assert measurement.shape == (2, 8, 8, 3) and operator.arrays[0].shape == (2, 8, 8, 1)
     assert options.pop("labels") == [1, 1] and options.pop("guidance_interval") == (0.1, 0.8)
     assert options == {
-        "seed": 5, "batch_size": 64, "guidance_scale": 2.0, "guidance_rescale": 0.0,
+        "seed": 5, "batch_size": 16, "guidance_scale": 2.0, "guidance_rescale": 0.0,
     }  # fmt: skip
     assert "wide: 12x20" in capsys.readouterr().out
 
@@ -108,7 +108,7 @@ def test_inpaint_fills_what_is_transparent(calls):
     run("inpaint alpha.png --mask alpha --num 1 --num-steps 3")
     before, after = reading.read("alpha.png"), reading.read("edits/alpha-inpaint-1.png")
     np.testing.assert_array_equal(after[:, 4:], before[:, 4:, :3])
-    assert calls[0][2] == {"seed": 0, "batch_size": 64, "num_steps": 3}
+    assert calls[0][2] == {"seed": 0, "batch_size": 16, "num_steps": 3}
 
 
 def test_inpaint_takes_images_of_several_kinds_and_sizes(calls):
