@@ -18,7 +18,7 @@ def add_form(page):
     Returns:
         ({name: field}, {name: group of fields, which can be hidden}).
     """
-    form, groups = {}, {}
+    form, groups, config = {}, {}, page.models.config(page.model.value)
     form["ends"] = gr.Radio([IMAGES, SEEDS], value=IMAGES, label="Between", visible=False)
     with gr.Row() as groups["uploads"]:
         form["first"] = _upload("Image", "edit-first")
@@ -43,12 +43,14 @@ def add_form(page):
         0.05, 1, value=STRENGTH, step=0.05, label="Strength", visible=False,
         info="near 0 as the image, 1 as any other",
     )  # fmt: skip
-    form["factor"] = gr.Dropdown([AUTOMATIC], value=AUTOMATIC, label="Factor", visible=False)
+    factors = [AUTOMATIC, *_factors(config)]
+    form["factor"] = gr.Dropdown(factors, value=AUTOMATIC, label="Factor", visible=False)
     form["num"] = gr.Slider(1, MOST_RESULTS, value=NUM, step=1, label="Number of results")
     with gr.Accordion("More options", open=False):
         form["scale"] = gr.Slider(
-            0, 10, value=1, step=0.1, label="Guidance scale",
+            0, 10, value=config.guidance.scale, step=0.1, label="Guidance scale",
             info="1: off; above 1: more typical of the class or prompt",
+            visible=bool(config.num_classes),
         )  # fmt: skip
         form["steps"] = gr.Number(
             0, label="Steps", precision=0, minimum=0, maximum=MOST_STEPS,
@@ -120,8 +122,8 @@ def add_events(page, kind, form, groups):
     def clear():
         return None
 
-    for trigger in (page.model.change, page.blocks.load):
-        page.jobs.add_quick(trigger, follow, [page.model], [form["scale"], form["factor"]])
+    # Not at `page.blocks.load`: Gradio can lose an event that begins as the page's first one ends.
+    page.jobs.add_quick(page.model.change, follow, [page.model], [form["scale"], form["factor"]])
     first, second, editor = form["first"], form["second"], form["editor"]
     opened = page.jobs.add_quick(
         first.change, open_first, [first, kind, form["ends"]], [groups["uploads"], editor]

@@ -50,7 +50,7 @@ class Page:
         runs: path of the folder of the runs.
         prog: how the user called the command.
         model: dropdown of the model, above the tabs.
-        blocks: `gr.Blocks`, for the event `load`.
+        blocks: `gr.Blocks`.
         tabs: `gr.Tabs`; their ids are "create", "edit", "compare" and "watch".
     """
 
