@@ -37,6 +37,21 @@ def figure(kept, stage, stages, width=1.1):
     return {kept["name"]: functools.partial(_table, kept, stage, stages, width)}
 
 
+def figures_of(name, result, curves, stages):
+    """Returns the figures of an application that has curves, and examples of each kind.
+
+    Args:
+        name: of the application and of the figure of its curves; its stages are NAME-KIND.
+        result: {kind: dict with "examples", as from `keep`}.
+        curves: function (result) -> figure.
+        stages: `Stages`.
+    """
+    found = {name: functools.partial(curves, result)}
+    for kind in result:
+        found.update(figure(result[kind]["examples"], f"{name}-{kind}", stages))
+    return found
+
+
 def _table(kept, stage, stages, width):
     images = stages.array(stage, FILE.format(kept["name"]))
     table = figures.image_table(images, kept["columns"], kept["rows"], width=width)

@@ -89,10 +89,7 @@ def section(result):
 
 def figures(result, stages):
     """Returns {name: function that returns a figure}."""
-    found = {"inversion": lambda: _curves(result)}
-    for kind in result:
-        found.update(examples.figure(result[kind]["examples"], f"inversion-{kind}", stages))
-    return found
+    return examples.figures_of("inversion", result, _curves, stages)
 
 
 def _curves(result):

@@ -162,10 +162,7 @@ def section(result):
 
 def figures(result, stages):
     """Returns {name: function that returns a figure}."""
-    found = {"translation": lambda: _curves(result)}
-    for kind in result:
-        found.update(examples.figure(result[kind]["examples"], f"translation-{kind}", stages))
-    return found
+    return examples.figures_of("translation", result, _curves, stages)
 
 
 def _curves(result):

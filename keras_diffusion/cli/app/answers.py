@@ -17,17 +17,17 @@ HEADERS = {
 
 
 class Answer:
-    """A `send` that adds headers, and tells the JSON values in what is sent.
+    """A `send` that adds headers, and passes on the JSON values in what is sent.
 
     Args:
         send: of ASGI.
         cookie: None, or a new visitor's.
-        told: None, or a function that is called with each value: that of a JSON body, or of a line
-            of an event stream.
+        on_value: None, or a function that is called with each value: that of a JSON body, or of a
+            line of an event stream.
     """
 
-    def __init__(self, send, cookie=None, told=None):
-        self._send, self._cookie, self._told = send, cookie, told
+    def __init__(self, send, cookie=None, on_value=None):
+        self._send, self._cookie, self._on_value = send, cookie, on_value
         self._kind, self._rest = "", b""
 
     async def __call__(self, message):
@@ -41,7 +41,7 @@ class Answer:
             kinds = [value.decode() for name, value in headers if name.lower() == b"content-type"]
             self._kind = kinds[0] if kinds else ""
             message = {**message, "headers": headers}
-        elif message["type"] == "http.response.body" and self._told:
+        elif message["type"] == "http.response.body" and self._on_value:
             self._read(message.get("body", b""), message.get("more_body", False))
         await self._send(message)
 
@@ -58,7 +58,7 @@ class Answer:
                 value = json.loads(line.removeprefix(b"data:"))
             except ValueError:
                 continue
-            self._told(value)
+            self._on_value(value)
 
 
 def uploaded_paths(value):

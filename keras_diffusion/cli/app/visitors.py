@@ -2,7 +2,7 @@
 
 Each browser is a visitor, known by a random cookie. Gradio gives every file of an upload or of a
 result a path in one folder, and would send it to anyone who names that path. Here a file is sent
-only to visitors whom the server has told its path before, and a job may name only such files. So
+only to visitors to whom the server has sent its path before, and a job may name only such files. So
 paths cannot be guessed, and nothing outside of the folder can be named. All routes of Gradio that
 the page does not need are closed.
 """
@@ -106,7 +106,7 @@ class Visitors:
         # Uncompressed, so that the paths in it can be read.
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
         paths = uploaded_paths if route == "upload" else file_paths
-        return receive, Answer(send, told=lambda value: self._tell(visitor, paths(value)))
+        return receive, Answer(send, on_value=lambda value: self._remember(visitor, paths(value)))
 
     async def _checked_body(self, visitor, receive):
         body, more = b"", True
@@ -152,7 +152,7 @@ class Visitors:
     def _owns(self, visitor, path):
         return path in self._files.get(visitor, ())
 
-    def _tell(self, visitor, paths):
+    def _remember(self, visitor, paths):
         """Remembers the files of an answer."""
         files = self._files.get(visitor) or _Recent(MOST_FILES)
         for path in paths:

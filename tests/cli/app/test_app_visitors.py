@@ -86,7 +86,7 @@ def test_the_cookie_is_random_and_cannot_be_read_by_scripts(server):
 
 
 @pytest.mark.parametrize("chunks", [1, 7, 10_000])
-def test_a_file_is_sent_to_those_who_were_told_its_path(server, gradio, chunks):
+def test_a_file_is_sent_to_those_who_got_its_path(server, gradio, chunks):
     one, other = Browser(server), Browser(server)
     assert not one.can_read()
     stream = b"data: " + json.dumps({"output": {"data": [[{"image": FILE}]]}}).encode() + b"\n\n"
