@@ -126,11 +126,15 @@ def add_events(page, kind, form, groups):
     page.jobs.add_quick(page.model.change, follow, [page.model], [form["scale"], form["factor"]])
     first, second, editor = form["first"], form["second"], form["editor"]
     opened = page.jobs.add_quick(
-        first.change, open_first, [first, kind, form["ends"]], [groups["uploads"], editor]
+        first.change,
+        open_first,
+        [first, kind, form["ends"]],
+        [groups["uploads"], editor],
+        queue=True,
     )
-    opened.failure(clear, None, [first], api_visibility="private")
-    opened = page.jobs.add_quick(second.change, open_second, [second], [kind])
-    opened.failure(clear, None, [second], api_visibility="private")
+    opened.failure(clear, None, [first], queue=False, api_visibility="private")
+    opened = page.jobs.add_quick(second.change, open_second, [second], [kind], queue=True)
+    opened.failure(clear, None, [second], queue=False, api_visibility="private")
     page.jobs.add_quick(editor.clear, clear, [], [first])
 
 

@@ -95,23 +95,25 @@ class Jobs:
             api_visibility="private",
             **options,
         )
-        cancel.click(
-            stop, None, None, cancels=[event], concurrency_limit=None, api_visibility="private"
-        )
+        cancel.click(stop, None, None, cancels=[event], queue=False, api_visibility="private")
         return event
 
     def add_quick(self, trigger, function, inputs, outputs, **options):
         """Registers a function that takes no time, such as one that changes the form.
 
+        It does not pass through Gradio's queue, as the browser loses a job that it asks for while
+        the queue closes the stream of answers to the event before.
+
         Args:
-            trigger, inputs, outputs, **options: as in `add`.
+            trigger, inputs, outputs, **options: as in `add`. Functions that read what the visitor
+                has sent have `queue=True`: without the queue, an error is an HTTP error too.
             function: (*values of the inputs) -> value or tuple of values of the outputs. Its
                 ValueErrors are shown to the visitor.
 
         Returns:
             The event.
         """
-        options = {"show_progress": "hidden", "concurrency_limit": None, **options}
+        options = {"queue": False, "show_progress": "hidden", "concurrency_limit": None, **options}
         return trigger(
             in_one_line(function, outputs), inputs, outputs, api_visibility="private", **options
         )

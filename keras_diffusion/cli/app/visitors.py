@@ -21,7 +21,7 @@ OPEN = {"/", "/config", "/config/", "/theme.css", "/favicon.ico", "/manifest.jso
 OPEN_FOLDERS = ("/assets/", "/static/")
 # After API. Those for a session or a file go on after = or /.
 ROUTES = {"app_id", "cancel", "component_server", "queue/data", "queue/join", "reset",
-          "startup-events", "upload", "upload_progress"}  # fmt: skip
+          "run/predict", "startup-events", "upload", "upload_progress"}  # fmt: skip
 LOCAL_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 MOST_VISITORS, MOST_FILES, MOST_SESSIONS = 1000, 10_000, 10_000  # remembered
 LARGEST_BODY = 32 * 2**20  # bytes of a request that is not an upload
