@@ -41,6 +41,16 @@ class PageInBrowser:
             f"//input[@aria-label='{label}' or @aria-label='number input for {label}']"
         )
 
+    def at_rest(self, element):
+        """Waits until an element looks the same twice."""
+        looks = []
+
+        def same():
+            looks.append((element.rect, element.screenshot_as_png))
+            return looks[-2:-1] == looks[-1:]
+
+        wait(same, what="an element at rest")
+
     def write(self, label, text):
         field = self.field(label)
         field.send_keys(Keys.CONTROL, "a")

@@ -90,11 +90,15 @@ class Visitor:
         self.config = json.loads(self.get("config"))
         self.session = os.urandom(8).hex()
 
-    def get(self, path, data=None, kind="application/json"):
-        """The bytes of an answer; `data` makes it a POST."""
-        headers = {"cookie": self._cookie, "content-type": kind}
+    def open(self, path, data=None):
+        """An answer; `data` makes it a POST of JSON."""
+        headers = {"cookie": self._cookie, "content-type": "application/json"}
         request = urllib.request.Request(self._url + path, data, headers)
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+        return urllib.request.urlopen(request, timeout=SECONDS)
+
+    def get(self, path, *data):
+        """The bytes of an answer; the arguments are those of `open`."""
+        with self.open(path, *data) as answer:
             return answer.read()
 
     def status(self, path, data=None):

@@ -2,7 +2,6 @@
 
 import json
 
-COOKIE = "keras_diffusion_visitor"
 HEADERS = {
     # Nothing from elsewhere. Gradio has scripts and styles in its page, and workers from blobs; its
     # image editor compiles functions (eval).
@@ -21,7 +20,7 @@ class Answer:
 
     Args:
         send: of ASGI.
-        cookie: None, or a new visitor's.
+        cookie: None, or the name and value of a new visitor's.
         on_value: None, or a function that is called with each value: that of a JSON body, or of a
             line of an event stream.
     """
@@ -36,7 +35,7 @@ class Answer:
             headers = [pair for pair in message.get("headers", ()) if pair[0].lower() not in names]
             headers += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
             if self._cookie:
-                cookie = f"{COOKIE}={self._cookie}; Path=/; HttpOnly; SameSite=Strict"
+                cookie = f"{self._cookie}; Path=/; HttpOnly; SameSite=Strict"
                 headers.append((b"set-cookie", cookie.encode()))
             kinds = [value.decode() for name, value in headers if name.lower() == b"content-type"]
             self._kind = kinds[0] if kinds else ""

@@ -11,10 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from keras_diffusion.cli.app.visitors import LOCAL_NAMES
 from keras_diffusion.cli.parsing import OneLineParser, within
 from keras_diffusion.runtime import frameworks
-
-LOCAL = {"127.0.0.1", "localhost", "::1"}
 
 
 def parser(prog="app.py"):
@@ -27,8 +26,8 @@ def parser(prog="app.py"):
         "folder; default: your newest in saved_models/, or without one the flowers that come with "
         "keras_diffusion")
     add("--host", default="127.0.0.1", metavar="HOST",
-        help="address of this machine to serve at; the default can be reached from this machine "
-        "alone, 0.0.0.0 from others, too: there is no password")
+        help="address of this machine to serve at; the default: only from this machine; 0.0.0.0: "
+        "also from others, without a password")
     add("--port", type=within(0, 65535), default=7860, metavar="N",
         help="port to serve at; 0: any that is free")
     add("--runs", type=Path, default=Path("runs"), metavar="DIR",
@@ -56,8 +55,8 @@ def check_gradio():
     """Raises ValueError if Gradio is not installed."""
     if importlib.util.find_spec("gradio") is None:
         raise ValueError(
-            "gradio: is not installed. Run pip install -r requirements-app.txt in a checkout, or "
-            'pip install "keras_diffusion[app]".'
+            "gradio: is not installed. Run pip install -r requirements-app.txt or "
+            'pip install ".[app]" in the checkout.'
         )
 
 
@@ -104,10 +103,10 @@ def serve(options, server_socket, prog):
         host, port = server_socket.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         print(f"open http://{shown}:{port}/ in a browser; Ctrl-C stops the page", flush=True)
-        application = server.application(
-            models, folder, options.runs, prog, local=options.host in LOCAL
+        application, jobs = server.application(
+            models, folder, options.runs, prog, local=shown in LOCAL_NAMES
         )
-        server.run(application, server_socket)
+        server.run(application, jobs, server_socket)
 
 
 def settings(folder):

@@ -5,11 +5,12 @@ import gradio as gr
 from keras_diffusion.cli.app import conditions
 from keras_diffusion.cli.app.create import BATCH_SIZE, numbers
 from keras_diffusion.cli.sample_plan import generate, make_plan
+from keras_diffusion.config.guidance import LARGEST_SCALE
 from keras_diffusion.plotting.comparisons import comparison
 from keras_diffusion.plotting.images import save_png
 
 MODELS, SCALES = "Two models", "Guidance scales"
-MOST_IMAGES = 8
+MOST_IMAGES, MOST_SCALES = 8, 8
 
 
 def add(page):
@@ -41,7 +42,7 @@ def add(page):
     def compare(progress, what, model, other, num, seed, scales, *values):
         common = numbers(num, seed)
         if what == SCALES:
-            common += ["--guidance-scale", *scales.replace(",", " ").split()]
+            common += ["--guidance-scale", *guidance_scales(scales)]
         chosen = [(model, values[:2])] + [(other, values[2:])] * (what == MODELS)
         lines, plans = [], []
         for name, fields in chosen:
@@ -67,6 +68,23 @@ def add(page):
         start.click, compare, [*inputs, *other_condition.inputs], [sheet, command], cancel,
         show_progress_on=sheet,
     )  # fmt: skip
+
+
+def guidance_scales(text):
+    """Returns the numbers in the field of the scales, as texts that are no flags.
+
+    Raises:
+        ValueError: something else than some numbers.
+    """
+    try:
+        scales = [float(word) for word in (text or "").replace(",", " ").split()]
+    except ValueError:
+        scales = []
+    if not 1 <= len(scales) <= MOST_SCALES or not all(0 <= s <= LARGEST_SCALE for s in scales):
+        raise ValueError(
+            f"Scales: give 1 to {MOST_SCALES} numbers from 0 to {LARGEST_SCALE}, such as 1 2 3 5."
+        )
+    return [f"{scale:g}" for scale in scales]
 
 
 def _generate(page, plans, progress):

@@ -79,7 +79,7 @@ def add(page):
         title = gr.Markdown()
         with gr.Row() as uses:
             vary = gr.Button("Variations", size="sm")
-            trace = gr.Button("Its way from noise", size="sm")
+            trace = gr.Button("From noise to image", size="sm")
             stop = gr.Button("Cancel", size="sm")
         strength = gr.Slider(
             0.05, 1, value=0.5, step=0.05, label="Strength of variations",
@@ -95,7 +95,7 @@ def add(page):
                 label="From noise to the image", visible=False, interactive=False,
                 buttons=["download"], elem_classes=["pixels", "below"],
             )  # fmt: skip
-        edit_line = page.command_box("Variations from the command line, of the downloaded image")
+        edit_line = page.command_box("Command for the same variations")
     hidden = [gr.update(visible=False)]
 
     def create(progress, model, num, seed, *values):
@@ -111,11 +111,12 @@ def add(page):
         return event.index, gr.update(visible=True), f"Image {event.index + 1}", *hidden * 3
 
     def vary_image(progress, made, index, strength):
-        arguments, images = make_variations(page, made, index, strength, progress)
+        arguments, images = make_variations(page, existing(made), index, strength, progress)
         line = gr.update(value=page.shell("edit", arguments), visible=True)
         return gr.update(value=[*map(to_pillow, images)], visible=True), line
 
     def animate(progress, made, index):
+        made = existing(made)
         file = page.files.new(f"image-{index + 1}.gif")
         write_trajectory(page, made, index, file, progress)
         return gr.update(value=str(file), visible=True)
@@ -129,6 +130,16 @@ def add(page):
     page.jobs.add(vary.click, vary_image, [result, chosen, strength], [variations, edit_line], stop)
     page.jobs.add(trace.click, animate, [result, chosen], [animation], stop)
     return Created(result, chosen, uses)
+
+
+def existing(result):
+    """Returns the `Result`; ValueError if it is None.
+
+    The server forgets it an hour after the page was closed, or when many others have come since.
+    """
+    if result is None:
+        raise ValueError("These images are gone. Generate them again.")
+    return result
 
 
 def _files(page, images):

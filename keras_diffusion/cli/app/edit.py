@@ -111,8 +111,7 @@ def _run(page, progress, model, kind, form):
     images, mask = _given(kind, form), None
     if kind == "inpaint":
         [pixels] = images.values()
-        layers = (form["editor"] or {}).get("layers", [])
-        mask = edits.painted_mask(layers, pixels.shape[:2])
+        mask = edits.painted_mask(form["editor"], pixels.shape[:2])
     to, source = (
         (form[f"{name}prompt"] or "").strip() if config.prompts else form[f"{name}class"]
         for name in ("", "from_")

@@ -1,5 +1,7 @@
 """The form of the tab Edit: its fields, and which of them are shown."""
 
+import abc
+
 import gradio as gr
 
 from keras_diffusion.cli.app import conditions, edits
@@ -10,6 +12,23 @@ MOST_RESULTS, MOST_STEPS = 16, 200
 IMAGES, SEEDS = "Two images", "Two seeds"
 NOISE, INVERSION = "Adding noise", "Inversion"
 AUTOMATIC = "automatic"
+
+
+class _WithoutStub(type(gr.ImageEditor)):
+    """Gradio's own metaclass writes a .pyi file beside the module of each component."""
+
+    def __new__(cls, *arguments):
+        return abc.ABCMeta.__new__(cls, *arguments)
+
+
+class ImageEditor(gr.ImageEditor, metaclass=_WithoutStub):
+    """An editor whose value is the path of the painted layer, or None; no image is opened.
+
+    The browser knows the component by the name of the class.
+    """
+
+    def preprocess(self, payload):
+        return payload.layers[0].path if payload and payload.layers else None
 
 
 def add_form(page):
@@ -29,7 +48,7 @@ def add_form(page):
             form[name] = gr.Number(
                 number, label=f"Seed {name[-1].upper()}", precision=0, minimum=0, maximum=2**31 - 1
             )
-    form["editor"] = gr.ImageEditor(
+    form["editor"] = ImageEditor(
         show_label=False, type="numpy", format="png", sources=(), transforms=(), layers=False,
         buttons=[], canvas_size=(edits.SHOWN_SIDE, edits.SHOWN_SIDE), visible=False,
         brush=gr.Brush(default_size=24, colors=["#ff2d8f"], color_mode="fixed"),
@@ -54,7 +73,7 @@ def add_form(page):
         )  # fmt: skip
         form["steps"] = gr.Number(
             0, label="Steps", precision=0, minimum=0, maximum=MOST_STEPS,
-            info="0: 20, or 50 where images are turned into noise",
+            info="0: 20, or 25 where images are turned into noise",
         )  # fmt: skip
         form["seed"] = gr.Number(0, label="Seed", precision=0)
     form["prompt"], form["class"] = condition.inputs
@@ -65,8 +84,8 @@ def add_form(page):
 def _upload(label, elem_id):
     """Adds an image whose value is (path, the visitor's name of the file); it is not opened.
 
-    It is hidden by a group around it: where a property of it changes, Gradio makes it anew from its
-    class.
+    It is hidden by a group around it: where a property of it changes, Gradio creates it again from
+    its class.
     """
     image = gr.Image(
         label=label, type="filepath", image_mode=None, sources=["upload"], format="png",

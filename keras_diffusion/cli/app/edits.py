@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from keras_diffusion.cli import edit
+from keras_diffusion.cli.app.conditions import with_text
 from keras_diffusion.plotting.images import over_white, save_png, to_pillow
 
 MAX_PIXELS = 16_000_000  # of an upload
@@ -70,20 +71,26 @@ def shown(pixels):
     return image
 
 
-def painted_mask(layers, size):
+def painted_mask(layer, size):
     """Returns what has been painted, as bool (H, W).
 
     Args:
-        layers: list of uint8 (h, w, 4), transparent where nothing is painted.
-        size: (H, W) of the image; the layers are enlarged or reduced to it.
+        layer: file of an image that is transparent where nothing is painted; None: nowhere.
+        size: (H, W) of the image; the layer is enlarged or reduced to it.
 
     Raises:
-        ValueError: nothing is painted.
+        ValueError: nothing is painted, or it cannot be read.
     """
     mask = np.zeros(size, bool)
-    for layer in layers:
-        alpha = Image.fromarray(np.ascontiguousarray(layer[..., 3]))
-        mask |= np.asarray(alpha.resize(size[::-1], Image.Resampling.BILINEAR)) >= PAINTED
+    if layer is not None:
+        try:
+            with Image.open(layer) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError("too many pixels")
+                alpha = image.convert("RGBA").getchannel("A")
+        except Exception as error:  # decoders raise anything on damaged bytes
+            raise ValueError("What is painted cannot be read. Paint again.") from error
+        mask = np.asarray(alpha.resize(size[::-1], Image.Resampling.BILINEAR)) >= PAINTED
     if not mask.any():
         raise ValueError("Nothing is painted. Paint over the part of the image to fill.")
     return mask
@@ -122,11 +129,12 @@ def arguments(
         ValueError: a missing value.
     """
     words = [command, *map(str, images)]
+    num = 1 if invert and command == "restyle" else num
 
     def add(flag, value):
         if value is not None and value != "":
             value = f"{value:g}" if isinstance(value, float) else str(value)
-            words.extend([f"{flag}={value}"] if value.startswith("-") else [flag, value])
+            words.extend(with_text(flag, value))
 
     if command == "inpaint":
         words += ["--mask", mask_name(images)]
@@ -142,7 +150,7 @@ def arguments(
     add("--factor", factor if command == "upscale" else None)
     if command == "variations" or command == "restyle" and not invert:
         add("--strength", strength)
-    add("--num", 1 if invert and command == "restyle" else num)
+    add("--num", num)
     add("--num-steps", num_steps)
     if command != "interpolate":
         add("--seed", seed or None)

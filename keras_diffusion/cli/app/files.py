@@ -7,6 +7,7 @@ from pathlib import Path
 
 HOURS = 24  # that a file is kept
 PAUSE = 600  # seconds between two looks for old files
+MOST_BYTES = 2 * 10**9  # of all files, above which no upload is taken
 
 
 class Files:
@@ -22,12 +23,23 @@ class Files:
 
     def new(self, name):
         """Returns the path of a file that does not exist yet, in a folder of its own."""
-        if time.monotonic() - self._looked > PAUSE:
-            self._looked = time.monotonic()
-            self.remove_old()
+        self._look()
         folder = self.folder / secrets.token_hex(16)
         folder.mkdir()
         return folder / name
+
+    def has_room(self):
+        """Returns whether there is room for an upload."""
+        self._look()
+        with contextlib.suppress(OSError):  # removed meanwhile
+            return sum(path.stat().st_size for path in self.folder.glob("*/*")) <= MOST_BYTES
+        return True
+
+    def _look(self):
+        """Removes old files from time to time."""
+        if time.monotonic() - self._looked > PAUSE:
+            self._looked = time.monotonic()
+            self.remove_old()
 
     def remove_old(self, seconds=HOURS * 3600):
         """Removes all files in the folder that were written longer ago."""

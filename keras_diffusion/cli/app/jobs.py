@@ -13,7 +13,7 @@ from keras_diffusion.cli.sample import FLAGS
 from keras_diffusion.runtime.console import duration
 
 NAMED = {**FLAGS, "num": "--num"}  # {argument that an error names: flag}
-UNEXPECTED = "This failed for a reason that the page does not know; the terminal shows more."
+UNEXPECTED = "An unexpected error; see the terminal of the server."
 
 
 class Cancelled(Exception):
@@ -56,7 +56,8 @@ class Jobs:
     """Registers the functions of the page as events."""
 
     def __init__(self):
-        self._cancels = {}  # {(session, job): Event} of the jobs that run
+        self._computing = threading.Lock()
+        self._events = {}  # {Event that cancels it: (session, job)} of those that run or wait
 
     def add(self, trigger, function, inputs, outputs, cancel, **options):
         """Registers a job that computes images. Jobs of all visitors run one after the other.
@@ -68,22 +69,23 @@ class Jobs:
             inputs, outputs: lists of components.
             cancel: button that cancels it, also while it waits.
             **options: of the event, such as `show_progress_on`.
-
-        Returns:
-            The event.
         """
         job = object()  # its name
 
         def run(request: gr.Request, progress=gr.Progress(), *values):  # noqa: B008
-            event = self._cancels[request.session_hash, job] = threading.Event()
+            event = threading.Event()
+            self._events[event] = request.session_hash, job
             try:
-                return function(Progress(progress, event), *values)
+                # For Gradio, a cancelled job is over while it still computes its last batch.
+                with self._computing:
+                    if event.is_set():
+                        raise Cancelled
+                    return function(Progress(progress, event), *values)
             finally:
-                self._cancels.pop((request.session_hash, job), None)
+                del self._events[event]
 
         def stop(request: gr.Request):
-            if event := self._cancels.get((request.session_hash, job)):
-                event.set()
+            self.cancel(request.session_hash, job)
 
         event = trigger(
             in_one_line(run, outputs),
@@ -96,7 +98,12 @@ class Jobs:
             **options,
         )
         cancel.click(stop, None, None, cancels=[event], queue=False, api_visibility="private")
-        return event
+
+    def cancel(self, *which):
+        """Cancels jobs: all, those of one (session), or those of one (session, job)."""
+        for event, name in list(self._events.items()):
+            if name[: len(which)] == which:
+                event.set()
 
     def add_quick(self, trigger, function, inputs, outputs, **options):
         """Registers a function that takes no time, such as one that changes the form.

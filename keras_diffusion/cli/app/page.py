@@ -16,6 +16,7 @@ from keras_diffusion.cli.parsing import RaisingParser
 
 PARSERS = {"sample": sample_command.parser, "edit": edit_command.parser}
 WAITING = 100  # jobs in the queue, at most
+SESSIONS = 200  # whose images are kept, at most
 CSS = """
 .gradio-container { width: 100%; max-width: 1200px !important; margin: 0 auto !important; }
 .pixels img { image-rendering: pixelated; }
@@ -65,7 +66,10 @@ class Page:
 
     def parse(self, command, arguments):
         """Returns the parsed flags of "sample" or "edit"; ValueError instead of an exit."""
-        return PARSERS[command](kind=RaisingParser).parse_args(arguments)
+        try:
+            return PARSERS[command](kind=RaisingParser).parse_args(arguments)
+        except SystemExit as error:  # --help
+            raise ValueError("There is a flag where a value should be.") from error
 
     def shell(self, command, arguments):
         """Returns the line for a shell that does the same as a job, called as this page was."""
@@ -103,8 +107,12 @@ def theme():
 
 
 def build(models, folder, runs, prog):
-    """Returns the page as `gr.Blocks`; the arguments are those of `server.application`."""
+    """Returns the `Page`; the arguments are those of `server.application`."""
     page = Page(models, Jobs(), Files(folder), Path(runs), prog)
+
+    def leave(request: gr.Request):
+        page.jobs.cancel(request.session_hash)
+
     with gr.Blocks(title="keras_diffusion", analytics_enabled=False) as page.blocks:
         page.model = gr.Dropdown(models.names, value=models.default, label="Model")
         with gr.Tabs() as page.tabs:
@@ -117,8 +125,10 @@ def build(models, folder, runs, prog):
             with gr.Tab("Watch", id="watch"):
                 watch.add(page)
         add_uses(page, created, targets)
+        page.blocks.unload(leave)
     page.blocks.queue(max_size=WAITING, default_concurrency_limit=None, api_open=False)
-    return page.blocks
+    page.blocks.state_session_capacity = SESSIONS
+    return page
 
 
 def add_uses(page, created, targets):
@@ -133,7 +143,8 @@ def add_uses(page, created, targets):
             button = gr.Button(text, size="sm")
 
         def take(result, index, convert=convert):
-            return convert(result.images[index]), gr.update(selected="edit")
+            image = create.existing(result).images[index]
+            return convert(image), gr.update(selected="edit")
 
         page.jobs.add_quick(
             button.click, take, [created.result, created.chosen], [component, page.tabs]

@@ -40,7 +40,7 @@ class State:
 
 
 def names(root):
-    """Returns the names of the runs in a folder, that which was written to last first."""
+    """Returns the names of the runs in a folder, most recently written first."""
     files = ("config.json", "history.csv", "status.json", f"{CODEC}/status.json")
     written = {}
     for path in _listed(root):

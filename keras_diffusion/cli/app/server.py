@@ -5,13 +5,11 @@ import gradio as gr
 import uvicorn
 
 from keras_diffusion.cli.app import page
-from keras_diffusion.cli.app.visitors import LOCAL_NAMES, Visitors
-
-LARGEST_UPLOAD = "20mb"
+from keras_diffusion.cli.app.visitors import LARGEST_FILE, LOCAL_NAMES, Visitors
 
 
 def application(models, folder, runs, prog, local=True):
-    """Returns the ASGI application.
+    """Returns (ASGI application, `Jobs`).
 
     Args:
         models: `Models`.
@@ -20,16 +18,16 @@ def application(models, folder, runs, prog, local=True):
         prog: how the user called the command.
         local: bool; True answers only requests to this machine by a name of its own.
     """
-    blocks = page.build(models, folder, runs, prog)
+    built = page.build(models, folder, runs, prog)
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     outer = gr.mount_gradio_app(
         outer,
-        blocks,
+        built.blocks,
         path="/",
         footer_links=[],
         run_history=False,
         show_error=False,  # but for gr.Error
-        max_file_size=LARGEST_UPLOAD,
+        max_file_size=LARGEST_FILE,
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,
@@ -37,12 +35,18 @@ def application(models, folder, runs, prog, local=True):
         theme=page.theme(),
         css=page.CSS,
     )
-    return Visitors(outer, folder, LOCAL_NAMES if local else None)
+    return Visitors(outer, folder, LOCAL_NAMES if local else None), built.jobs
 
 
-def run(application, server_socket):
-    """Serves until Ctrl-C or SIGTERM."""
+def run(application, jobs, server_socket):
+    """Serves until Ctrl-C or SIGTERM; the arguments are those that `application` returns.
+
+    Then all jobs are cancelled, as Python waits for their threads before it ends.
+    """
     config = uvicorn.Config(
         application, log_level="warning", timeout_graceful_shutdown=2, ws="none"
     )
-    uvicorn.Server(config).run(sockets=[server_socket])
+    try:
+        uvicorn.Server(config).run(sockets=[server_socket])
+    finally:
+        jobs.cancel()

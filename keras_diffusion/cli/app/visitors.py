@@ -1,30 +1,33 @@
 """What a browser may ask the page's server for, as ASGI middleware around Gradio.
 
-Each browser is a visitor, known by a random cookie. Gradio gives every file of an upload or of a
-result a path in one folder, and would send it to anyone who names that path. Here a file is sent
-only to visitors to whom the server has sent its path before, and a job may name only such files. So
-paths cannot be guessed, and nothing outside of the folder can be named. All routes of Gradio that
-the page does not need are closed.
+Each browser is a visitor, known by a random cookie that the server has signed. Gradio gives every
+file of an upload or of a result a path in one folder, and would send it to anyone who names that
+path. Here a file is sent only to visitors to whom the server has sent its path before, and a job
+may name only such files. So paths cannot be guessed, and nothing outside of the folder can be
+named. All routes of Gradio that the page does not need are closed.
 """
 
 import collections
+import hmac
 import json
 import re
 import secrets
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, unquote
 
-from keras_diffusion.cli.app.answers import COOKIE, Answer, file_paths, reply, uploaded_paths
+from keras_diffusion.cli.app.answers import Answer, file_paths, reply, uploaded_paths
+from keras_diffusion.cli.app.files import Files
 
 API = "/gradio_api/"
+COOKIE = "keras_diffusion_visitor"  # then the port, as servers at several ports share cookies
 OPEN = {"/", "/config", "/config/", "/theme.css", "/favicon.ico", "/manifest.json"}
 OPEN_FOLDERS = ("/assets/", "/static/")
 # After API. Those for a session or a file go on after = or /.
-ROUTES = {"app_id", "cancel", "component_server", "queue/data", "queue/join", "reset",
-          "run/predict", "startup-events", "upload", "upload_progress"}  # fmt: skip
+ROUTES = {"app_id", "cancel", "queue/data", "queue/join", "reset", "run/predict", "startup-events",
+          "upload", "upload_progress"}  # fmt: skip
 LOCAL_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 MOST_VISITORS, MOST_FILES, MOST_SESSIONS = 1000, 10_000, 10_000  # remembered
-LARGEST_BODY = 32 * 2**20  # bytes of a request that is not an upload
+LARGEST_BODY, LARGEST_FILE = 2**20, 20 * 2**20  # bytes of a request, and of an upload
 
 
 class Rejected(Exception):
@@ -52,6 +55,7 @@ class Visitors:
 
     def __init__(self, app, folder, hosts=None):
         self._app, self._folder, self._hosts = app, str(folder), hosts
+        self._key, self._disk = secrets.token_bytes(32), Files(folder)
         self._files = _Recent(MOST_VISITORS)  # {visitor: paths}
         self._sessions = _Recent(MOST_SESSIONS)  # {session of Gradio: visitor}
 
@@ -76,14 +80,17 @@ class Visitors:
                    reversed(scope["headers"])}  # fmt: skip
         if self._hosts and _host_name(headers.get("host", "")) not in self._hosts:
             raise Rejected(421, "unknown host")
-        path, visitor = scope["path"], _visitor(headers.get("cookie", ""))
+        path, cookie = scope["path"], f"{COOKIE}_{scope['server'][1]}"
+        visitor = self._visitor(headers.get("cookie", ""), cookie)
         if not path.startswith(API):
             if scope["method"] not in ("GET", "HEAD") or not (
                 path in OPEN or path.startswith(OPEN_FOLDERS)
             ):
                 raise Rejected(404, "not found")
-            new = None if visitor or path != "/" else secrets.token_hex(32)
-            return receive, Answer(send, new)
+            if visitor or path != "/":
+                return receive, Answer(send)
+            visitor = secrets.token_hex(16)
+            return receive, Answer(send, f"{cookie}={visitor}.{self._signature(visitor)}")
         route = path.removeprefix(API)
         if route not in ROUTES and not route.startswith(("heartbeat/", "file=")):
             raise Rejected(404, "not found")
@@ -99,25 +106,27 @@ class Visitors:
         if route.startswith("heartbeat/"):
             self._claim(visitor, [route.removeprefix("heartbeat/")])
         if scope["method"] == "POST":
-            if headers.get("content-type", "").startswith("application/json"):
+            if route == "upload":
+                _check_kind(headers, "multipart/form-data", LARGEST_FILE + LARGEST_BODY)
+                if not self._disk.has_room():
+                    raise Rejected(507, "There is no room for more images. Try again later.")
+            else:
+                _check_kind(headers, "application/json", LARGEST_BODY)
                 receive = await self._checked_body(visitor, receive)
-            elif route not in ("upload", "component_server"):
-                raise Rejected(415, "JSON only")
         # Uncompressed, so that the paths in it can be read.
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
         paths = uploaded_paths if route == "upload" else file_paths
         return receive, Answer(send, on_value=lambda value: self._remember(visitor, paths(value)))
 
     async def _checked_body(self, visitor, receive):
-        body, more = b"", True
+        parts, more = [], True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise Rejected(400, "disconnected")
-            body += message.get("body", b"")
+            parts.append(message.get("body", b""))
             more = message.get("more_body", False)
-            if len(body) > LARGEST_BODY:
-                raise Rejected(413, "too large")
+        body = b"".join(parts)
         try:
             value = json.loads(body)
             texts = list(_strings(value))
@@ -142,6 +151,19 @@ class Visitors:
 
         return replay
 
+    def _visitor(self, cookies, name):
+        """Returns the visitor that a header names, or None."""
+        try:
+            cookie = SimpleCookie(cookies).get(name)
+        except CookieError:
+            return None
+        visitor, _, signature = (cookie.value if cookie else "").partition(".")
+        signed = hmac.compare_digest(signature.encode(), self._signature(visitor).encode())
+        return visitor if signed else None
+
+    def _signature(self, visitor):
+        return hmac.new(self._key, visitor.encode(), "sha256").hexdigest()
+
     def _claim(self, visitor, sessions):
         """Gives sessions of Gradio to the visitor who names them first."""
         for session in sessions or ():
@@ -158,7 +180,8 @@ class Visitors:
         for path in paths:
             if path.startswith(self._folder):
                 files[path] = True
-        self._files[visitor] = files
+        if files:
+            self._files[visitor] = files
 
 
 class _Recent(collections.OrderedDict):
@@ -175,17 +198,17 @@ class _Recent(collections.OrderedDict):
             self.popitem(last=False)
 
 
+def _check_kind(headers, kind, most):
+    """Raises Rejected for a request of another content type, or of more than `most` bytes."""
+    if not headers.get("content-type", "").startswith(kind):
+        raise Rejected(415, f"{kind} only")
+    length = headers.get("content-length", "")  # the server reads no more than that
+    if "transfer-encoding" in headers or not length.isdecimal() or int(length) > most:
+        raise Rejected(413, "too large")
+
+
 def _host_name(host):
     return host if host.endswith("]") else re.sub(r":\d*$", "", host)
-
-
-def _visitor(cookies):
-    """Returns the visitor that a header names, or None."""
-    try:
-        cookie = SimpleCookie(cookies).get(COOKIE)
-    except CookieError:
-        return None
-    return cookie.value if cookie and re.fullmatch("[0-9a-f]{64}", cookie.value) else None
 
 
 def _strings(value, key=None):

@@ -1,6 +1,8 @@
 """The tab Watch: the runs in a folder, while they are trained and after."""
 
+import functools
 import html
+import threading
 
 import gradio as gr
 from PIL import Image
@@ -21,10 +23,10 @@ NONE = (
     "There are no runs in {}. A training writes one, such as: python train.py --dataset digits "
     "--minutes 1"
 )
-# The number beside a slider may be empty while it is written, which Gradio takes for an error.
-FILLED = "(run, epoch...) => [run, epoch ?? 1...]"
 NO_GRID = gr.update(visible=False, value=None), ""
 COLOURS = {runs.TRAINING: "#16a34a", runs.FINISHED: "#2563eb", runs.STOPPED: "#b45309"}
+CURVES = 32  # runs whose plots are kept
+_drawing = threading.Lock()
 
 
 def add(page):
@@ -52,10 +54,11 @@ def add(page):
     def look(name, number, seen):
         return _look(page.runs, name, number, seen)
 
+    def switched(event: gr.SelectData):
+        return gr.Timer(active=event.value == "Watch")
+
     def opened(name, number, seen, event: gr.SelectData):
-        if event.value != "Watch":
-            return [gr.Timer(active=False), *[gr.skip()] * len(outputs)]
-        return [gr.Timer(active=True), *look(name, number, seen)]
+        return look(name, number, seen) if event.value == "Watch" else [gr.skip()] * len(outputs)
 
     def chosen(name, seen):
         return look(name, None, seen)
@@ -65,17 +68,14 @@ def add(page):
 
     inputs = [run, epoch, seen]
     outputs = [run, about, epoch, samples, caption, losses, health, seen]
-    page.jobs.add_quick(
-        page.tabs.select, opened, inputs, [timer, *outputs], trigger_mode="multiple"
-    )
-    page.jobs.add_quick(
-        timer.tick, look, inputs, outputs, trigger_mode="once", js=FILLED.replace("...", ", seen")
-    )
-    page.jobs.add_quick(run.input, chosen, [run, seen], outputs)
-    page.jobs.add_quick(
-        epoch.input, moved, [run, epoch], [samples, caption], trigger_mode="always_last",
-        js=FILLED.replace("...", ""),
-    )  # fmt: skip
+    # Gradio would reject a number that is empty while it is typed, or not on the slider any more.
+    connect = functools.partial(page.jobs.add_quick, preprocess=False)
+    # Two events: a look that takes long does not start the timer after the tab is left.
+    connect(page.tabs.select, switched, [], [timer], trigger_mode="multiple")
+    connect(page.tabs.select, opened, inputs, outputs, trigger_mode="multiple")
+    connect(timer.tick, look, inputs, outputs, trigger_mode="once")
+    connect(run.input, chosen, [run, seen], outputs)
+    connect(epoch.input, moved, [run, epoch], [samples, caption], trigger_mode="always_last")
 
 
 def _look(root, name, number, seen):
@@ -83,11 +83,11 @@ def _look(root, name, number, seen):
 
     Args:
         root: folder of the runs.
-        name: the chosen run, or None.
-        number: the chosen epoch, or None for the last one.
+        name: the chosen run; what is no run of the folder is replaced by one.
+        number: the chosen epoch; what is no number stands for the last one.
         seen: what the browser shows, as returned before.
     """
-    names = runs.names(root)
+    names, number = runs.names(root), _epoch(number)
     if not names and seen.get("names") == []:
         return [gr.skip()] * 8
     if not names:
@@ -126,6 +126,11 @@ def _slider(epochs, number):
     return gr.update(maximum=most, value=number, visible=len(epochs) > 1), number
 
 
+def _epoch(value):
+    """Returns a number that the browser has sent, or None."""
+    return value if isinstance(value, int | float) else None
+
+
 def _grid(root, name, number):
     """Returns (update of the image, its caption): the last samples at or before an epoch.
 
@@ -133,7 +138,8 @@ def _grid(root, name, number):
     """
     try:
         samples = runs.read(root, name).samples
-        shown = max((epoch for epoch in samples if epoch <= (number or 0)), default=min(samples))
+        last = _epoch(number) or 0
+        shown = max((epoch for epoch in samples if epoch <= last), default=min(samples))
         with Image.open(samples[shown]) as image:
             image.load()
     except (ValueError, OSError):  # none yet, or deleted
@@ -156,12 +162,23 @@ def _about(state):
 
 
 def _curves(state):
-    """Returns (HTML of the losses, HTML of what shows the health)."""
+    """Returns (HTML of the losses, HTML of what shows the health); drawn once for all visitors."""
+    try:
+        written = state.history.stat().st_mtime_ns
+    except OSError:  # deleted, or not there yet
+        return "", ""
+    with _drawing:
+        return _drawn(state.history, written)
+
+
+@functools.lru_cache(CURVES)
+def _drawn(history, written):
+    """Returns the values of `_curves`; `written` is when the file was written."""
     from keras_diffusion.plotting import figures
 
     try:
-        epochs, columns = figures.read_history(state.history)
-    except (OSError, ValueError, KeyError):  # deleted, or not there yet
+        epochs, columns = figures.read_history(history)
+    except (OSError, ValueError, KeyError):  # deleted, or damaged
         return "", ""
     if not len(epochs):
         return "<p>The first epoch is not finished yet.</p>", ""

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from fixtures_page import write_prompt_export
+from fixtures_page import serving, write_prompt_export
 
 from keras_diffusion.cli.app.files import Files
 from keras_diffusion.cli.app.models import Models
@@ -27,6 +27,15 @@ def models(exports):
         patch.setattr(export_folder, "SHIPPED_ROOT", exports / "nowhere")
         patch.chdir(exports)
         return Models("tiny")
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    """(process, URL) of the page for the exports in the module's `folder`."""
+    with serving(folder, "--model", "words") as server:
+        yield server
+    log = (folder / "page.log").read_text()
+    assert "Traceback" not in log and "a job of the page failed" not in log, log
 
 
 @pytest.fixture

@@ -13,27 +13,15 @@ import numpy as np
 import pytest
 from commands import run
 from fixtures_browser import visiting
-from fixtures_page import Visitor, at_once, memory, serving, wait, write_prompt_export
+from fixtures_page import SECONDS, Visitor, at_once, memory, serving, wait
 from PIL import Image
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def folder(export, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("page")
-    shutil.copytree(export[1], folder / "saved_models/tiny")
-    write_prompt_export(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(folder):
-    """(process, URL) of the page with the models "words" and "tiny"."""
-    with serving(folder, "--model", "words") as server:
-        yield server
-    log = (folder / "page.log").read_text()
-    assert "a job of the page failed" not in log, log
+def folder(exports):
+    return exports
 
 
 @pytest.fixture
@@ -101,9 +89,9 @@ def test_an_image_has_variations_and_a_way_from_noise(page):
     ]  # fmt: skip
     page.all("//*[contains(@class, 'grid-wrap')]//button")[1].click()
     page.button("Variations").click()
-    box = page.field("Variations from the command line, of the downloaded image")
+    box = page.field("Command for the same variations")
     assert "edit.py variations image-2.png" in box.get_attribute("value")
-    page.button("Its way from noise").click()
+    page.button("From noise to image").click()
     source = page.one("//img[contains(@src, 'image-2.gif')]").get_attribute("src")
     assert page.status(source) == 200
 
@@ -117,6 +105,13 @@ def test_comparisons(page):
     assert "--model words" in text and "--model tiny" in text
 
 
+IN_TABS = {
+    "Create": "//button[normalize-space()='Generate']", "Edit": "//*[@id='edit-start']",
+    "Compare": "//button[normalize-space()='Compare' and not(@role='tab')]",
+    "Watch": "//*[@id='watch-about']",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
 def test_nothing_is_cut_off(server, size, dark):
@@ -128,8 +123,9 @@ def test_nothing_is_cut_off(server, size, dark):
             "return getComputedStyle(document.body).backgroundColor"
         )
         assert (background == "rgb(255, 255, 255)") != dark
-        for tab in ("Create", "Edit", "Compare", "Watch"):
+        for tab, place in IN_TABS.items():
             page.tab(tab)
+            page.one(place)
             time.sleep(0.5)
             too_wide = page.driver.execute_script("""
                 return [...document.querySelectorAll("main *")].filter(e => e.checkVisibility() &&
@@ -283,4 +279,5 @@ def test_files_are_removed_when_the_page_stops(folder, tmp_path, stop, code):
         path = Path(gallery[0]["image"]["path"])
         assert path.is_file()
         process.send_signal(stop)
+        process.wait(SECONDS)
     assert not path.parents[1].exists()

@@ -5,6 +5,7 @@ import json
 import shutil
 import socket
 import threading
+import time
 
 import pytest
 from fixtures_input import check, file
@@ -72,7 +73,7 @@ def test_a_port_that_is_taken(folder, capsys):
 
 def test_without_gradio_the_command_says_how_to_install_it(folder, monkeypatch, capsys):
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
-    check(app.main, "", r"requirements-app\.txt.*keras_diffusion\[app\]", capsys)
+    check(app.main, "", r"requirements-app\.txt.*\.\[app\]", capsys)
 
 
 def test_the_console_script_has_the_command(folder, capsys):
@@ -123,7 +124,13 @@ def test_only_models_of_the_list_are_loaded(folder, monkeypatch, name):
 
 def test_a_model_is_loaded_once(folder, monkeypatch):
     calls, began = [], threading.Barrier(4)
-    monkeypatch.setattr(loading, "load", lambda path: calls.append(path.name) or object())
+
+    def slow(path):
+        time.sleep(0.05)
+        calls.append(path.name)
+        return object()
+
+    monkeypatch.setattr(loading, "load", slow)
     models, found = Models(), []
 
     def load():

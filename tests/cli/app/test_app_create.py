@@ -10,7 +10,7 @@ from fixtures_page import PROMPTS
 from PIL import Image, ImageSequence
 
 from keras_diffusion.cli import edit, sample
-from keras_diffusion.cli.app import conditions, create
+from keras_diffusion.cli.app import compare, conditions, create
 from keras_diffusion.cli.app.files import Files
 from keras_diffusion.cli.app.jobs import UNEXPECTED, Cancelled, Progress, in_one_line
 
@@ -117,6 +117,27 @@ def test_the_way_from_noise_ends_at_the_image(page, tmp_path):
     assert errors[-1] < 8 < 20 < errors[0], "256 colours, but noise at the start"
 
 
+# Compare ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text, scales", [("1, 2.5 3", ["1", "2.5", "3"]), ("100", ["100"])])
+def test_scales_are_numbers(text, scales):
+    assert compare.guidance_scales(text) == scales
+
+
+@pytest.mark.parametrize(
+    "text", ["1 -h", "1 --num 9 --num-steps 9", "", None, "-1", "101", "nan", "1 " * 9]
+)
+def test_other_scales_are_rejected(text):
+    with pytest.raises(ValueError, match="Scales: give 1 to 8 numbers from 0 to 100"):
+        compare.guidance_scales(text)
+
+
+def test_help_does_not_end_the_server(page, capsys):
+    with pytest.raises(ValueError, match="flag"):
+        page.parse("sample", ["--help"])
+
+
 # Suggestions ----------------------------------------------------------------------------------
 
 
@@ -126,8 +147,9 @@ def test_words_are_offered_while_typing():
     assert "an" in conditions.suggestions(PROMPTS, "A") and "ant" in conditions.suggestions(
         PROMPTS, "A"
     )
-    for text in ("", None, "sunflower", "a photo ", "a xyz", "?!"):
-        assert conditions.suggestions(PROMPTS, text) == [] or text == "sunflower"
+    assert conditions.suggestions(PROMPTS, "sunflower") == ["a photo of a sunflower"]
+    for text in ("", None, "a photo ", "a xyz", "?!"):
+        assert conditions.suggestions(PROMPTS, text) == []
     assert conditions.suggestions(None, "su") == [], "a model without prompts"
 
 

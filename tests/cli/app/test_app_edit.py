@@ -1,5 +1,6 @@
 """The tab Edit without a browser: uploads, masks, and the same results as edit.py."""
 
+import io
 import re
 import shlex
 import shutil
@@ -29,11 +30,13 @@ def progress():
 
 
 def painted(size, rows, columns, soft=0):
-    """The value of the editor of an image of size (height, width), as it is shown."""
+    """The painted layer over an image of size (height, width), as it is shown."""
     layer = np.zeros((*size, 4), "uint8")
     layer[rows, columns] = [255, 45, 143, 255]
     layer[..., 3] = np.maximum(layer[..., 3], soft)
-    return {"background": None, "layers": [layer], "composite": None}
+    file = io.BytesIO()
+    Image.fromarray(layer).save(file, "PNG")
+    return file
 
 
 def run(page, kind, model="words", **form):
@@ -105,6 +108,13 @@ def test_the_shown_command_gives_the_same_results(case, page, exports, tmp_path,
             assert len(list(ImageSequence.Iterator(image))) == form["num"]
 
 
+def test_by_inversion_there_is_one_result_and_no_batch():
+    values = {"model": "words", "num": 4, "to": "a bee", "source": "an ant"}
+    words = edits.arguments("restyle", ["a.png"], **values, invert=True)
+    assert words[words.index("--num") + 1] == "1" and "--batch-size" not in words
+    assert "--batch-size" in edits.arguments("restyle", ["a.png"], **values)
+
+
 def test_classes_instead_of_prompts(page, tmp_path):
     first = upload(tmp_path / "digit.png", mode="L", size=(8, 8))
     results = run(page, "variations", "tiny", first=first, **{"class": "digit 3"}, num=1)
@@ -154,12 +164,12 @@ def test_a_photo_is_shown_upright(tmp_path):
 
 
 def test_soft_edges_of_the_brush_and_an_empty_canvas():
-    mask = edits.painted_mask(painted((8, 8), slice(2, 4), slice(2, 4), soft=20)["layers"], (8, 8))
+    mask = edits.painted_mask(painted((8, 8), slice(2, 4), slice(2, 4), soft=20), (8, 8))
     assert mask.sum() == 4 and mask[2:4, 2:4].all()
     with pytest.raises(ValueError, match="Nothing is painted"):
-        edits.painted_mask(painted((8, 8), slice(0), slice(0))["layers"], (8, 8))
+        edits.painted_mask(painted((8, 8), slice(0), slice(0)), (8, 8))
     with pytest.raises(ValueError, match="Nothing is painted"):
-        edits.painted_mask([], (8, 8))
+        edits.painted_mask(None, (8, 8))
 
 
 def make_text(path):
@@ -203,6 +213,13 @@ def test_what_the_library_rejects_is_a_line(kind, form, message, page, tmp_path)
     with pytest.raises(ValueError, match=message) as error:
         run(page, kind, **form)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("make", [make_text, make_empty, make_huge])
+def test_a_wrong_layer_is_rejected_in_one_line(make, tmp_path):
+    make(tmp_path / "layer.png")
+    with pytest.raises(ValueError, match="^What is painted cannot be read. Paint again.$"):
+        edits.painted_mask(str(tmp_path / "layer.png"), (8, 8))
 
 
 def test_names_of_uploads_are_safe_and_unique():

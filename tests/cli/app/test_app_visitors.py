@@ -5,11 +5,12 @@ import json
 
 import pytest
 
-from keras_diffusion.cli.app.answers import COOKIE
-from keras_diffusion.cli.app.visitors import LOCAL_NAMES, Visitors
+from keras_diffusion.cli.app import files, visitors
+from keras_diffusion.cli.app.visitors import LARGEST_BODY, LARGEST_FILE, LOCAL_NAMES, Visitors
 
 FOLDER = "/private"
 SECRET = f"{FOLDER}/abc/cat.png"
+FORM = "multipart/form-data; boundary=x"
 FILE = {"path": SECRET, "url": f"/gradio_api/file={SECRET}", "meta": {"_type": "gradio.FileData"}}
 
 
@@ -37,14 +38,17 @@ class Browser:
         _, headers, _ = self.request("/")
         self.cookie = headers["set-cookie"].split(";")[0]
 
-    def request(self, path, value=None, host="127.0.0.1:7860", kind="application/json", query=""):
+    def request(self, path, value=None, host="127.0.0.1:7860", kind="application/json", query="",
+                **headers):  # fmt: skip
         """(status, headers, body); `value` makes it a POST."""
-        headers = {"host": host, "accept-encoding": "br", "content-type": kind}
+        body = value if isinstance(value, bytes) else json.dumps(value).encode()
+        headers = {"host": host, "accept-encoding": "br", "content-type": kind,
+                   "content-length": str(len(body)), **headers}  # fmt: skip
         headers.update({"cookie": self.cookie} if self.cookie else {})
         method = "GET" if value is None else "POST"
         scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(),
-                 "headers": [(k.encode(), v.encode()) for k, v in headers.items()]}  # fmt: skip
-        body = value if isinstance(value, bytes) else json.dumps(value).encode()
+                 "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+                 "server": ("127.0.0.1", 7860)}  # fmt: skip
         sent, status = [], []
 
         async def receive():
@@ -101,7 +105,7 @@ def test_a_file_is_sent_to_those_who_got_its_path(server, gradio, chunks):
 def test_an_upload_belongs_to_who_sent_it(server, gradio):
     one, other = Browser(server), Browser(server)
     gradio.chunks = [json.dumps([SECRET, "/etc/passwd"]).encode()]
-    assert one.status("/gradio_api/upload", b"...", kind="multipart/form-data; boundary=x") == 200
+    assert one.status("/gradio_api/upload", b"...", kind=FORM) == 200
     assert one.can_read() and not other.can_read() and not one.can_read("/etc/passwd")
 
 
@@ -112,7 +116,7 @@ def join(path, session="s"):
 def test_a_job_names_only_files_of_its_visitor(server, gradio):
     one, other = Browser(server), Browser(server)
     gradio.chunks = [json.dumps([SECRET]).encode()]
-    one.request("/gradio_api/upload", b"...", kind="multipart/form-data; boundary=x")
+    one.request("/gradio_api/upload", b"...", kind=FORM)
     route, count = "/gradio_api/queue/join", len(gradio.requests)
     for value in (
         join(SECRET, "t"),
@@ -131,7 +135,43 @@ def test_a_job_names_only_files_of_its_visitor(server, gradio):
     assert other.status(route, {"data": ["a prompt", 7, None]}) == 200
     for body in (b"{", b"[" * 10**6):
         assert one.status(route, body) == 400
-    assert one.status(route, join(SECRET), kind="text/plain") == 415
+
+
+@pytest.mark.parametrize("route", ["queue/join", "run/predict", "upload"])
+def test_requests_have_their_content_type_and_a_size(route, server, gradio):
+    browser, count = Browser(server), len(gradio.requests)
+    right, wrong = ("application/json", FORM)[:: -1 if route == "upload" else 1]
+    route = f"/gradio_api/{route}"
+    for kind in (wrong, "text/plain", ""):
+        assert browser.status(route, {}, kind=kind) == 415
+    most = LARGEST_BODY + (LARGEST_FILE if right == FORM else 0)
+    many = b" " * most + b"{}"
+    assert browser.status(route, many, kind=right) == 413
+    for headers in ({"content-length": ""}, {"transfer-encoding": "chunked"}):
+        assert browser.status(route, {}, kind=right, **headers) == 413
+    assert len(gradio.requests) == count, "Gradio has seen none of them"
+    assert browser.status(route, {}, kind=right) == 200
+
+
+def test_uploads_end_when_there_is_no_room(gradio, tmp_path, monkeypatch):
+    browser = Browser(Visitors(gradio, tmp_path))
+    (tmp_path / "abc").mkdir()
+    (tmp_path / "abc/cat.png").write_bytes(b"...")
+    for most, status in ((3, 200), (2, 507)):
+        monkeypatch.setattr(files, "MOST_BYTES", most)
+        assert browser.status("/gradio_api/upload", b"...", kind=FORM) == status
+
+
+def test_visitors_without_files_take_no_place(gradio, monkeypatch):
+    monkeypatch.setattr(visitors, "MOST_VISITORS", 2)
+    server = Visitors(gradio, FOLDER)
+    one, *others = (Browser(server) for _ in range(4))
+    gradio.chunks = [json.dumps([SECRET]).encode()]
+    one.request("/gradio_api/upload", b"...", kind=FORM)
+    gradio.chunks = [b"{}"]
+    for other in others:
+        assert other.status("/gradio_api/queue/join", {}) == 200
+    assert one.can_read()
 
 
 def test_a_text_that_looks_like_a_file_gives_no_file(server, gradio):
@@ -159,6 +199,7 @@ CLOSED = [
     "/gradio_api/file/private/abc/cat.png", "/gradio_api/deep_link", "/gradio_api/vibe-code/",
     "/gradio_api/call/create", "/gradio_api/run/create", "/gradio_api/stream/s/1/2/playlist.m3u8",
     "/gradio_api/queue/status", "/gradio_api/dev/reload", "/nowhere", "/../etc/passwd",
+    "/gradio_api/component_server", "/gradio_api/component_server/",
 ]  # fmt: skip
 
 
@@ -174,8 +215,19 @@ def test_without_the_cookie_nothing_is_computed(server):
     stranger = Browser(server)
     stranger.cookie = None
     assert stranger.status("/gradio_api/queue/join", {"data": []}) == 403
-    stranger.cookie = f"{COOKIE}=guessed"
-    assert stranger.status("/gradio_api/queue/join", {"data": []}) == 403
+
+
+def test_only_cookies_of_this_server_are_taken(server, gradio):
+    browser = Browser(server)
+    name, value = browser.cookie.split("=")
+    visitor, signature = value.split(".")
+    assert browser.status("/gradio_api/queue/join", {}) == 200
+    for guess in ("", "guessed", visitor, f"{visitor}.", f"{'0' * 32}.{signature}", "\xff.\xff"):
+        browser.cookie = f"{name}={guess}"
+        assert browser.status("/gradio_api/queue/join", {}) == 403, guess
+        assert "set-cookie" in browser.request("/")[1]
+    browser.cookie = Browser(Visitors(gradio, FOLDER)).cookie
+    assert browser.status("/gradio_api/queue/join", {}) == 403, "of a server that ran before"
 
 
 def test_a_name_of_another_site_is_not_answered(server, gradio):

@@ -65,7 +65,9 @@ def test_a_run_that_is_training(tmp_path):
     }  # fmt: skip
 
 
-def test_the_time_left_passes_between_two_updates(tmp_path):
+def test_the_time_left_passes_between_two_updates(tmp_path, monkeypatch):
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now)
     folder = make_run(tmp_path / "tiny", seconds_left=80)
     touch(folder, -30)
     with locked(folder):
@@ -136,7 +138,7 @@ def look(root, name, number, seen):
 
 
 def test_the_page_follows_a_run_and_skips_what_has_not_changed(tmp_path):
-    folder = make_run(tmp_path / "tiny")
+    folder = make_run(tmp_path / "tiny", seconds_left=10**6)
     with locked(folder):
         first = look(tmp_path, None, None, {})
         assert first["choice"]["choices"] == ["tiny"] and first["choice"]["value"] == "tiny"
@@ -162,6 +164,25 @@ def test_an_epoch_without_a_grid_shows_the_one_before(tmp_path):
     np.testing.assert_array_equal(np.asarray(value), save_image(tmp_path / "again.png", seed=6))
     assert "epoch 2," in watch._grid(tmp_path, "tiny", 1)[1]
     assert watch._grid(tmp_path, "other", 1) == watch.NO_GRID
+
+
+@pytest.mark.parametrize("number", [80, -1, None, "", "3", [3], {}, float("nan")])
+def test_any_number_that_a_browser_sends_shows_a_grid(number, tmp_path):
+    make_run(tmp_path / "tiny")
+    seen = look(tmp_path, "tiny", number, {})["seen"]
+    assert list(look(tmp_path, ["tiny"], number, seen)) == ["seen"]
+    assert "epoch" in watch._grid(tmp_path, "tiny", number)[1]
+
+
+def test_curves_are_drawn_once_for_all_visitors(tmp_path, monkeypatch):
+    folder, drawn = make_run(tmp_path / "tiny"), []
+    monkeypatch.setattr(watch, "_panels", lambda *_: drawn.append(1) or "<svg>")
+    for _ in range(3):
+        assert watch._curves(runs.read(tmp_path, "tiny")) == ("<svg>", "<svg>")
+    assert len(drawn) == 2, "losses and health"
+    touch(folder, -5)
+    watch._curves(runs.read(tmp_path, "tiny"))
+    assert len(drawn) == 4
 
 
 def test_a_run_that_is_deleted_meanwhile(tmp_path, monkeypatch):
