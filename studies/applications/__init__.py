@@ -43,9 +43,9 @@ class Settings:
     images: int = 200  # held-out images that are filled, enlarged or translated
     cg_images: int = 100  # digits for the comparison of numbers of CG steps
     inverted: int = 64  # images that are inverted
-    inversion_steps: tuple = (10, 20, 50, 100)
-    translation_steps: int = 50  # up, and again down
-    strengths: tuple = (0.3, 0.5, 0.7, 0.9)  # of img2img
+    inversion_steps: tuple = (10, 25, 50, 100)
+    translation_steps: int = 25  # of heun, up, and again down
+    strengths: tuple = (0.3, 0.5, 0.7, 0.8, 0.9)  # of img2img
     guidance: tuple = (1.0, 2.0)  # scales, of translations
     pair: tuple = ("rose", "sunflower")  # classes of flowers, from and to
     clips: int = 64  # held-out clips

@@ -106,12 +106,22 @@ def _compare(prior, truth, kinds, known, settings):
         (results, images): results has `rows`, for each method a dict of `bias` (RMS difference of
         the means from the posterior means, relative to the RMS of these), `variance` (relative to
         that of the posterior) and `right` (share of the truth's component), and `exact`, the
-        share `right` of the posterior. Images are those of `columns` for the first truth.
+        share `right` of samples of the posterior. Images are those of `columns` for the first
+        truth.
     """
-    weights, means, variances = prior.posterior(truth[:, known], known)
-    mean = (weights[..., None] * means).sum(1)
-    spread = (weights[..., None] * (means - mean[:, None]) ** 2).sum(1) + variances
     num = settings.samples
+    weights, means, covariance = prior.posterior(truth[:, known], known)
+    mean = (weights[..., None] * means).sum(1)
+    spread = (weights[..., None] * (means - mean[:, None]) ** 2).sum(1) + np.diag(covariance)
+    rng = np.random.default_rng(settings.seed)
+    exact = np.repeat(truth[:, None], num, axis=1)
+    picked = [rng.choice(len(each), num, p=each) for each in weights]
+    exact[..., ~known] = np.take_along_axis(means, np.array(picked)[..., None], 1)
+    exact[..., ~known] += rng.multivariate_normal(0 * mean[0], covariance, exact.shape[:2])
+
+    def right(x):
+        return float(np.mean(prior.component(x.reshape(-1, SIDE**2)) == np.repeat(kinds, num)))
+
     operator = operators.mask(known.reshape(SIDE, SIDE))
     shape = (SIDE, SIDE, 1)
     pixels = np.repeat(truth.reshape(-1, *shape), num, axis=0).astype("float32")
@@ -140,15 +150,12 @@ def _compare(prior, truth, kinds, known, settings):
         rows[name] = {
             "bias": float(np.sqrt(max(off, 0) / np.square(mean).mean())),
             "variance": float(own.mean() / spread.mean()),
-            "right": float(
-                np.mean(prior.component(x.reshape(-1, SIDE**2)) == np.repeat(kinds, num))
-            ),
+            "right": right(x),
         }
         if name in (mmps_name(1), mmps_name(DEFAULT), *OTHERS):
             shown.append(x[0, 0])
     images = [_image(each) for each in shown]
-    right = weights[np.arange(len(kinds)), kinds].mean()
-    return {"exact": float(right), "rows": rows}, images
+    return {"exact": right(exact), "rows": rows}, images
 
 
 def _image(x):

@@ -84,7 +84,7 @@ class Context:
         )
 
     def facts(self, kind):
-        """Returns {"name", "parameters of the training"}: what belongs beside results."""
+        """Returns {"name", "shape", "guidance_scale", "training"}: what belongs beside results."""
         return self.stages.run(f"model-{kind}", lambda folder: self._facts(kind))
 
     def _facts(self, kind):
@@ -118,3 +118,19 @@ def length(settings, minutes):
     if settings.epochs:
         return {"epochs": settings.epochs}
     return {"minutes": settings.minutes or minutes}
+
+
+def training_facts(config, batches):
+    """Returns {"trained": images or clips seen, "minutes", "epochs"} of a training."""
+    names = ("minutes", "epochs")
+    return {
+        "trained": batches * config.batch_size,
+        **{name: getattr(config, name) for name in names},
+    }
+
+
+def training_in_words(result, what):
+    """Returns the length of such a training in words."""
+    minutes, epochs = result["minutes"], result["epochs"]
+    lasted = f"{minutes:g} minutes" if minutes else f"{epochs} epochs"
+    return f"for {lasted} ({result['trained']:,} {what} seen)"

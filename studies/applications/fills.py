@@ -79,7 +79,12 @@ def _laplacian(size):
 
 
 def psnr(images, truth, known=None):
-    """Returns the mean PSNR in dB, of missing pixels alone; an image counts at most 60 dB.
+    """Returns the mean of `psnr_of_each`."""
+    return float(psnr_of_each(images, truth, known).mean())
+
+
+def psnr_of_each(images, truth, known=None):
+    """Returns the PSNR (N,) in dB of missing pixels alone; at most 60 dB.
 
     Args:
         images, truth: uint8 (N, H, W, C).
@@ -88,12 +93,14 @@ def psnr(images, truth, known=None):
     squares = np.square(images.astype("float64") - truth).mean(-1)
     weights = np.ones_like(squares) if known is None else ~known
     errors = (squares * weights).sum((1, 2)) / weights.sum((1, 2))
-    values = 10 * np.log10(255**2 / np.maximum(errors, 255**2 / 10 ** (MOST_PSNR / 10)))
-    return float(values.mean())
+    return 10 * np.log10(255**2 / np.maximum(errors, 255**2 / 10 ** (MOST_PSNR / 10)))
 
 
 def ssim(images, truth, known):
-    """Returns the mean structural similarity around missing pixels, see `psnr`."""
+    """Returns the mean structural similarity of windows of 11x11 pixels around missing ones.
+
+    Windows that reach over the border of the image do not count. Arguments as in `psnr_of_each`.
+    """
     values = tf.image.ssim(images, truth, max_val=255, return_index_map=True).numpy()
     inner = slice(SSIM_MARGIN, -SSIM_MARGIN)
     return float(values[~known[:, inner, inner]].mean())

@@ -8,6 +8,7 @@ from studies.report import Claim, table
 
 TITLE = "Inverted images return"
 GOAL, AT = 35.0, 50  # dB of the round trip, at so many steps
+DEFAULT = "heun"  # the sampler of `invert` and `from_noise`
 CONDITIONS = ("no label", "true label")
 SHOWN = 3  # images of each kind
 
@@ -59,15 +60,18 @@ def claims(result):
 
 
 def _returns(kind, rows):
-    text = f"{kind}: images return with at least {GOAL:g} dB after {AT} steps up and down"
+    text = (
+        f"{kind}: images return with at least {GOAL:g} dB after {AT} steps of {DEFAULT}, the "
+        "default sampler, up and down"
+    )
     measured = {
-        f"{row['sampler']}, {row['condition']}": row["psnr"] for row in rows if row["steps"] == AT
+        (row["sampler"], row["condition"]): row["psnr"] for row in rows if row["steps"] == AT
     }
-    if not measured:
+    own = [psnr for (sampler, _), psnr in measured.items() if sampler == DEFAULT]
+    if not own:
         return Claim(text, f"{AT} steps were not measured", None)
-    shown = "; ".join(f"{name}: {psnr:.1f} dB" for name, psnr in measured.items())
-    return Claim(f"{text} (by every sampler, with and without label)", shown,
-                 min(measured.values()) >= GOAL)  # fmt: skip
+    shown = "; ".join(f"{', '.join(name)}: {psnr:.1f} dB" for name, psnr in measured.items())
+    return Claim(text, shown, min(own) >= GOAL)
 
 
 def section(result):

@@ -15,7 +15,13 @@ from keras_diffusion.evaluation import anomaly, classifier, real_images
 from keras_diffusion.saving import loading
 from studies import runs
 from studies.applications import examples
-from studies.applications.context import CachedStages, NotMeasured, length
+from studies.applications.context import (
+    CachedStages,
+    NotMeasured,
+    length,
+    training_facts,
+    training_in_words,
+)
 from studies.report import Claim, table
 
 TITLE = "A model of normal X-rays finds abnormal ones, and synthetic X-rays train a classifier"
@@ -53,7 +59,7 @@ def train(kind, context):
     """Trains on "normal" images or on "both" classes.
 
     Returns:
-        dict of `trained` (number of images), `minutes` or `epochs`.
+        dict of `trained` (number of images seen), `minutes` or `epochs`.
     """
     settings = context.settings
     data = context.stages.folder.absolute() / f"xrays-{kind}-images"
@@ -65,8 +71,7 @@ def train(kind, context):
     options = {**settings.xray_options, **length(settings, settings.xray_minutes)}
     config = resolve(None, {"folder": str(data), "seed": settings.seed, **options})
     batches = runs.train(config, _run_dir(kind, context))
-    lasted = {name: getattr(config, name) for name in ("minutes", "epochs")}
-    return {"trained": batches * config.batch_size, **lasted}
+    return training_facts(config, batches)
 
 
 def _run_dir(kind, context):
@@ -222,22 +227,16 @@ def section(result):
          f"{synthesis[name]['accuracy']:.1%}"]
         for name in ("synthetic", "real")
     ]  # fmt: skip
+    lengths = [training_in_words(each, "images") for each in (detection, synthesis)]
     return "\n\n".join([
-        f"The model of normal images was trained {_lasted(detection)}, that of both classes "
-        f"{_lasted(synthesis)}. Best on the validation images: {detection['best']}. Test images:",
+        f"The model of normal images was trained {lengths[0]}, that of both classes {lengths[1]}. "
+        f"Best on the validation images: {detection['best']}. Test images:",
         areas,
         f"![X-rays with anomaly maps, by {detection['best']}]({FIGURE})",
         "A classifier of X-rays, tested on the real test images:",
         table(["trained on", "AUROC", "accuracy"], rows),
         "![Synthetic and real X-rays](xrays.png)",
     ])  # fmt: skip
-
-
-def _lasted(result):
-    """Returns the length of a training in words."""
-    minutes, epochs = result["minutes"], result["epochs"]
-    lasted = f"{minutes:g} minutes" if minutes else f"{epochs} epochs"
-    return f"for {lasted} ({result['trained']:,} images)"
 
 
 def figures(result, stages):

@@ -39,7 +39,7 @@ class Mixture:
         return np.einsum("nki,ij,nkj->nk", gaps, inverse, gaps).argmin(-1)
 
     def posterior(self, y, known):
-        """Returns (weights (T, K), means (T, K, M), variances (M,)) of M missing pixels.
+        """Returns (weights (T, K), means (T, K, M), covariance (M, M)) of M missing pixels.
 
         Args:
             y: (T, D - M), known pixels.
@@ -51,7 +51,7 @@ class Mixture:
         weights = softmax(-0.5 * np.einsum("tki,ij,tkj->tk", gaps, inverse, gaps), axis=-1)
         means = self.means[:, ~known] + gaps @ (cross @ inverse).T
         inside = self.covariance[np.ix_(~known, ~known)] - cross @ inverse @ cross.T
-        return weights, means, np.diag(inside)
+        return weights, means, inside
 
     def denoiser(self, schedule):
         """Returns (x_t, t) -> (E[x0 | x_t], eps), x_t (N, SIDE, SIDE, 1), t a scalar."""

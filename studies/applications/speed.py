@@ -46,11 +46,11 @@ def edits(model, images, labels, seed):
         "enlarge, 3 CG steps": lambda steps: editing.restore(
             model, small, operators.downscale(2), num_steps=steps, **size
         ),
-        "invert": lambda steps: editing.invert(model, images, num_steps=steps, **size),
-        "translate": lambda steps: editing.translate(
+        "invert, heun": lambda steps: editing.invert(model, images, num_steps=steps, **size),
+        "translate, heun": lambda steps: editing.translate(
             model, images, source=labels, target=labels, num_steps=steps, **size
         ),
-        "anomaly map by inversion": lambda steps: anomaly_map(
+        "anomaly map by inversion, ddim": lambda steps: anomaly_map(
             model, images, noise="inversion", num_steps=steps, **size
         ),
     }

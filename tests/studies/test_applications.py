@@ -115,10 +115,10 @@ def test_posteriors_agree_with_weighted_samples():
     prior = priors.priors(KNOWN)["two modes"]
     x, kinds = prior.sample(40, rng)
     assert np.mean(prior.component(x) == kinds) > 0.9
-    weights, means, variances = prior.posterior(x[:, KNOWN], KNOWN)
+    weights, means, covariance = prior.posterior(x[:, KNOWN], KNOWN)
     right = weights[np.arange(40), kinds]
     assert 0.7 < right.mean() < 0.99 and np.allclose(weights.sum(1), 1)
-    gaps = (x[:, ~KNOWN] - means[np.arange(40), kinds]) / np.sqrt(variances)
+    gaps = (x[:, ~KNOWN] - means[np.arange(40), kinds]) / np.sqrt(np.diag(covariance))
     assert gaps.std() == pytest.approx(1, abs=0.1) and abs(gaps.mean()) < 0.1
 
 
@@ -255,26 +255,31 @@ def enlarged(distance, changed=1):
     base = {"size": "16 to 64", "error": 0.1, "psnr": 20.0, "ssim": 0.5}
     return {
         "rows": [{**base, "method": "bicubic", "distance": 10.0, "changed": 9},
+                 {**base, "method": "nearest pixel", "distance": 5.0, "changed": 0},
                  {**base, "method": "MMPS", "distance": distance, "changed": changed}],
         "baseline": {"mean": 1.0},
     }  # fmt: skip
 
 
 def round_trip(psnr, steps=50):
-    row = {"condition": "no label", "sampler": "ddim", "steps": steps, "psnr": psnr}
-    return {"digits": {"rows": [row]}}
+    row = {"condition": "no label", "sampler": "heun", "steps": steps, "psnr": psnr}
+    worse = {**row, "sampler": "ddim", "psnr": 20.0}
+    return {"digits": {"rows": [row, worse]}}
 
 
-def translated(right, layout):
-    rows = [{"method": "DDIB", "strength": None, "scale": 1.0, "right": 0.8, "layout": 0.6},
+def translated(right, layout, own=0.8):
+    rows = [{"method": "DDIB", "strength": None, "scale": 1.0, "right": own, "layout": 0.6},
+            {"method": translation.NEW, "strength": None, "scale": 1.0, "right": 0.9,
+             "layout": 0.1},
             {"method": "img2img", "strength": 0.5, "scale": 1.0, "right": right,
              "layout": layout}]  # fmt: skip
     return {"digits": {"rows": rows, "text": "a to b"}}
 
 
 def clip_result(psnr):
-    methods = {"nearest frame": 15.0, "linear blend": 18.0, "MMPS": psnr}
-    return {"rows": [{"task": "t", "method": m, "psnr": p} for m, p in methods.items()]}
+    methods = {"MMPS": psnr, "nearest frame": 15.0, "linear blend": 18.0}
+    row = {"task": "t", "error": 0.1}
+    return {"rows": [{**row, "method": m, "psnr": p, "gain": psnr - p} for m, p in methods.items()]}
 
 
 def xray_result(low, high, gap_low, gap_high, synthetic=0.9):
@@ -320,14 +325,19 @@ def speeds(seconds):
         (enlarging, enlarged(4.0), 0, True),
         (enlarging, enlarged(6.0), 0, False),
         (enlarging, enlarged(4.0), 1, True),
-        (enlarging, enlarged(4.0, changed=3), 1, False),
+        (enlarging, enlarged(6.0), 1, False),
+        (enlarging, enlarged(5.2), 1, None),
+        (enlarging, enlarged(4.0), 2, True),
+        (enlarging, enlarged(4.0, changed=3), 2, False),
         (inversion, round_trip(36.0), 0, True),
         (inversion, round_trip(34.0), 0, False),
         (inversion, round_trip(36.0, steps=10), 0, None),
         (translation, translated(0.9, 0.5), 0, True),
         (translation, translated(0.9, 0.7), 0, False),
+        (translation, translated(0.9, 0.5, own=0.4), 0, False),
         (frames, clip_result(19.0), 0, True),
         (frames, clip_result(17.0), 0, False),
+        (frames, clip_result(18.1), 0, None),
         (medical, xray_result(0.84, 0.9, 0.11, 0.2), 0, True),
         (medical, xray_result(0.80, 0.9, 0.11, 0.2), 0, None),
         (medical, xray_result(0.70, 0.8, 0.11, 0.2), 0, False),
