@@ -6,6 +6,7 @@ TensorFlow is imported after parsing.
 
 import sys
 import time
+from pathlib import Path
 
 from keras_diffusion.cli import edit_anomaly, edit_generate, edit_inpaint, edit_restore
 from keras_diffusion.cli.edit_inputs import check_images, is_path, read_images
@@ -40,7 +41,7 @@ def main(arguments=None, prog="edit.py"):
     except (ValueError, OSError) as error:
         flags.error(with_flag(error, {**FLAGS, "model": "--model", "num": "--num"}))
     except KeyboardInterrupt:
-        print("\ninterrupted; no image is written", file=sys.stderr)
+        print("\ninterrupted; not all results are written", file=sys.stderr)
         return 130
 
 
@@ -92,11 +93,12 @@ def compute(options, images, model):
 
 
 def check_targets(names, options):
-    """Raises ValueError if a result would overwrite a given image."""
+    """Raises ValueError if a result would overwrite a given image or mask."""
     targets = [options.out / f"{options.command}.png"]
     for name in (*names, "-".join(names)):
         targets += [target_of(name, number + 1, options) for number in range(options.num)]
-    for path in filter(is_path, options.images):
+    masks = [Path(mask) for mask in getattr(options, "mask", None) or () if isinstance(mask, str)]
+    for path in (*filter(is_path, options.images), *filter(Path.exists, masks)):
         if any(target.exists() and target.samefile(path) for target in targets):
             raise ValueError(f"--out: {path} would be overwritten. Choose another folder.")
 

@@ -11,10 +11,8 @@ from keras_diffusion.cli.parsing import (
     split_commas,
     within,
 )
-from keras_diffusion.diffusion.noise import NOISES
+from keras_diffusion.diffusion.noise import ANOMALY_METHODS as METHODS
 from keras_diffusion.runtime import frameworks
-
-METHODS = (*NOISES, "inversion")
 
 
 def existing_folder(text):
@@ -49,8 +47,8 @@ def add_anomaly_flags(parser):
     # fmt: off
     add = parser.add_argument
     add("--normal", metavar="NAME",
-        help="class of normal images; the scores are then judged by how well they tell all others "
-        "from it; default: normal, good or healthy, if there is one")
+        help="class of normal images; the area under the ROC curve then says how well the scores "
+        "separate all others from it; default: normal, good or healthy, if there is one")
     add("--reference", type=existing_folder, metavar="DIR",
         help="normal images that all are compared with, 20 or more; default: images of the "
         "training")
@@ -64,13 +62,20 @@ def add_anomaly_flags(parser):
 
 
 def given_options(options):
-    """Returns the arguments of `anomaly_map` that flags give."""
+    """Returns the arguments of `anomaly_map` that flags give.
+
+    Raises:
+        ValueError: draws of a noise that is not drawn.
+    """
+    if options.draws and options.noise == ["inversion"]:
+        raise ValueError("--draws: no effect with --noise inversion. Leave one of them out.")
     given = {"times": options.times, "num_draws": options.draws}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def find(options):
     """Runs `edit.py anomaly`; returns 0."""
+    given = given_options(options)
     run(
         locate_model(options.model),
         folders=options.folders,
@@ -78,7 +83,7 @@ def find(options):
         normal=options.normal,
         reference=options.reference,
         methods=tuple(options.noise or METHODS[:1]),
-        options=given_options(options),
+        options=given,
         seed=options.seed,
         batch_size=options.batch_size,
     )

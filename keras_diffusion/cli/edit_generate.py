@@ -124,6 +124,8 @@ def interpolate(options, images, model):
     condition = conditions(options, model, 1)
     for flag in {"labels", "prompts"} & set(condition):
         condition[flag] = condition[flag][0]
+        if len(given) and options.guidance_scale is None:  # which would change A and B
+            condition = {flag: condition[flag]}
     frames = editing.interpolate(model, *ends, options.num, **condition, **settings(options))
     animations = {name: list(frames)} if options.gif else {}
     return Results([(name, list(given), list(frames))], ("A", "B")[: len(given)], lines, animations)

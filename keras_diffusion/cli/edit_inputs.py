@@ -48,7 +48,7 @@ def add_common_flags(sub, num):
     add("--num", type=count, default=num, metavar="N", help="number of results for each image")
     add("--model", metavar="NAME or PATH", help=MODEL_HELP)
     add("--num-steps", type=within(1, export_folder.MAX_STEPS), metavar="N",
-        help="sampler steps, 1 to 1000; default: 20, or 50 where images are turned into noise")
+        help="sampler steps, 1 to 1000; default: 20, or 25 where images are turned into noise")
     add("--batch-size", type=count, default=16, metavar="N",
         help="results that are computed at once, which decides the memory but not the results")
     add("--out", type=folder, default=Path("edits"), metavar="DIR",
@@ -174,9 +174,13 @@ def class_or_prompt(flag, text, model):
     """Returns ("labels", number) of a class name or number, or ("prompts", text).
 
     Raises:
-        ValueError: the model has no such class.
+        ValueError: the model has no such class, or does not know a word.
     """
-    if model.prompts:
+    if model.prompts and not text.isdecimal():
+        try:
+            model.prompts.tokens([text])
+        except ValueError as error:
+            raise ValueError(f"{flag}: {error}") from error
         return "prompts", text
     number = text.isdecimal() and text not in model.class_names
     chosen = argparse.Namespace(

@@ -159,7 +159,7 @@ def _evaluate(args, model):
 
 def _find_anomalies(args, model):
     out = args.out or Path("evaluations") / _name(model.resolve()) / "anomaly"
-    require_writable("out", out)
+    require_writable("--out", out)
     edit_anomaly.run(
         model,
         folders=args.anomaly,

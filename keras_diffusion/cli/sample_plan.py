@@ -9,6 +9,7 @@ import numpy as np
 from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.plotting.images import add_labels, grid, readable, strips
 from keras_diffusion.sampling.request import Request
+from keras_diffusion.saving import export_folder
 
 MAX_COLUMNS = 12  # of a grid with a column for each class
 CLIPS = 12  # by default
@@ -61,6 +62,11 @@ def choose_conditions(options, config):
     """
     count, names = config.num_classes, config.class_names
     if options.prompt:
+        if not config.prompts:
+            raise ValueError(
+                "--prompt: this model was trained without prompts. "
+                f"Choose another one, such as --model {export_folder.SHIPPED_DEFAULT}."
+            )
         return options.prompt, {"prompts": options.prompt}
     if not count:
         if options.class_name:

@@ -38,7 +38,7 @@ def parser(prog="train.py"):
     add("--run-dir", type=folder, metavar="DIR",
         help="folder of the run; default: runs/NAME-DATE-TIME, NAME that of the data")
     add("--export-dir", type=folder, metavar="DIR",
-        help="folder of the SavedModel; default: saved_models/NAME, NAME as in --run-dir")
+        help="folder of the SavedModel; default: in saved_models/, named as the folder of the run")
     add("--resume", nargs="?", const="", metavar="RUN_DIR",
         help="resume a run exactly; without RUN_DIR the newest one. A finished run only writes its "
         "figures and its export again")

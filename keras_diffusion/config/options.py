@@ -84,9 +84,11 @@ class Config:
         "sub-folders of numbered frames; default: 1, images, but for moving_mnist 8 or 10")
     train_split: str | None = option(None, flag=True, metavar="SPLIT",
         help="training images, a slicing string of TensorFlow Datasets such as train[:90%]; "
-        "default: 80% of every class")
+        "default: the official split; of oxford_flowers102, and where there is a single split, 80% "
+        "of each")
     val_split: str | None = option(None, flag=True, metavar="SPLIT",
-        help="validation images, such as train[90%:]; default: the other 20%")
+        help="validation images, such as train[90%:]; default: the official validation split, else "
+        "test; where the training has 80%, the other 20%")
     balance: str = option("none", flag=True, choices=("none", "classes"),
         help="classes: train on every class equally often")
     horizontal_flip: bool | None = option(None, flag=True,

@@ -13,6 +13,7 @@ SPLITS = {
     "val": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+MAX_REASONS = 10  # that have lines
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 
@@ -24,6 +25,21 @@ def _normalised(name):
 def printable(name):
     """Returns a file name with escapes for bytes that are not UTF-8."""
     return str(name).encode("utf-8", "backslashreplace").decode()
+
+
+def lines_of_skipped(skipped):
+    """Returns lines of text, by reason, of texts "file: reason"; none if there are none."""
+    reasons = {}
+    for file, _, reason in (entry.partition(": ") for entry in skipped):
+        reasons.setdefault(reason, []).append(file)
+    lines = [f"not used: {len(skipped)} files or folders"] if skipped else []
+    rows = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    for reason, files in rows[:MAX_REASONS]:
+        lines.append(f"  {len(files)} {reason}: {console.names(files, 3)}")
+    if len(rows) > MAX_REASONS:
+        rest = sum(len(files) for _, files in rows[MAX_REASONS:])
+        lines.append(f"  {rest} for {len(rows) - MAX_REASONS} other reasons")
+    return lines
 
 
 class Listing:

@@ -9,11 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_diffusion.data import pipeline, single_image, sources
+from keras_diffusion.data.listing import lines_of_skipped
 from keras_diffusion.data.sources import Source
-from keras_diffusion.runtime import console
 
 SHORT_EPOCH = 8  # batches
-MAX_REASONS = 10  # that the summary has lines for
 SAMPLED = 64  # images whose pixels are examined for the summary
 FEW_IMAGES = 100
 GREY = 8  # of 255, largest difference of red, green and blue that is grey
@@ -93,18 +92,7 @@ class TrainingData:
             lines.append(str(source.table))
         else:
             lines.append(f"per epoch {source.num_train} {source.train_split}")
-        reasons = {}
-        for file, _, reason in (entry.partition(": ") for entry in source.skipped):
-            reasons.setdefault(reason, []).append(file)
-        if reasons:
-            lines.append(f"not used: {len(source.skipped)} files or folders")
-        rows = sorted(reasons.items(), key=lambda item: -len(item[1]))
-        for reason, files in rows[:MAX_REASONS]:
-            lines.append(f"  {len(files)} {reason}: {console.names(files, 3)}")
-        if len(rows) > MAX_REASONS:
-            rest = sum(len(files) for _, files in rows[MAX_REASONS:])
-            lines.append(f"  {rest} for {len(rows) - MAX_REASONS} other reasons")
-        return "\n".join(lines)
+        return "\n".join([*lines, *lines_of_skipped(source.skipped)])
 
     def _notes(self):
         """Lines about what degrades the images without an error."""

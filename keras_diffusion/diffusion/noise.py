@@ -63,6 +63,7 @@ def simplex(shape, seed, index, draw):
 
 
 NOISES = {"gaussian": gaussian, "coarse": coarse, "simplex": simplex}
+ANOMALY_METHODS = (*NOISES, "inversion")  # of `anomaly_map`
 
 
 def _simplex_octave(x, y, angles):

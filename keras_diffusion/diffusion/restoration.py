@@ -33,7 +33,7 @@ def mmps(
 
     z comes from `cg_steps` of conjugate gradients with one product J^T u each. J of a network is
     not exactly a covariance: without the ridge, errors of its small eigenvalues are amplified, the
-    more the more steps are taken (`studies/applications`).
+    more the more steps are taken (tests/diffusion/test_posterior_samples.py).
 
     Args:
         denoiser: (x_t, t) -> (x0, pullback), pullback: u -> J^T u; x0 is not clipped.

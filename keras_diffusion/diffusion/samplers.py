@@ -99,8 +99,9 @@ def heun(denoiser, schedule, x, times, *, num_frames=None):
         signal_t, noise_t = rates(schedule, times[i])
         level_s = rates(schedule, times[i + 1])
         x0_end, _ = denoiser(mix((x0, eps), level_s), times[i + 1])
-        # First order on the step to t = 0, where x / noise_rate is unbounded.
-        x0_mean = ops.where(level_s[1] > 1e-3, (x0 + x0_end) / 2, x0)
+        # First order on a step to or from t = 0, where x / noise_rate is unbounded.
+        is_inside = ops.minimum(noise_t, level_s[1]) > 1e-3
+        x0_mean = ops.where(is_inside, (x0 + x0_end) / 2, x0)
         eps_mean = eps + signal_t / ops.maximum(noise_t, 1e-3) * (x0 - x0_mean)
         return (mix((x0_mean, eps_mean), level_s),)
 

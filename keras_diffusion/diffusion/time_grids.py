@@ -41,6 +41,15 @@ def uniform_logsnr(schedule, num_steps, start=1.0):
     return _pinned(time_of_logsnr(schedule, ratios), start)
 
 
+def upward(schedule, num_steps, end=1.0):
+    """The times of `uniform_logsnr` in increasing order but for 0, to invert a sampler.
+
+    An image is taken as x at the first of them, where its noise cannot be seen: at t = 0 there is
+    none, and a network that predicts x0 says nothing about it.
+    """
+    return uniform_logsnr(schedule, num_steps, end)[:-1][::-1]
+
+
 def karras(schedule, num_steps, start=1.0, rho=7.0):
     """Equal steps in sigma^(1 / rho), sigma = noise_rate / signal_rate.
 

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from keras_diffusion.data import folder, pipeline
+from keras_diffusion.data.listing import lines_of_skipped, printable
 from keras_diffusion.evaluation import real_images
 from keras_diffusion.plotting import anomalies
 from keras_diffusion.plotting.comparisons import comparison
@@ -167,8 +168,8 @@ def run(model, settings):
     """Scores the images of folders, and writes scores, maps and a page.
 
     Writes scores.csv (one line for each image), scores.json, anomaly.png (examples of each class)
-    and maps/CLASS/NAME.png (image, map, and map over the image). Where a class of normal images
-    is known, scores.md is a table of AUROC beside baselines.
+    and maps/FOLDER/NAME.png (image, map, and map over the image), with the sub-folders of FOLDER.
+    Where a class of normal images is known, scores.md is a table of AUROC beside baselines.
 
     Args:
         model: `LoadedModel`.
@@ -250,7 +251,9 @@ def read(folders, image_shape):
             image = tf.constant(files.decode(i, channels))
             pixels.append(pipeline.resize(image, height, width).numpy())
             classes.append(own if files.labels is None else files.class_names[files.labels[i]])
-            names.append(f"{own}/{Path(path).relative_to(root).as_posix()}")
+            names.append(printable(f"{own}/{Path(path).relative_to(root).as_posix()}"))
+        lines = [f"note: {root}: {note}" for note in files.notes] + lines_of_skipped(files.skipped)
+        print(*lines, sep="\n", end="\n" * bool(lines))
     if len(set(names)) < len(names):
         raise ValueError("FOLDER: two of the folders have the same name. Give one at a time.")
     return Images(names, classes, np.stack(pixels))
@@ -281,6 +284,8 @@ def _normal_class(data, name):
     if name is not None and name not in classes:
         names = console.names(sorted(classes))
         raise ValueError(f"--normal: there is no class {name!r}. Choose from: {names}.")
+    if name is not None and len(classes) == 1:
+        raise ValueError("--normal: there is only one class. Give folders of others, too.")
     name = name or next((n for n in sorted(classes) if n.lower() in NORMAL_NAMES), None)
     return name if len(classes) > 1 else None
 
@@ -315,7 +320,10 @@ def _reference(model, settings, normal):
 def _write(out, record, data, columns, maps, scores):
     """Writes all results; the maps and scores are those of the first method."""
     out.mkdir(parents=True, exist_ok=True)
-    with whole_file(out / "scores.csv") as part, open(part, "w", newline="") as file:
+    with (
+        whole_file(out / "scores.csv") as part,
+        open(part, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["file", "class", *columns])
         writer.writerows(zip(data.names, data.classes, *columns.values(), strict=True))
@@ -330,7 +338,8 @@ def _write(out, record, data, columns, maps, scores):
     ends = anomalies.limits(maps)
     shown = [anomalies.heat(maps, ends), anomalies.overlay(data.pixels, maps, ends)]
     for name, triple in zip(data.names, zip(data.pixels, *shown, strict=True), strict=True):
-        path = (out / "maps" / name).with_suffix(".png")
+        path = out / "maps" / name
+        path = path if path.suffix.lower() == ".png" else path.with_name(f"{path.name}.png")
         save_png(path, comparison([("", [triple[0]], triple[1:])], ["image"], ["map", "overlay"]))
     rows = []
     for name in sorted(set(data.classes)):

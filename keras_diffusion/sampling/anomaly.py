@@ -8,12 +8,12 @@ from scipy import ndimage
 
 from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.diffusion import samplers, time_grids
+from keras_diffusion.diffusion.noise import ANOMALY_METHODS as METHODS
 from keras_diffusion.diffusion.noise import NOISES
 from keras_diffusion.diffusion.process import mix
 from keras_diffusion.diffusion.schedules import rates
 from keras_diffusion.sampling.edit_graph import make_request
 
-METHODS = (*NOISES, "inversion")
 SCORES = ("mean", "mahalanobis")
 TIMES = (0.1, 0.6)
 MIN_NORMAL = 20  # images, for mean and standard deviation
@@ -174,10 +174,10 @@ def _errors(parts, *, images, eps, times, **_):
 def _inverted(parts, *, images, times, num_steps, **_):
     """Returns the images inverted by DDIM up to each time, (N, T, H, W, C)."""
     x = parts.codec.encode(images)
-    denoiser = parts.make_denoiser()  # at t = 0 a clipped x0 would change eps without bounds
+    denoiser = parts.make_denoiser()  # near t = 0 a clipped x0 would change eps a lot
 
     def invert(t):
-        grid = time_grids.uniform_logsnr(parts.schedule, num_steps, t)[::-1]
+        grid = time_grids.upward(parts.schedule, num_steps, t)
         return samplers.ddim(denoiser, parts.schedule, x, grid)
 
     return _at_each(invert, times)

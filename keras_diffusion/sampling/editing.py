@@ -210,12 +210,12 @@ def variations(model, image, num, *, strength=0.5, labels=None, prompts=None, **
         numpy uint8 (num, H, W, C).
     """
     images = np.repeat(np.asarray(image)[None], num, axis=0)
-    condition = {"prompts": prompts} if labels is None else _condition(labels, num)
+    condition = _condition(_labels_or_prompts(labels, prompts), num)
     return img2img(model, images, strength=strength, **condition, **options)
 
 
 def invert(
-    model, images, *, num_steps=50, labels=None, prompts=None, sampler="ddim", batch_size=64
+    model, images, *, num_steps=25, labels=None, prompts=None, sampler="heun", batch_size=64
 ):
     """Returns the noise that a deterministic sampler turns into the images.
 
@@ -224,7 +224,7 @@ def invert(
 
     Args:
         labels, prompts: of the images.
-        sampler: "ddim" or "heun".
+        sampler: "heun", or "ddim", whose step takes half the time and whose error is larger.
 
     Returns:
         float32 (N, h, w, c), the shape of x.
@@ -242,8 +242,8 @@ def from_noise(
     model,
     noise,
     *,
-    sampler="ddim",
-    num_steps=50,
+    sampler="heun",
+    num_steps=25,
     labels=None,
     prompts=None,
     negative_prompts=None,
@@ -284,7 +284,7 @@ def from_noise(
     )
 
 
-def interpolate(model, a, b, num, *, num_steps=50, labels=None, prompts=None, **options):
+def interpolate(model, a, b, num, *, num_steps=25, labels=None, prompts=None, **options):
     """Returns images on the way from one image to another.
 
     The noise of both (see `invert`) is interpolated on the sphere, and sampled from.
@@ -292,7 +292,7 @@ def interpolate(model, a, b, num, *, num_steps=50, labels=None, prompts=None, **
     Args:
         a, b: each an image (H, W, C), or an int, the seed of a generated image.
         num: number of results, at least 2; the first is `a`, the last `b`, up to the error of
-            `invert`.
+            `invert`; guidance changes them.
         labels, prompts: an int or a text for both images and all results.
         **options: of `from_noise`.
 
@@ -304,7 +304,7 @@ def interpolate(model, a, b, num, *, num_steps=50, labels=None, prompts=None, **
     if num < 2:
         raise ValueError(f"num: {num} is not 2 or more.")
     options = {"num_steps": num_steps, **options}
-    condition = prompts if labels is None else labels
+    condition = _labels_or_prompts(labels, prompts)
     ends = []
     for end in (a, b):
         if np.ndim(end) == 0:
@@ -319,7 +319,7 @@ def interpolate(model, a, b, num, *, num_steps=50, labels=None, prompts=None, **
     return from_noise(model, noise, **_condition(condition, num), **options)
 
 
-def translate(model, images, *, source, target, num_steps=50, sampler="ddim", **options):
+def translate(model, images, *, source, target, num_steps=25, sampler="heun", **options):
     """Translates images from one class or prompt to another, keeping their layout.
 
     The images are inverted under the source's condition, and sampled from that noise under the
@@ -407,7 +407,7 @@ def _restore(
 
 
 def _invert(parts, *, seed, indices, num_steps, images, sampler):
-    times = time_grids.uniform_logsnr(parts.schedule, num_steps)[::-1]
+    times = time_grids.upward(parts.schedule, num_steps)
     run = samplers.SAMPLERS[sampler]
     return run(parts.make_denoiser(), parts.schedule, parts.codec.encode(images), times)
 
@@ -441,6 +441,12 @@ def _check_deterministic(sampler):
     if sampler not in DETERMINISTIC:
         choices = ", ".join(DETERMINISTIC)
         raise ValueError(f"sampler: {sampler!r} cannot be reversed. Choose from: {choices}.")
+
+
+def _labels_or_prompts(labels, prompts):
+    if labels is not None and prompts is not None:
+        raise ValueError("prompts: take the place of labels; give one of the two.")
+    return prompts if labels is None else labels
 
 
 def _condition(value, count):

@@ -152,6 +152,8 @@ class Request:
         if images.shape != shape:
             raise ValueError(f"{name}: shape {images.shape}; it must be {shape}.")
         if images.dtype.kind == "f":
+            if not (abs(images - 0.5) <= 0.501).all():  # NaN is not, either
+                raise ValueError(f"{name}: NaN, or floats outside of [0, 1].")
             return images.astype("float32")
         if images.dtype != np.uint8:
             raise ValueError(

@@ -12,6 +12,7 @@ from fixtures_input import check, file
 from PIL import Image
 
 from keras_diffusion.cli import edit
+from keras_diffusion.conditioning.prompts import Prompts
 from keras_diffusion.config.guidance import Guidance
 from keras_diffusion.data import decoding as reading
 from keras_diffusion.saving import loading
@@ -144,7 +145,7 @@ def test_upscale_reduces_to_what_the_model_enlarges(flags, factor, size, calls):
         assert image.size == (8, 8)
 
 
-def test_colorize_keeps_size_and_brightness(calls, monkeypatch):
+def test_colorize_keeps_size_and_brightness(calls):
     run("colorize wide.png grey.png --num 1 --labels 0 2")
     [(_, (measurement, _), options)] = calls
     assert measurement.shape == (2, 8, 8, 1) and options["labels"] == [0, 2]
@@ -152,7 +153,6 @@ def test_colorize_keeps_size_and_brightness(calls, monkeypatch):
         assert after.size == (20, 12) and after.mode == "RGB"
         luma = [np.asarray(image.convert("L"), int) for image in (before, after)]
         assert np.abs(luma[0] - luma[1]).max() <= 1
-    use(monkeypatch, fake_model(channels=1))
 
 
 def test_fill_frames_writes_all_frames_and_an_animation(calls, monkeypatch):
@@ -190,6 +190,18 @@ def test_restyle_by_noise_or_by_inversion(calls):
     assert (inversion["source"], inversion["target"]) == (0, 1)
 
 
+def test_restyle_to_a_prompt_or_a_class_of_its_model(calls, capsys, monkeypatch):
+    use(monkeypatch, fake_model(prompts=Prompts(CLASSES)))
+    run("restyle wide.png --to 'a bee'")
+    run("restyle wide.png --to 2")
+    run("restyle wide.png --from ant --to bee --invert")
+    assert calls[0][2]["prompts"] == ["a bee"] and calls[1][2]["labels"] == [2]
+    assert (calls[2][2]["source"], calls[2][2]["target"]) == ("ant", "bee")
+    check(edit.main, "restyle wide.png --to dog --model x", "--to: .*unknown word", capsys)
+    check(edit.main, "restyle wide.png --to bee --from dog --invert --model x", "--from", capsys)
+    check(edit.main, "restyle wide.png --to 3 --model x", "--to", capsys)
+
+
 def test_interpolate_between_images_or_seeds(calls):
     run("interpolate wide.png grey.png --num 10 --gif")
     run("interpolate 3 14 --num 2")
@@ -197,6 +209,14 @@ def test_interpolate_between_images_or_seeds(calls):
     assert {"interpolate.png", "3-14-interpolate-2.png", "wide-grey-interpolate.gif"} <= set(
         written()
     )
+
+
+def test_guidance_would_change_the_ends_of_an_interpolation(calls):
+    run("interpolate wide.png grey.png --class-name bee")
+    run("interpolate wide.png grey.png --class-name bee --guidance-scale 3")
+    run("interpolate 3 14 --class-name bee")
+    scales = [options.get("guidance_scale") for _, _, options in calls]
+    assert scales == [None, 3.0, 2.0] and all(call[2]["labels"] == 1 for call in calls)
 
 
 # A real export ------------------------------------------------------------------------------
@@ -230,6 +250,7 @@ REJECTED = [
     ("anomaly nowhere", "FOLDER"), ("anomaly wide.png", "FOLDER"),
     ("anomaly . --times 2", "--times"), ("anomaly . --noise salt", "--noise"),
     ("anomaly . --reference nowhere", "--reference"),
+    ("anomaly . --noise inversion --draws 3", "--draws"),
     ("inpaint nowhere.png --box 0 0 1 1", "IMAGE"), ("inpaint . --box 0 0 1 1", "IMAGE"),
     ("inpaint broken.png --box 0 0 1 1", "IMAGE"), ("inpaint wide.png", "--mask"),
     ("inpaint wide.png --mask mask.png --box 0 0 1 1", "--box"),
@@ -269,10 +290,13 @@ def test_rejected(arguments, flag, calls, capsys):
     assert not calls
 
 
-def test_a_given_image_is_not_overwritten(calls, capsys):
+def test_a_given_image_or_mask_is_not_overwritten(calls, capsys):
     shutil.copy("wide.png", "grey-restyle-1.png")
     images = "grey.png grey-restyle-1.png"
     check(edit.main, f"restyle {images} --to cat --model x --out .", "--out", capsys)
+    shutil.copy("mask.png", "inpaint.png")
+    arguments = "inpaint wide.png --mask inpaint.png --model x --out ."
+    check(edit.main, arguments, "--out: inpaint.png would", capsys)
     assert not calls
 
 

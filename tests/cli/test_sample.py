@@ -238,6 +238,14 @@ def test_rejected(config, flag, value, folder, capsys):
     check(sample.main, f"{flag} {value}", flag, capsys)
 
 
+def test_a_prompt_for_a_model_without_them_names_one_that_has_them(folder, capsys):
+    write(LABELLED)
+    named = "trained without prompts.*--model oxford_flowers102"
+    check(sample.main, "--prompt 'a sunflower'", named, capsys)
+    shipped = export_folder.read(export_folder.SHIPPED_ROOT / "oxford_flowers102")
+    assert "sunflower" in shipped.prompts.words
+
+
 def test_the_model_is_named_and_why(calls, capsys):
     assert sample.main([]) == sample.main(["--model", "ant"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("model: ")]

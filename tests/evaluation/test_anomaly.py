@@ -1,7 +1,9 @@
 """Anomalies in folders of images: areas under the curve, baselines, and what is written."""
 
 import csv
+import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -65,9 +67,25 @@ def test_without_a_normal_class_there_are_scores_alone(folders):
     assert not (folders / "out" / "scores.md").exists()
 
 
+def test_odd_names_and_files_that_are_not_used(folders, capsys):
+    test = folders / "test"
+    for name in ("0.jpg", "0.png.jpg", os.fsdecode(b"caf\xe9.png")):
+        Image.fromarray(DIGITS[0][..., 0]).save(test / "normal" / name)
+    (test / "normal" / "text.png").write_text("hello")
+    anomaly.run(GaussianModel(DIGITS[:60]), settings(folders))
+    assert len(list((folders / "out").glob("maps/test/*/*.png"))) == 63
+    assert "normal/caf\\udce9.png" in (folders / "out/scores.csv").read_text("utf-8")
+    assert "not used: 1 files" in capsys.readouterr().out
+
+
 def test_an_unknown_normal_class_is_rejected(folders):
     with pytest.raises(ValueError, match="^--normal: .*marked, normal"):
         anomaly.run(GaussianModel(DIGITS[:60]), settings(folders, normal="good"))
+    with pytest.raises(ValueError, match="^--normal: .*only one class"):
+        only = dataclasses.replace(
+            settings(folders, normal="normal"), folders=[folders / "test/normal"]
+        )
+        anomaly.run(GaussianModel(DIGITS[:60]), only)
     assert not (folders / "out").exists()
 
 

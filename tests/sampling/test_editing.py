@@ -258,7 +258,7 @@ def test_an_interpolation_starts_and_ends_at_its_ends(gaussian):
     images = editing.interpolate(gaussian, image, 7, 3, num_steps=50)
     assert images.shape == (3, *SHAPE) and all(changed(images[:2], images[1:]))
     assert largest(images[0], image) < 10
-    seeded = gaussian.generate(1, sampler="ddim", num_steps=50, seed=7)
+    seeded = gaussian.generate(1, sampler="heun", num_steps=50, seed=7)
     assert largest(images[-1:], seeded) <= 1
 
 
@@ -276,6 +276,16 @@ def test_what_cannot_be_inverted(model):
         editing.from_noise(model, np.zeros((2, 4, 4, 1)))
     with pytest.raises(ValueError, match="^num: 1"):
         editing.interpolate(model, 0, 1, 1)
+    for scale in (255, np.nan):
+        with pytest.raises(ValueError, match=r"^images: NaN, or floats outside of \[0, 1\]"):
+            editing.invert(model, IMAGES.astype("float32") * scale)
+
+
+def test_labels_or_prompts(model):
+    for edit in (editing.variations, editing.interpolate):
+        arguments = (0, 1, 2) if edit is editing.interpolate else (IMAGES[0], 2)
+        with pytest.raises(ValueError, match="^prompts: take the place of labels"):
+            edit(model, *arguments, labels=1, prompts="a bee")
 
 
 # Kinds of models ----------------------------------------------------------------------------
