@@ -125,11 +125,22 @@ class Gaussian(layers.Layer):
     """The exact v of images with a constant mean and a known covariance."""
 
     def call(self, x, logsnr):
+        flat, x0, signal, noise = self.parts(x, logsnr)
+        v = (signal * flat - x0) / noise
+        return ops.reshape(v @ VECTORS.T, (-1, *SHAPE))
+
+    def parts(self, x, logsnr):
         signal, noise = (ops.sqrt(ops.sigmoid(sign * logsnr))[:, None] for sign in (1, -1))
         flat = ops.reshape(x, (-1, 64)) @ VECTORS
         x0 = flat * signal * VALUES / (signal**2 * VALUES + noise**2)
-        v = (signal * flat - x0) / noise
-        return ops.reshape(v @ VECTORS.T, (-1, *SHAPE))
+        return flat, x0, signal, noise
+
+
+class GaussianX0(Gaussian):
+    """x0, one grey level too high."""
+
+    def call(self, x, logsnr):
+        return ops.reshape(self.parts(x, logsnr)[1] @ VECTORS.T, (-1, *SHAPE)) + 2 / 255
 
 
 ROWS, COLUMNS = np.divmod(np.arange(64), 8)
@@ -242,6 +253,16 @@ def test_an_inverted_image_is_sampled_again(gaussian, sampler):
     assert np.sqrt((error**2).mean()) < 255 * 10 ** (-35 / 20)  # a PSNR of 35 dB
     parts = editing.invert(gaussian, images, batch_size=2, **options)
     np.testing.assert_allclose(parts, noise, atol=1e-3)
+
+
+def test_errors_of_a_network_that_predicts_x0_do_not_grow(gaussian):
+    inputs = {"x": keras.Input(SHAPE, name="x"), "logsnr": keras.Input((), name="logsnr")}
+    model = DiffusionModel(keras.Model(inputs, GaussianX0()(**inputs)), prediction_type="x0")
+    images = gaussian.generate(50)
+    noise = editing.invert(model, images)
+    assert 0.9 < noise.std() < 1.1
+    error = editing.from_noise(model, noise).astype(float) - images
+    assert np.sqrt((error**2).mean()) < 4
 
 
 def test_translation_is_inversion_under_another_condition(model):
