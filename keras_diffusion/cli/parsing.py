@@ -31,6 +31,9 @@ class RaisingParser(OneLineParser):
     def error(self, message):
         raise ValueError(one_line(message).removeprefix("argument "))
 
+    def exit(self, status=0, message=None):  # of --help
+        raise ValueError("There is a flag where a value should be.")
+
 
 def within(low, high, kind=int):
     """Returns a parser of numbers from `low` to `high`; nan is rejected."""

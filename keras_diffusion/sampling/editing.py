@@ -210,7 +210,7 @@ def variations(model, image, num, *, strength=0.5, labels=None, prompts=None, **
         numpy uint8 (num, H, W, C).
     """
     images = np.repeat(np.asarray(image)[None], num, axis=0)
-    condition = _condition(_labels_or_prompts(labels, prompts), num)
+    condition = _condition(labels, num) | _condition(prompts, num)
     return img2img(model, images, strength=strength, **condition, **options)
 
 
@@ -304,7 +304,7 @@ def interpolate(model, a, b, num, *, num_steps=25, labels=None, prompts=None, **
     if num < 2:
         raise ValueError(f"num: {num} is not 2 or more.")
     options = {"num_steps": num_steps, **options}
-    condition = _labels_or_prompts(labels, prompts)
+    condition = _condition(labels, num) | _condition(prompts, num)
     ends = []
     for end in (a, b):
         if np.ndim(end) == 0:
@@ -314,9 +314,10 @@ def interpolate(model, a, b, num, *, num_steps=25, labels=None, prompts=None, **
             names = [name for name in ("num_steps", "sampler") if name in options]
             inversion = {name: options[name] for name in names}
             end = np.asarray(end)[None]
-            ends.append(invert(model, end, **_condition(condition, 1), **inversion)[0])
+            first = {name: values[:1] for name, values in condition.items()}
+            ends.append(invert(model, end, **first, **inversion)[0])
     noise = _slerp(*ends, np.linspace(0, 1, num))
-    return from_noise(model, noise, **_condition(condition, num), **options)
+    return from_noise(model, noise, **condition, **options)
 
 
 def translate(model, images, *, source, target, num_steps=25, sampler="heun", **options):
@@ -441,12 +442,6 @@ def _check_deterministic(sampler):
     if sampler not in DETERMINISTIC:
         choices = ", ".join(DETERMINISTIC)
         raise ValueError(f"sampler: {sampler!r} cannot be reversed. Choose from: {choices}.")
-
-
-def _labels_or_prompts(labels, prompts):
-    if labels is not None and prompts is not None:
-        raise ValueError("prompts: take the place of labels; give one of the two.")
-    return prompts if labels is None else labels
 
 
 def _condition(value, count):

@@ -39,8 +39,8 @@ def methods():
         )
 
     def repainted(denoiser, operator, y, x, noise_fn):
-        held = restoration.replacement(denoiser, schedule, operator, y)
-        return restoration.repaint(held, schedule, x, times, noise_fn=noise_fn)
+        replacing = restoration.replacement(denoiser, schedule, operator, y)
+        return restoration.repaint(replacing, schedule, x, times, noise_fn=noise_fn)
 
     def guided(denoiser, operator, y, x, noise_fn):
         grid = time_grids.uniform_logsnr(schedule, DPS_STEPS)

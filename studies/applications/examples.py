@@ -52,6 +52,16 @@ def figures_of(name, result, curves, stages):
     return found
 
 
+def curves(rows, label, x, y):
+    """Returns {label(row): (values of `x`, values of `y`)}, the curves of a panel, of rows."""
+    found = {}
+    for row in rows:
+        xs, ys = found.setdefault(label(row), ([], []))
+        xs.append(row[x])
+        ys.append(row[y])
+    return found
+
+
 def _table(kept, stage, stages, width):
     images = stages.array(stage, FILE.format(kept["name"]))
     table = figures.image_table(images, kept["columns"], kept["rows"], width=width)

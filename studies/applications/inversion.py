@@ -99,11 +99,9 @@ def figures(result, stages):
 def _curves(result):
     panels = []
     for kind in result:
-        curves = {}
-        for row in result[kind]["rows"]:
-            curve = curves.setdefault(f"{row['sampler']}, {row['condition']}", ([], []))
-            curve[0].append(row["steps"])
-            curve[1].append(row["psnr"])
+        curves = examples.curves(
+            result[kind]["rows"], "{0[sampler]}, {0[condition]}".format, "steps", "psnr"
+        )
         panels.append({"curves": curves, "xlabel": "steps up, and down", "ylabel": "PSNR (dB)",
                        "title": kind, "markers": True, "log": "x",
                        "reference": (GOAL, f"{GOAL:g} dB")})  # fmt: skip

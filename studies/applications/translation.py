@@ -172,12 +172,12 @@ def figures(result, stages):
 def _curves(result):
     panels = []
     for kind in result:
-        curves = {}
-        for row in result[kind]["rows"]:
-            label = _name(row["method"], None, row["scale"])
-            curve = curves.setdefault(label, ([], []))
-            curve[0].append(row["layout"])
-            curve[1].append(row["right"])
+        curves = examples.curves(
+            result[kind]["rows"],
+            lambda row: _name(row["method"], None, row["scale"]),
+            "layout",
+            "right",
+        )
         panels.append({"curves": curves, "xlabel": "layout of the source (correlation)",
                        "ylabel": "share of the target's class", "markers": True,
                        "title": result[kind]["text"]})  # fmt: skip

@@ -141,7 +141,6 @@ def add_events(page, kind, form, groups):
     def clear():
         return None
 
-    # Not at `page.blocks.load`: Gradio can lose an event that begins as the page's first one ends.
     page.jobs.add_quick(page.model.change, follow, [page.model], [form["scale"], form["factor"]])
     first, second, editor = form["first"], form["second"], form["editor"]
     opened = page.jobs.add_quick(

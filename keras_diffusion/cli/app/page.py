@@ -66,10 +66,7 @@ class Page:
 
     def parse(self, command, arguments):
         """Returns the parsed flags of "sample" or "edit"; ValueError instead of an exit."""
-        try:
-            return PARSERS[command](kind=RaisingParser).parse_args(arguments)
-        except SystemExit as error:  # --help
-            raise ValueError("There is a flag where a value should be.") from error
+        return PARSERS[command](kind=RaisingParser).parse_args(arguments)
 
     def shell(self, command, arguments):
         """Returns the line for a shell that does the same as a job, called as this page was."""
