@@ -4,7 +4,7 @@
 
     train, val = kd.data.load("digits", batch_size=64)                 # or a folder of images
     model = kd.DiffusionModel(kd.networks.unet((8, 8, 1), num_classes=10))
-    model.compile(optimizer=keras.optimizers.AdamW(1e-3))
+    model.compile(optimizer=kd.Muon(0.01))
     model.fit(train, validation_data=val, epochs=50)
     images = model.generate(16, guidance_scale=2.0)                    # uint8 (16, 8, 8, 1)
     kd.export_saved_model(model, "saved_models/digits")                # needs only TensorFlow

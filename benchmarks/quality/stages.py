@@ -40,13 +40,12 @@ def train_ours(plan):
             arguments += ["--data-dir", str(plan.options.data_dir)]
         runs.progress(f"ours: {plan.minutes:g} minutes of training, log in {log}")
         run_train([*arguments, "--export-dir", str(model)], log)
-    config = json.loads((run_dir / "config.json").read_text())["config"]
-    steps = max(int(path.stem.split("-")[1]) for path in run_dir.glob("checkpoints/step-*.keras"))
+    export = export_folder.read(model)
     return {
         "folder": folder,
         "model": model,
-        "images_seen": steps * config["batch_size"],
-        "export": export_folder.read(model),
+        "images_seen": export.training["length"]["images"],
+        "export": export,
     }
 
 

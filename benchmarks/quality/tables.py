@@ -145,9 +145,9 @@ def report(result):
             "Class distance: total variation between the class shares of samples and training "
             "images. Accuracy: share of samples that the classifier assigns to the requested "
             f"class; {peer} samples without classes.",
-            "Each was trained once, one after the other. The minutes of the peer start after its "
-            "first step; ours include everything that `train.py` does: tracing, validation, "
-            f"previews and checkpoints. Samples of {peer} come from its averaged weights, as its "
+            "Each was trained once, one after the other. The minutes start after the first step; "
+            "ours include validation, previews and checkpoints, as `train.py` makes them. "
+            f"Samples of {peer} come from its averaged weights, as its "
             f"users sample, and from its last weights. {NOTES.get(task, '')}".strip(),
             _table(result),
             goal(result),

@@ -100,9 +100,9 @@ def sample(options):
         config = export_folder.read(model)
     except ValueError as error:
         raise ValueError(f"--model: {error}") from error
+    print(f"model: {model}" + (f" ({reason})" if reason else ""), flush=True)
     plan = make_plan(options, config)
     out = choose_out(options, model.resolve().name)
-    print(f"model: {model}" + (f" ({reason})" if reason else ""), flush=True)
 
     began = time.monotonic()
     endpoint = load_endpoint(model, f"{'trajectory' if options.gif else 'generate'}_{plan.sampler}")

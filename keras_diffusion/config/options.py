@@ -185,8 +185,8 @@ class Config:
         help="muon makes the updates of matrices and convolutions orthogonal, with AdamW for all "
         "other weights")
     learning_rate: float = option(0.01, flag=True, above=0, at_most=1,
-        help="peak learning rate; linear warm-up, then half a cosine to 0; with --optimizer adamw "
-        "0.0015 unless given")
+        help="peak learning rate; linear warm-up, then half a cosine to 1% of it; with "
+        "--optimizer adamw 0.0015 unless given")
     warmup: float = option(0.03, at_least=0, below=1, help="share of the training for warm-up")
     weight_decay: float = option(1e-4, at_least=0, at_most=1, help="weight decay")
     clip_norm: float = option(1.0, above=0, at_most=1_000_000,
@@ -274,3 +274,5 @@ class Config:
 
 
 OPTIONS = {field.name: field for field in dataclasses.fields(Config)}
+# Of options that are newer than some runs and exports: what those were made with.
+EARLIER_DEFAULTS = {"repeats": 1, "optimizer": "adamw"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from keras_diffusion.config.fields import check, flag
 from keras_diffusion.config.options import (
+    EARLIER_DEFAULTS,
     EXCLUSIVE,
     LEARNING_RATES,
     NETWORK_DEFAULTS,
@@ -170,7 +171,7 @@ def _read(path):
         raise FileNotFoundError(f"--resume: there is no run in {path.parent}.")
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))["config"]
-        saved = {"repeats": 1, "optimizer": "adamw", **saved}  # of earlier versions
+        saved = {**EARLIER_DEFAULTS, **saved}
         saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f"{type(error).__name__}: {str(error)[:100]}"

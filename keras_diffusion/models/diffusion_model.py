@@ -70,7 +70,7 @@ class DiffusionModel(BaseModel):
     Example:
 
         model = DiffusionModel(networks.unet((28, 28, 1), num_classes=10))
-        model.compile(optimizer=keras.optimizers.AdamW(1e-3))
+        model.compile(optimizer=Muon(0.01))
         model.fit(images, labels, epochs=10)
         samples = model.generate(16)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_diffusion.config.command import command_line
-from keras_diffusion.config.options import Config
+from keras_diffusion.config.options import EARLIER_DEFAULTS, Config
 from keras_diffusion.plotting.images import add_labels, grid, readable, strips
 from keras_diffusion.runtime import console
 from keras_diffusion.runtime.files import whole_file
@@ -26,6 +26,7 @@ CARD_FILE, SAMPLES_FILE = "README.md", "samples.png"
 SCORES_FILE = Path("assets.extra", "scores.md")
 BEGIN = "<!-- keras_diffusion: generated from here on; edits in this part are lost -->"
 END = "<!-- keras_diffusion: end of the generated part; text below is kept -->"
+ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}  # keeps whatever the owner wrote
 
 MAX_ROWS, MAX_COLUMNS = 8, 8  # of samples.png; a model with at most 12 classes shows all of them
 SECONDS = 5  # for samples.png, after its first column
@@ -77,7 +78,7 @@ DATA = {
 UNKNOWN = Data("The export does not say what the model was trained on", "unknown", "unknown")
 
 
-def write(path, name=None, scores=None):
+def write(path, name=None, scores=None, replaces=None):
     """Writes README.md of an export, from its config.json.
 
     Text outside of the generated part of an existing card is kept: the metadata block above it, and
@@ -87,6 +88,8 @@ def write(path, name=None, scores=None):
         path: folder of the export.
         name: of the model; None: that of the folder.
         scores: None to keep the scores of the card, or new ones as Markdown.
+        replaces: None, or the folder of an earlier export that `path` will replace: its owner's
+            text is taken over, but not its scores.
 
     Returns:
         The path of the card, or None if there is another README.md.
@@ -98,12 +101,18 @@ def write(path, name=None, scores=None):
     path = Path(path)
     config = export_folder.read(path)
     card, file = path / CARD_FILE, path / SCORES_FILE
-    before, after = f"---\n{metadata(config)}---\n\n", "\n"
-    if card.exists():
-        old = re.split(f"({BEGIN}|{END})", card.read_text(encoding="utf-8"))
+    before, after = _head(config), "\n"
+    existing = Path(replaces or path) / CARD_FILE
+    if existing.exists():
+        text = existing.read_text(**ENCODING)
+        old = re.split(f"({BEGIN}|{END})", text)
         if old[1::2] != [BEGIN, END]:
+            if replaces:
+                card.write_text(text, **ENCODING)
             return None
-        before, after = old[0], old[-1]
+        after = old[-1]
+        if not replaces or old[0] != _head_of(replaces):  # edited
+            before = old[0]
     if scores is not None:
         with whole_file(file) as part:
             Path(part).write_text(scores, encoding="utf-8")
@@ -112,7 +121,7 @@ def write(path, name=None, scores=None):
     text = body(config, name or path.resolve().name, size_of(path), scores)
     with whole_file(card) as part:
         content = f"{before}{BEGIN}\n{text}{END}{after}"
-        Path(part).write_text(content, encoding="utf-8")
+        Path(part).write_text(content, **ENCODING)
     return card
 
 
@@ -123,6 +132,19 @@ def size_of(path):
 
 
 # The parts of a card -------------------------------------------------------------------------
+
+
+def _head(config):
+    """Returns what is above the generated part of a new card."""
+    return f"---\n{metadata(config)}---\n\n"
+
+
+def _head_of(path):
+    """Returns the head that the card of an export began with; None if it is not known."""
+    try:
+        return _head(export_folder.read(path))
+    except ValueError:  # damaged, or not of this package
+        return None
 
 
 def metadata(config):
@@ -308,9 +330,10 @@ def _command(training):
     """Returns the paragraphs about the command that trains the model again, maybe none."""
     options = training.get("config")
     try:
+        options = {**EARLIER_DEFAULTS, **options}
         options = {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}
         command = command_line(Config(**options), training.get("decided", ()))
-    except (AttributeError, TypeError, ValueError):  # unknown, or of another version
+    except (AttributeError, TypeError, ValueError):  # unknown, or of a later version
         return []
     return ["Train such a model again:", f"```bash\n{command}\n```"]
 

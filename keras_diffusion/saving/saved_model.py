@@ -19,6 +19,7 @@ from keras_diffusion.saving import export_folder, model_card
 from keras_diffusion.saving.export_folder import ExportConfig, check_target
 
 TRAJECTORY_FRAMES = 20  # besides the start
+PRECISIONS = {"auto": lambda model: model, "float32": in_float32}
 LARGEST_CONSTANTS = 2**30  # bytes of weights in a graph, which protobuf limits to 2 GiB
 
 
@@ -59,7 +60,7 @@ def export_saved_model(
     Args:
         model: a `DiffusionModel`.
         path: folder to write; an export that is there already is replaced once the new one
-            is whole.
+            is whole. What its owner wrote into its model card is kept.
         samplers: names of the samplers that get endpoints; None: all. Each costs seconds.
         sampler, num_steps, guidance_scale, guidance_interval, guidance_rescale: defaults for
             whoever samples it, see `DiffusionModel.generate`.
@@ -73,13 +74,13 @@ def export_saved_model(
         The path.
 
     Raises:
-        ValueError: `path` holds something other than a SavedModel; a default that cannot be
-            sampled with; class names that are not one for each class.
+        ValueError: `path` holds something other than a SavedModel; an unknown sampler or
+            precision; a default that cannot be sampled with; class names that are not one for each
+            class.
         OSError: it cannot be written; what was there before is kept.
     """
     path = check_target(path)
-    if precision == "float32":
-        model = in_float32(model)
+    model = lookup(PRECISIONS, precision, "precision")(model)
     config = ExportConfig(
         image_shape=model.image_shape,
         frames=frames,
@@ -119,7 +120,7 @@ def export_saved_model(
             raise OSError(f"{path}: cannot be written: {error.message}") from error
         export_folder.write(config, part)
         save_png(part / model_card.SAMPLES_FILE, samples)
-        model_card.write(part, path.resolve().name)
+        model_card.write(part, path.resolve().name, replaces=path)
     return path
 
 

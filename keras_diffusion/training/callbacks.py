@@ -221,6 +221,11 @@ class Budget(keras.callbacks.Callback):
         if self.minutes and self.progress >= 1:
             self.model.stop_training = True
 
+    def on_epoch_end(self, epoch, logs=None):
+        # Time may have run out in the validation: the next epoch would have a single batch.
+        if self.minutes and self.progress >= 1:
+            self.model.stop_training = True
+
     def factor(self, progress):
         """Returns the share of the peak learning rate at this progress."""
         if progress - self._warmup_start < self.warmup:
@@ -323,19 +328,24 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
     Args:
         batch_size: images in a batch.
         budget: `Budget` of the training, which knows the time left; None: it is not shown.
+        all_epochs: of the whole training, where `fit` runs a part of it; None: those of `fit`.
+        done_before: batches of the first epoch that were done before it was resumed.
     """
 
-    def __init__(self, batch_size, budget=None):
+    def __init__(self, batch_size, budget=None, all_epochs=None, done_before=0):
         super().__init__()
         self.batch_size = batch_size
         self.budget = budget
+        self.all_epochs = all_epochs
+        self.done_before = done_before
         self._line = StatusLine()
         self._timed_from = None  # (time, batches of the epoch); without the first batch of a `fit`
         self._rate = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        known = 1 < self.epochs < UNLIMITED_EPOCHS
-        self._title = f"epoch {epoch + 1}/{self.epochs}" if known else f"epoch {epoch + 1}"
+        epochs = self.all_epochs or self.epochs
+        known = 1 < epochs < UNLIMITED_EPOCHS
+        self._title = f"epoch {epoch + 1}/{epochs}" if known else f"epoch {epoch + 1}"
         if self._timed_from is not None:
             self._timed_from = time.monotonic(), 0
 
@@ -351,15 +361,18 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
 
     def on_epoch_end(self, epoch, logs=None):
         self._line.clear()
+        self.done_before = 0
         if self.verbose:
             print("  ".join([self._title, *self._values(logs)]), flush=True)
 
     def _bar(self, done):
+        done += self.done_before
         if not self.target:
             return f"{self._title}  {done}"
-        full = BAR_WIDTH * done // self.target
+        target = self.target + self.done_before
+        full = BAR_WIDTH * done // target
         bar = "=" * full + "." * (BAR_WIDTH - full)
-        return f"{self._title}  {done}/{self.target} [{bar}]"
+        return f"{self._title}  {done}/{target} [{bar}]"
 
     def _values(self, logs):
         names = ("loss", "val_loss", "val_psnr", "fid")

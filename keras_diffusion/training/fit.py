@@ -48,7 +48,9 @@ def fit(run, model, progress, callbacks=()):
     )
     evaluators = [callback for callback in callbacks if isinstance(callback, Evaluator)]
     others = [callback for callback in callbacks if not isinstance(callback, Evaluator)]
-    faults, bar = Faults(progress), ProgressBar(run.batch_size, budget)
+    faults = Faults(progress)
+    epochs = UNLIMITED_EPOCHS if run.config.minutes else run.config.epochs
+    bar = ProgressBar(run.batch_size, budget, epochs, progress.step)
     status = contextlib.nullcontext()
     if run.votes.is_chief:
         status = Status(run.dir, run.config.epochs, progress, budget, faults)

@@ -36,12 +36,28 @@ def test_onednn_is_on_unless_the_user_turns_it_off(monkeypatch):
     assert result.stdout == "1\n"
 
 
+def test_one_line_warns_if_tensorflow_was_imported_first(monkeypatch, caplog):
+    monkeypatch.delenv(NAME, raising=False)
+    monkeypatch.setitem(sys.modules, "tensorflow", sys)
+    monkeypatch.setattr(processor, "cpu_flags", lambda: ["avx2", "avx512_vnni"])
+    processor.set_defaults()
+    assert not caplog.messages and processor.describe().endswith("oneDNN on")
+    monkeypatch.setattr(processor, "cpu_flags", lambda: ["avx2"])
+    processor.set_defaults()
+    [message] = caplog.messages
+    assert "import keras_diffusion first" in message and NAME not in os.environ
+    assert processor.describe().endswith("oneDNN off")
+    monkeypatch.setenv(NAME, "0")
+    processor.set_defaults()
+    assert len(caplog.messages) == 1, "the user has turned it off"
+
+
 def test_a_processor_that_is_not_known(monkeypatch):
     def read_text(path):
         raise OSError  # no /proc/cpuinfo
 
     monkeypatch.setattr(Path, "read_text", read_text)
-    assert processor.cpu_flags() == [] and "cores, oneDNN" in processor.describe()
+    assert processor.cpu_flags() == [] and "oneDNN on" in processor.describe()
 
 
 def test_flags_that_onednn_may_not_use(monkeypatch):

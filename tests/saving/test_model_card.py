@@ -107,6 +107,26 @@ def test_other_text_survives_new_scores(card, tmp_path):
     assert card(scores="new") is None and file.read_text() == "my own page"
 
 
+def test_a_new_export_takes_over_the_text_of_the_owner(card, tmp_path):
+    file, new = tmp_path / "README.md", tmp_path / "new"
+    export_folder.write(dataclasses.replace(CONFIG, num_classes=0, class_names=()), new)
+
+    def replacing():
+        (new / "README.md").unlink(missing_ok=True)
+        model_card.write(new, "my pets", replaces=tmp_path)
+        return (new / "README.md").read_bytes()
+
+    text = card(scores="| FID |\n")
+    assert b"of 3 classes" not in replacing() and b"FID |" not in replacing(), "another model"
+    assert replacing().startswith(text.encode()[:20])
+    export_folder.write(dataclasses.replace(CONFIG, prompts=Prompts(CLASSES)), new)
+    assert b"pipeline_tag: text-to-image" in replacing(), "the head was not edited: it is new"
+    file.write_bytes(text.replace("license: unknown", "license: mit").encode() + b"\nby Zo\xeb\n")
+    assert b"license: mit" in replacing() and replacing().endswith(b"\nby Zo\xeb\n")
+    file.write_text("my own page")
+    assert replacing() == b"my own page"
+
+
 def sheet(seconds, monkeypatch, **changes):
     """(sheet, calls) with images whose shade tells the label and the seed."""
     clock, calls = SimpleNamespace(now=100.0), []

@@ -246,7 +246,8 @@ def test_a_failed_export_leaves_the_old_one(model, old, archive):
     ("name", "options"),
     [("sampler", {"sampler": "dpm"}), ("sampler", {"samplers": ("ddim",)}),
      ("sampler", {"samplers": ("ddim", "dpm"), "sampler": "ddim"}), ("num_steps", {"num_steps": 0}),
-     ("guidance_scale", {"guidance_scale": -1}), ("class_names", {"class_names": ["a", "b"]})],
+     ("guidance_scale", {"guidance_scale": -1}), ("class_names", {"class_names": ["a", "b"]}),
+     ("precision", {"precision": "float16"})],
 )  # fmt: skip
 def test_defaults_that_cannot_be_sampled_with(model, old, archive, name, options):
     with pytest.raises(ValueError, match=name):

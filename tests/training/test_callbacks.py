@@ -258,6 +258,28 @@ def test_minutes_end_a_fit_within_an_epoch_of_an_unknown_number(model, capsys, c
     assert lines[0].endswith("  48 s left") and lines[-1].endswith("  0 s left")
 
 
+def test_no_epoch_begins_if_the_validation_has_used_up_the_time(model, clock):
+    class Validation(keras.callbacks.Callback):
+        def on_test_end(self, logs=None):
+            clock.now += 60
+
+    data, ticking = np.ones((16, 1)), Ticking(clock, 1)
+    used = [Validation(), ticking, Budget(1e-3, minutes=1)]
+    fit(model, *used, epochs=callbacks.UNLIMITED_EPOCHS, validation_data=(data, data))
+    assert ticking.batches == 2
+
+
+def test_the_bar_of_a_resumed_epoch_is_that_of_the_whole_run(model, capsys, monkeypatch):
+    monkeypatch.setattr(console, "is_watched", lambda: True)
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=iter(range(100)).__next__))
+    bar = ProgressBar(8, all_epochs=50, done_before=6)
+    fit(model, bar, epochs=1, verbose=1)
+    fit(model, bar, initial_epoch=1, epochs=2, verbose=1)
+    printed = capsys.readouterr().out
+    assert "epoch 1/50  7/8 [" in printed and "epoch 1/50  loss" in printed
+    assert "epoch 2/50  1/2 [" in printed
+
+
 def test_a_file_gets_one_line_per_epoch(model, capsys, monkeypatch):
     monkeypatch.setattr(console, "is_watched", lambda: False)
     fit(model, ProgressBar(batch_size=8), epochs=2, verbose=1)

@@ -29,7 +29,7 @@ CONFIG = Config(
     dataset="oxford_flowers102",
     image_size=(64, 64),
     widths=(16, 48, 96, 192),  # full resolution costs the most and matters the least
-    epochs=200,
+    epochs=80,
     batch_size=32,
     guidance_scale=1.5,  # scores best of 1, 1.5, 2, 2.5 and 3.5 after an hour
 )
