@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import formats, runs, subjects
+from benchmarks import formats, machine, runs, subjects
 
 GOALS = {"bfloat16": 3, "float32": 1.5}  # times the lower bound, at most
 MATRIX = 4096  # side; of the order of the largest layers, and far larger than all caches
@@ -49,12 +49,12 @@ def run(options):
 
 
 def measure_machine(tiny):
-    """Returns FLOP/s of a matrix product in both precisions, and bytes/s of a copy."""
+    """Returns FLOP/s of a matrix product in each precision, and bytes/s of a copy."""
     import tensorflow as tf
 
     side, size = (256, 2**20) if tiny else (MATRIX, COPY_BYTES)
     rates = {}
-    for dtype in ("bfloat16", "float32"):
+    for dtype in ("bfloat16", "float32") if machine.has_bfloat16() else ("float32",):
         matrix = tf.cast(tf.random.stateless_normal((side, side), (0, 0)), dtype)
         product = tf.function(lambda a=matrix: tf.matmul(a, a))
         rates[dtype] = 2 * side**3 / runs.fastest(product, 7)
@@ -179,6 +179,11 @@ def report(result):
             formats.verdict(f"{GOALS[kind]}x", factor, GOALS[kind], at_most=True),
         ]
 
+    products = " and ".join(
+        f"{rates[dtype] / 1e12:.2f} TFLOP/s in {dtype}"
+        for dtype in ("bfloat16", "float32")
+        if dtype in rates
+    )
     steps = [row for row in result["steps"] if "runs" in row]
     groups = {name: [name] for name in (*CLASSES, OTHER)}
     groups["**all convolutions**"] = [name for name in CLASSES if name.startswith("convolutions")]
@@ -186,8 +191,7 @@ def report(result):
     shares = [[name, *(_share(row, group) for row in steps)] for name, group in groups.items()]
     return "\n\n".join([
         "## Roofline",
-        f"This machine multiplies matrices at {rates['bfloat16'] / 1e12:.2f} TFLOP/s in bfloat16 "
-        f"and {rates['float32'] / 1e12:.2f} in float32 (side {MATRIX}), and moves "
+        f"This machine multiplies matrices at {products} (side {MATRIX}), and moves "
         f"{rates['bytes'] / 1e9:.1f} GB/s. The table shows how long the multiplications of a step "
         "take at this rate, and its memory traffic if each activation is written once and read "
         "twice and its gradient written and read once. The lower bound of a training step is the "
