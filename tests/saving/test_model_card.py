@@ -109,7 +109,8 @@ def test_other_text_survives_new_scores(card, tmp_path):
 
 def test_a_new_export_takes_over_the_text_of_the_owner(card, tmp_path):
     file, new = tmp_path / "README.md", tmp_path / "new"
-    export_folder.write(dataclasses.replace(CONFIG, num_classes=0, class_names=()), new)
+    new.mkdir()
+    export_folder.write(dataclasses.replace(CONFIG, **UNLABELLED), new)
 
     def replacing():
         (new / "README.md").unlink(missing_ok=True)
