@@ -274,5 +274,12 @@ class Config:
 
 
 OPTIONS = {field.name: field for field in dataclasses.fields(Config)}
-# Of options that are newer than some runs and exports: what those were made with.
-EARLIER_DEFAULTS = {"repeats": 1, "optimizer": "adamw"}
+
+
+def from_json(saved):
+    """Returns the options in a config.json as arguments of `Config`.
+
+    Options that are newer than the file get what it was made with.
+    """
+    saved = {"repeats": 1, "optimizer": "adamw", **saved}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from keras_diffusion.config.fields import check, flag
 from keras_diffusion.config.options import (
-    EARLIER_DEFAULTS,
     EXCLUSIVE,
     LEARNING_RATES,
     NETWORK_DEFAULTS,
     OPTIONS,
     Config,
+    from_json,
 )
 
 PRESETS = Path(__file__).parent / "presets"
@@ -170,9 +170,7 @@ def _read(path):
     if not path.exists():
         raise FileNotFoundError(f"--resume: there is no run in {path.parent}.")
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))["config"]
-        saved = {**EARLIER_DEFAULTS, **saved}
-        saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
+        saved = from_json(json.loads(path.read_text(encoding="utf-8"))["config"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f"{type(error).__name__}: {str(error)[:100]}"
         raise ValueError(

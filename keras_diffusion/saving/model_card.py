@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_diffusion.config.command import command_line
-from keras_diffusion.config.options import EARLIER_DEFAULTS, Config
+from keras_diffusion.config.options import Config, from_json
 from keras_diffusion.plotting.images import add_labels, grid, readable, strips
 from keras_diffusion.runtime import console
 from keras_diffusion.runtime.files import whole_file
@@ -328,11 +328,9 @@ def _training(config, size):
 
 def _command(training):
     """Returns the paragraphs about the command that trains the model again, maybe none."""
-    options = training.get("config")
     try:
-        options = {**EARLIER_DEFAULTS, **options}
-        options = {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}
-        command = command_line(Config(**options), training.get("decided", ()))
+        options = Config(**from_json(training.get("config")))
+        command = command_line(options, training.get("decided", ()))
     except (AttributeError, TypeError, ValueError):  # unknown, or of a later version
         return []
     return ["Train such a model again:", f"```bash\n{command}\n```"]

@@ -218,11 +218,13 @@ class Budget(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self._started is None:
             self._started, self._first_step = time.monotonic(), self._step
-        if self.minutes and self.progress >= 1:
-            self.model.stop_training = True
+        self._stop_if_over()
 
     def on_epoch_end(self, epoch, logs=None):
         # Time may have run out in the validation: the next epoch would have a single batch.
+        self._stop_if_over()
+
+    def _stop_if_over(self):
         if self.minutes and self.progress >= 1:
             self.model.stop_training = True
 

@@ -59,7 +59,7 @@ def fit(run, model, progress, callbacks=()):
         checkpoint = CheckpointCallback(run, progress, budget, pending)
         ordered = [budget, faults, *evaluators, checkpoint, *others]
         with bar, status, distribution.raising_worker_lost(run.votes.strategy):
-            _fit(run, model, progress, ordered)
+            _fit(run, model, progress, ordered, epochs)
             checkpoint.handle_signal()  # one may have come during the last preview
 
 
@@ -85,7 +85,7 @@ def naming_last_checkpoint(run_dir):
         raise kind(f"{what} Training has stopped; {last}.") from error
 
 
-def _fit(run, model, progress, callbacks):
+def _fit(run, model, progress, callbacks, all_epochs):
     """Trains the rest of a begun epoch, if there is one, then all others."""
     steps_per_epoch = run.data.steps_per_epoch
     verbose = "auto" if run.votes.is_chief else 0
@@ -106,14 +106,13 @@ def _fit(run, model, progress, callbacks):
         )
 
     # Keras starts epochs only at their first batch, so the rest of one is a `fit` of its own.
-    epochs = UNLIMITED_EPOCHS if run.config.minutes else run.config.epochs
     if progress.step == steps_per_epoch:
-        shown = {"verbose": verbose, "epochs": epochs, "steps": steps_per_epoch}
+        shown = {"verbose": verbose, "epochs": all_epochs, "steps": steps_per_epoch}
         _end_epoch(model, progress, callbacks, shown, **validation)
     elif progress.step:
         train(steps_per_epoch - progress.step, progress.epoch + 1)
-    if not model.stop_training and progress.epoch < epochs:
-        train(steps_per_epoch, epochs)
+    if not model.stop_training and progress.epoch < all_epochs:
+        train(steps_per_epoch, all_epochs)
 
 
 def _end_epoch(model, progress, callbacks, shown, validation_data=None, validation_steps=None):
