@@ -47,9 +47,10 @@ def overview(records):
             title, facts = machine.KINDS.get(kind, kind), record["machine"]
             rows.append([name if name != above else "", title, *cells])
             above = name
-            machines.setdefault(title, f"{facts['cpu']}, {facts['cores']} cores, {facts['date']}")
-    notes = [f"{title}: {facts}." for title, facts in machines.items()]
-    notes += [IMITATED] * any(title.endswith("imitated") for title in machines)
+            about = f"{title}: {facts['cpu']}, {facts['cores']} cores"
+            machines.setdefault(about, set()).add(facts["date"])
+    notes = [f"{about}, {' and '.join(sorted(dates))}." for about, dates in machines.items()]
+    notes += [IMITATED] * any("imitated:" in about for about in machines)
     table = formats.table(["", "processor", *subjects.TITLES.values()], rows)
     return f"{table}\n\n{' '.join(notes)}"
 
@@ -60,7 +61,7 @@ def _row(section, task, result):
     if section.startswith("quality"):
         distances = {}
         for row in result["rows"]:
-            distances.setdefault(row["subject"], [row["score"]["distance"]])
+            distances.setdefault(row["subject"], []).append(row["score"]["distance"])
         baseline = formats.number(result["baseline"]["mean"])
         name = f"distance after {result['minutes']:g} minutes, {title} (real images: {baseline})"
         return name, _cells(distances, {}, less_is_better=True)
@@ -74,7 +75,7 @@ def _row(section, task, result):
 
 
 def _cells(figures, notes, less_is_better=False):
-    """Returns a cell per library: the figure of its first variant and, in brackets, of the fastest
+    """Returns a cell per library: the figure of its first variant and, in brackets, of the best
     one; then the factor by which ours is better.
 
     Args:
@@ -90,7 +91,8 @@ def _cells(figures, notes, less_is_better=False):
         elif subject == "ours":
             cells.append(f"**{formats.number(measured[0])}**{note}")
         else:
-            shown = list(dict.fromkeys([measured[0], max(measured)]))
+            best = min(measured) if less_is_better else max(measured)
+            shown = list(dict.fromkeys([measured[0], best]))
             pairs = [(figure, ours) if less_is_better else (ours, figure) for figure in shown]
             ratios = _bracketed([formats.times(formats.ratio(*pair)) for pair in pairs])
             cells.append(f"{_bracketed(map(formats.number, shown))}{note}: {ratios}")

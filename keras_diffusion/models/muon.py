@@ -109,9 +109,9 @@ def orthogonal(matrix, steps=5):
 @functools.partial(tf.function, autograph=False)  # one graph for all matrices of equal width
 def _product(gram, steps):
     """Returns p(S_1) p(S_2) ..., S_1 = gram, S_{k+1} = S_k p(S_k)^2."""
-    product = identity = tf.eye(gram.shape[0])
+    product, identity = None, tf.eye(gram.shape[0])
     for _ in range(steps):
-        polynomial = A * identity + B * gram + C * tf.matmul(gram, gram)
-        product = tf.matmul(product, polynomial)
+        polynomial = A * identity + tf.matmul(gram, B * identity + C * gram)
+        product = polynomial if product is None else tf.matmul(product, polynomial)
         gram = tf.matmul(gram, tf.matmul(polynomial, polynomial))
     return product

@@ -16,22 +16,20 @@ Arguments of every function but `noised`:
 They raise ValueError for arguments that are out of bounds or do not fit the model.
 """
 
-import functools
 import math
 
 import numpy as np
 import tensorflow as tf
 
 from keras_diffusion.config.guidance import Guidance
-from keras_diffusion.diffusion import restoration, samplers, time_grids
-from keras_diffusion.diffusion.operators import Operator
+from keras_diffusion.diffusion import samplers
 from keras_diffusion.diffusion.process import mix
 from keras_diffusion.diffusion.schedules import rates
 from keras_diffusion.runtime.randomness import image_noise
 from keras_diffusion.runtime.registry import lookup
+from keras_diffusion.sampling import edit_functions
 from keras_diffusion.sampling.anomaly import anomaly_map  # noqa: F401, it is one of them
 from keras_diffusion.sampling.edit_graph import make_request
-from keras_diffusion.sampling.graphs import generate_images
 
 DETERMINISTIC = ("ddim", "heun")  # samplers of one step each, which can be reversed
 METHODS = ("mmps", "replace", "repaint")
@@ -106,7 +104,7 @@ def img2img(
     )
     options = {"sampler": sampler, "num_frames": num_frames and int(num_frames)}
     results = model.edit_graph.run(
-        _img2img, request, batch_size=batch_size, progress=progress, **options
+        edit_functions.img2img, request, batch_size=batch_size, progress=progress, **options
     )
     return results if num_frames is None else np.moveaxis(results, 1, 0)
 
@@ -181,7 +179,7 @@ def restore(
             raise ValueError(f"operator: arrays of {len(array)} rows for {count} measurements.")
         arrays[f"array_{i}"] = np.broadcast_to(array, (count, *array.shape[1:]))
     return model.edit_graph.run(
-        _restore,
+        edit_functions.restore,
         request,
         per_image={"measurement": measurement, **arrays},
         shared={"noise": np.float32(noise)},
@@ -235,7 +233,9 @@ def invert(
     request = make_request(
         model, len(images), num_steps=num_steps, labels=labels, prompts=prompts, images=images
     )
-    return model.edit_graph.run(_invert, request, batch_size=batch_size, sampler=sampler)
+    return model.edit_graph.run(
+        edit_functions.invert, request, batch_size=batch_size, sampler=sampler
+    )
 
 
 def from_noise(
@@ -275,7 +275,7 @@ def from_noise(
         guidance=Guidance(guidance_scale, guidance_interval, guidance_rescale),
     )
     return model.edit_graph.run(
-        _from_noise,
+        edit_functions.from_noise,
         request,
         per_image={"noise": noise},
         batch_size=batch_size,
@@ -339,100 +339,6 @@ def translate(model, images, *, source, target, num_steps=25, sampler="heun", **
     size = {name: options[name] for name in ("batch_size",) if name in options}
     noise = invert(model, images, **_condition(source, count), **steps, **size)
     return from_noise(model, noise, **_condition(target, count), **steps, **options)
-
-
-# The graphs -----------------------------------------------------------------------------------
-
-
-def _img2img(parts, *, sampler, num_frames, **arguments):
-    result = generate_images(
-        sampler,
-        parts.make_denoiser(clip=parts.codec.clip),
-        schedule=parts.schedule,
-        codec=parts.codec,
-        shape=parts.shape,
-        num_frames=num_frames,
-        **arguments,
-    )
-    return result if num_frames is None else tf.experimental.numpy.moveaxis(result, 0, 1)
-
-
-def _restore(
-    parts,
-    *,
-    seed,
-    indices,
-    num_steps,
-    measurement,
-    noise,
-    forward,
-    backward,
-    is_projection,
-    method,
-    cg_steps,
-    sampler,
-    **arrays,
-):
-    operator = Operator(forward, backward, tuple(arrays[f"array_{i}"] for i in range(len(arrays))))
-    start = image_noise(seed, indices, parts.shape, 0)
-    if measurement.dtype == tf.uint8:
-        measurement = tf.cast(measurement, tf.float32) / 255
-    if is_projection:
-        measurement = operator.apply(measurement)
-    measurement = 2 * measurement - operator.apply(tf.ones_like(start))  # as x = 2 images - 1
-    schedule, clip = parts.schedule, parts.codec.clip
-    if method == "mmps":
-        denoiser = restoration.mmps(
-            with_pullback(parts.make_denoiser(with_gradient=True)),
-            schedule,
-            operator,
-            measurement,
-            noise_std=2 * noise,
-            cg_steps=cg_steps,
-            clip=clip,
-        )
-    else:
-        denoiser = restoration.replacement(
-            parts.make_denoiser(), schedule, operator, measurement, clip=clip
-        )
-    times = time_grids.uniform_logsnr(schedule, num_steps)
-    options = {}
-    run = samplers.SAMPLERS[sampler]
-    if method == "repaint":
-        run = restoration.repaint
-    if method == "repaint" or sampler in samplers.STOCHASTIC:
-        options["noise_fn"] = lambda i: image_noise(seed, indices, parts.shape, i + 1)
-    x = run(denoiser, schedule, start, times, **options)
-    exact = restoration.project_clipped(x, operator, measurement, clip)
-    return parts.codec.decode(tf.where(noise > 0, x, exact))
-
-
-def _invert(parts, *, seed, indices, num_steps, images, sampler):
-    times = time_grids.upward(parts.schedule, num_steps)
-    run = samplers.SAMPLERS[sampler]
-    return run(parts.make_denoiser(), parts.schedule, parts.codec.encode(images), times)
-
-
-def _from_noise(parts, *, seed, indices, num_steps, noise, sampler):
-    times = time_grids.uniform_logsnr(parts.schedule, num_steps)
-    denoiser = parts.make_denoiser(clip=parts.codec.clip)
-    return parts.codec.decode(samplers.SAMPLERS[sampler](denoiser, parts.schedule, noise, times))
-
-
-def with_pullback(denoiser):
-    """Returns (x_t, t) -> (x0, pullback), pullback: u -> J^T u, J = d x0 / d x_t."""
-
-    def denoise(x_t, t):
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(x_t)
-            x0, _ = denoiser(x_t, t)
-        return x0, functools.partial(_pulled_back, tape, x0, x_t)
-
-    return denoise
-
-
-def _pulled_back(tape, x0, x_t, u):
-    return tape.gradient(x0, x_t, output_gradients=u)
 
 
 # Arguments ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from keras import ops
 from keras_diffusion.diffusion import operators, restoration, samplers, schedules, time_grids
 from keras_diffusion.diffusion.process import pair_from_x0
 from keras_diffusion.runtime.randomness import image_noise
-from keras_diffusion.sampling.editing import with_pullback
+from keras_diffusion.sampling.edit_functions import with_pullback
 from studies.applications import examples
 from studies.applications.priors import SIDE, STD, priors
 from studies.report import Claim, number, table

@@ -181,15 +181,17 @@ def test_the_overview_has_the_usual_and_the_best_variant():
         "training": dict.fromkeys(
             ("amx_bf16", "avx2_imitated"), {"machine": facts, "result": TRAINING}
         ),
-        "quality_mnist": {"amx_bf16": {"machine": facts, "result": quality}},
+        "quality_mnist": {
+            "amx_bf16": {"machine": {**facts, "date": "2026-11-28"}, "result": quality}
+        },
     }
     digits, again, flowers, _, distance, _, notes = pages.overview(records).splitlines()[2:]
     assert "| **300** | 50.0: 6.00x | 60.0 (150): 5.00x (2.00x) |  |" in digits
     assert digits.startswith("| training, MNIST: images/s | AMX | **300**")
     assert again.startswith("|  | AVX2, imitated | **300**")
     assert "| **90.0** |  |  | 30.0: 3.00x |" in flowers
-    assert "| **0.500** | 4.00: 8.00x |  |  |" in distance
-    assert notes.startswith("AMX: EPYC, 2 cores, 2026-11-30. AVX2, imitated: EPYC")
+    assert "| **0.500** | 4.00 (1.00): 8.00x (2.00x) |  |  |" in distance
+    assert notes.startswith("AMX: EPYC, 2 cores, 2026-11-28 and 2026-11-30. AVX2, im")
     assert notes.endswith(pages.IMITATED)
     del records["training"]["avx2_imitated"]
     assert pages.IMITATED not in pages.overview(records)

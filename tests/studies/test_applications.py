@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_diffusion.diffusion import schedules
-from keras_diffusion.sampling.editing import with_pullback
+from keras_diffusion.sampling.edit_functions import with_pullback
 from studies import applications, command
 from studies.applications import (
     closed_form,
