@@ -56,7 +56,7 @@ test-slow: .venv/.requirements-dev  ## run the tests marked slow, then kill a tr
 test-long: .venv/.requirements-dev  ## kill a training 20 times, resume it, compare every bit
 	$(PY) tests/support/kills.py --kills 20
 
-bench: .venv-bench/.requirements  ## measure beside the peers for some hours, write benchmarks/RESULTS.md
+bench: .venv-bench/.requirements  ## measure beside other libraries for some hours, write benchmarks/RESULTS.md
 	$(BENCH_PY) benchmarks/bench.py $(BENCH_FLAGS)
 
 notebooks: .venv/.requirements-dev  ## run the notebooks for their minutes, keep what they show in them
