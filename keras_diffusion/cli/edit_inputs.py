@@ -190,9 +190,8 @@ def class_or_prompt(flag, text, model):
     )
     try:
         return "labels", choose_conditions(chosen, model)[1]["labels"][0]
-    except (KeyError, ValueError) as error:
-        reason = str(error).partition(": ")[2] or "this model was trained without labels."
-        raise ValueError(f"{flag}: {reason}") from error
+    except ValueError as error:
+        raise ValueError(f"{flag}: {str(error).partition(': ')[2]}") from error
 
 
 # What is printed ----------------------------------------------------------------------------

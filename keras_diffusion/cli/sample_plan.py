@@ -71,7 +71,9 @@ def choose_conditions(options, config):
     if not count:
         if options.class_name:
             raise ValueError("--class-name: this model was trained without labels.")
-        return [], {"labels": options.labels} if options.labels else {}
+        if options.labels:
+            raise ValueError("--labels: this model was trained without labels.")
+        return [], {}
     for label in options.labels or ():
         if not 0 <= label < count:
             raise ValueError(f"--labels: {label} is not in 0 .. {count - 1}.")

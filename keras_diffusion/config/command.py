@@ -7,7 +7,8 @@ from keras_diffusion.config import fields
 from keras_diffusion.config.options import OPTIONS
 from keras_diffusion.config.resolve import resolve
 
-SELECTING = ("folder", "image", "latent", "network", "image_size")  # they choose the preset
+# They choose the preset, and whether other options have an effect.
+SELECTING = ("folder", "image", "latent", "network", "image_size", "minutes")
 
 
 def differences(config, decided=()):
@@ -55,5 +56,6 @@ def command_line(config, decided=()):
         elif type(value) is tuple:  # a size
             words += [fields.flag(name), "x".join(map(str, dict.fromkeys(value)))]
         else:
-            words += [fields.flag(name), str(value).removesuffix(".0")]
+            text = str(value).removesuffix(".0") if type(value) is float else str(value)
+            words += [fields.flag(name), text]
     return shlex.join(["python", "train.py", *words])

@@ -48,7 +48,7 @@ def resolve(dataset=None, options=()):
         changed["minutes"] = None  # of the preset
     if options.get("optimizer", start.optimizer) != start.optimizer:
         changed.setdefault("learning_rate", LEARNING_RATES[options["optimizer"]])
-    if "widths" in options:
+    if options.get("widths", start.widths) != start.widths:
         changed.setdefault("attention", None)  # the preset's is for its own widths
     config = dataclasses.replace(start, **changed)
     _check_effect(config, options)
@@ -113,7 +113,7 @@ def for_network(config, network):
 def preset(dataset, image_size=None, latent=False):
     """Returns the Config in `presets/NAME.py`; for other names and None, that in `images.py`.
 
-    A preset file holds CONFIG; it may hold SIZES, {height: Config}, of which the smallest that
+    A preset file holds CONFIG; it may hold SIZES, {side: Config}, of which the smallest that
     `image_size` fits into is taken, and LATENT, for latents. Without LATENT, latents of half the
     size go through the levels below the first.
     """
@@ -126,7 +126,7 @@ def preset(dataset, image_size=None, latent=False):
     config = module.CONFIG
     if image_size not in (None, config.image_size):
         sizes = getattr(module, "SIZES", {})
-        fitting = [size for size in sizes if image_size[0] <= size]
+        fitting = [size for size in sizes if max(image_size) <= size]
         config = sizes[min(fitting)] if fitting else config
     if latent:
         widths, attention = config.widths[1:] or config.widths, config.attention

@@ -89,8 +89,9 @@ def load(model, options):
     source, flip = data.source, data.horizontal_flip
     del data  # its own copy of the images
     if model.num_classes not in (0, source.num_classes):
+        name = "--folder" if options.get("folder") else "--dataset"
         raise ValueError(
-            f"--dataset: {source.name} has {source.num_classes} classes, the model has "
+            f"{name}: {source.name} has {source.num_classes} classes, the model has "
             f"{model.num_classes}; give the data that it was trained on."
         )
     return from_source(source, model.image_shape, flip)

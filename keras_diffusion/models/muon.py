@@ -19,8 +19,9 @@ class Muon(keras.optimizers.AdamW):
         M = momentum M + G,   O = orthogonal(G + momentum M)
         W = W - learning_rate (0.2 sqrt(max(rows, columns)) O + weight_decay W)
 
-    The kernel of a convolution is the matrix (height * width * in, out). The factor gives O the
-    root mean square of an update of AdamW, so that one learning rate fits both.
+    All axes of a kernel but the last are rows: that of a convolution is the matrix (height * width
+    * in, out). The factor gives O the root mean square of an update of AdamW, so that one learning
+    rate fits both.
 
     AdamW takes vectors, embeddings, matrices with a side below 8, and the layers in
     `exclude_layers`. `keras.optimizers.Muon` takes only what has two axes, and its arguments differ

@@ -5,8 +5,10 @@ The functions of `figures` are imported on first use, because matplotlib takes a
 
 import importlib
 
+MODULES = ("anomalies", "comparisons", "images")
+
 
 def __getattr__(name):
-    if name == "images":  # asked for by `from keras_diffusion.plotting import images`
-        return importlib.import_module(f"{__name__}.images")
+    if name in MODULES:  # by `from keras_diffusion.plotting import images`
+        return importlib.import_module(f"{__name__}.{name}")
     return getattr(importlib.import_module(f"{__name__}.figures"), name)

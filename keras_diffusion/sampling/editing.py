@@ -140,7 +140,8 @@ def restore(
             gives: of `mask` and `frames` the images with anything in the missing pixels, of
             `downscale` the small images, of `grayscale` (N, H, W, 1).
         operator: `Operator`, see `kd.operators`.
-        noise: standard deviation of the noise in the measurement, where white is 1.
+        noise: standard deviation of the noise in the measurement, where white is 1; only "mmps"
+            allows for it within the steps.
         method: "mmps", or for comparison "replace" or "repaint", see diffusion/restoration.py.
             "repaint" has its own sampler, and takes 5 times as long as `num_steps` steps.
         cg_steps: steps of conjugate gradients of "mmps". Each costs one backward pass through the
@@ -227,9 +228,14 @@ def invert(
     Returns:
         float32 (N, h, w, c), the shape of x.
 
+    Raises:
+        ValueError: fewer than 2 steps, or another sampler.
+
     Reference: Song et al. 2020, arXiv:2010.02502, section 4.3.
     """
     _check_deterministic(sampler)
+    if num_steps < 2:
+        raise ValueError(f"num_steps: {num_steps} is too few for an inversion. Use 2 or more.")
     request = make_request(
         model, len(images), num_steps=num_steps, labels=labels, prompts=prompts, images=images
     )

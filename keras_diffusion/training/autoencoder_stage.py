@@ -115,14 +115,18 @@ def make_codec(run, autoencoder=None, dry_run=False):
     return LatentCodec.measured(autoencoder, one_epoch)
 
 
+def spent_minutes(run_dir):
+    """Returns the minutes that stage one of a run has taken, 0 without one."""
+    quality = run_dir / FOLDER / QUALITY
+    return json.loads(quality.read_text())["minutes"] if quality.exists() else 0.0
+
+
 def second_stage(run):
     """Returns the run with the minutes that stage one has left, at least a tenth of them."""
-    quality = run.dir / FOLDER / QUALITY
-    spent = json.loads(quality.read_text())["minutes"] if quality.exists() else 0.0
     minutes = run.config.minutes
     if not minutes:
         return run
-    left = max(minutes - run.votes.of_chief([spent])[0], 0.1 * minutes)
+    left = max(minutes - run.votes.of_chief([spent_minutes(run.dir)])[0], 0.1 * minutes)
     return dataclasses.replace(run, config=dataclasses.replace(run.config, minutes=left))
 
 

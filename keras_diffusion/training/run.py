@@ -317,6 +317,7 @@ def _finish(run, model, progress, export_dir):
     if run.data.whole_image is not None:
         model = build.resized(model, run.config, run.data.whole_image.shape)
     _plot(run, model)
+    seconds = progress.seconds + 60 * autoencoder_stage.spent_minutes(run.dir)
     export_saved_model(
         model,
         export_dir,
@@ -324,7 +325,7 @@ def _finish(run, model, progress, export_dir):
         precision=run.config.export_precision,
         class_names=run.data.source.class_names,
         frames=run.data.frames,
-        training=describe_training(run, int(model.step.numpy()), progress.seconds),
+        training=describe_training(run, int(model.step.numpy()), seconds),
     )
     summary.print_results(run, export_dir, progress)
 

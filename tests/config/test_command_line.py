@@ -26,6 +26,8 @@ def parsed(arguments):
         "--dataset oxford_flowers102 --latent --image-size 32 --text --minutes 45",
         "--dataset cifar10 --network cnn --no-horizontal-flip --set 'widths=(8,)' --epochs 3",
         "--dataset cifar10 --latent --set 'widths=(8, 16)' --set 'attention=(0, 1)'",
+        "--dataset cifar10 --latent --minutes 60 --set codec_share=0.2",
+        "--folder photos_v2.0 --unconditional",
         "--dataset kmnist --image-size 48x64 --train-split 'train[:80%]' --set label_dropout=0.2",
     ],
 )

@@ -70,6 +70,8 @@ def test_other_sizes_and_data_sets_without_a_preset():
         ("one_image", {"epochs": 7}, {"epochs": 7, "minutes": None}),  # the preset has minutes
         ("one_image", {"minutes": 2.0}, {"minutes": 2.0}),
         ("cifar10", {"widths": (8,)}, {"widths": (8,), "attention": None}),  # were for four widths
+        ("cifar10", {"widths": (32, 64, 128, 256)}, {"attention": (False, False, True, True)}),
+        ("moving_mnist", {"image_size": (32, 64)}, {"frames": 10}),
         ("cifar10", {"network": "cnn"}, {"widths": (16, 32, 32, 16), "embedding_width": 128}),
         ("cifar10", {"network": "cnn", "widths": (8,)}, {"widths": (8,), "embedding_width": 128}),
         ("cifar10", {"network": "unet"}, {"widths": (32, 64, 128, 256)}),  # that of the preset

@@ -159,4 +159,4 @@ def add_events(page, kind, form, groups):
 def _factors(config):
     """Returns the factors by which images can be enlarged to the model's size, as text."""
     height, width, _ = config.image_shape
-    return [str(n) for n in range(2, min(height, width) // 2) if height % n == width % n == 0]
+    return [str(n) for n in range(2, min(height, width) // 2 + 1) if height % n == width % n == 0]

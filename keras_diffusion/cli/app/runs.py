@@ -8,7 +8,7 @@ import re
 import time
 from pathlib import Path
 
-from keras_diffusion.runtime.console import duration
+from keras_diffusion.runtime.console import duration, shell_path
 from keras_diffusion.runtime.locks import is_held
 
 TRAINING, FINISHED, STOPPED = "training now", "finished", "stopped"
@@ -82,7 +82,7 @@ def read(root, name):
     if is_training:
         lines.append(_time_left(status, time.time() - written))
     elif state == STOPPED:
-        lines.append(f"It is resumed by: python train.py --resume {folder}")
+        lines.append(f"It is resumed by: python train.py --resume {shell_path(folder)}")
     return State(
         name=name,
         state=state,
