@@ -36,6 +36,7 @@ MEASURED_STEPS = {"mnist": 50, "flowers": 10}
 GOAL_SUBJECT = ("ddp", "float32")
 IMAGES_GOAL, CALL_GOAL = 60, 3  # the least speed-ups over it
 PRESET_STEPS = 20  # of ours, until quality is measured
+LEAST_MINUTES = 20  # of training in a quality section; shorter ones are trials
 CALLS = 5
 TIMEOUT = 20 * 60  # seconds
 
@@ -82,13 +83,15 @@ def _rows(task, our_steps, tiny):
 
 
 def _fewest_steps(task, options):
-    """Returns `tables.fewest_steps` of the quality section, or None if that did not run.
+    """Returns `tables.fewest_steps` of the quality section; None without one, or after a trial.
 
     If it did not run on this kind of processor, that of another kind answers: it is about steps.
     """
     records = options.records(f"quality_{task}")
     record = records.get(machine.kind()) or next(iter(records.values()), None)
-    return record and tables.fewest_steps(record["result"])
+    if record is None or record["result"]["minutes"] < LEAST_MINUTES:
+        return None
+    return tables.fewest_steps(record["result"])
 
 
 def report(result):

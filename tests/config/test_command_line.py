@@ -23,7 +23,7 @@ def parsed(arguments):
         "--dataset mnist --optimizer adamw",  # which changes the learning rate
         "--image flower --epochs 50",  # instead of the minutes of the preset
         "--image china --minutes 12.3456789",
-        "--dataset oxford_flowers102 --latent --image-size 32 --text --minutes 45",
+        "--dataset oxford_flowers102 --latent --image-size 32 --minutes 45 --text",
         "--dataset cifar10 --network cnn --no-horizontal-flip --set 'widths=(8,)' --epochs 3",
         "--dataset cifar10 --latent --set 'widths=(8, 16)' --set 'attention=(0, 1)'",
         "--dataset cifar10 --latent --minutes 60 --set codec_share=0.2",

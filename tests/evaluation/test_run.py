@@ -126,7 +126,7 @@ def test_an_interruption_says_what_is_written(quick, monkeypatch, capsys, cells,
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [("--samplers cold", "--samplers: "), ("--folder pets", "--dataset: pets has 2 classes")],
+    [("--samplers cold", "--samplers: "), ("--folder pets", "--folder: pets has 2 classes")],
 )
 def test_what_does_not_fit_the_model_is_rejected(quick, arguments, message, capsys):
     for index in range(8):
