@@ -45,8 +45,8 @@ def upward(schedule, num_steps, end=1.0):
     """The times of `uniform_logsnr` in increasing order but for 0, to invert a sampler.
 
     An image is taken as x at the first of them, where with many steps its noise cannot be seen: at
-    t = 0 there is none, and a network that predicts x0 says nothing about it. So `num_steps`, at
-    least 2, is one more than the steps of the inversion.
+    t = 0 there is none, and a network that predicts x0 says nothing about it. So `num_steps` is one
+    more than the steps of the inversion, and 1 returns the image.
     """
     return uniform_logsnr(schedule, num_steps, end)[:-1][::-1]
 

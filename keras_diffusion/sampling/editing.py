@@ -229,13 +229,11 @@ def invert(
         float32 (N, h, w, c), the shape of x.
 
     Raises:
-        ValueError: fewer than 2 steps, or another sampler.
+        ValueError: another sampler.
 
     Reference: Song et al. 2020, arXiv:2010.02502, section 4.3.
     """
     _check_deterministic(sampler)
-    if num_steps < 2:
-        raise ValueError(f"num_steps: {num_steps} is too few for an inversion. Use 2 or more.")
     request = make_request(
         model, len(images), num_steps=num_steps, labels=labels, prompts=prompts, images=images
     )
