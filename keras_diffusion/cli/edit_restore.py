@@ -71,10 +71,15 @@ def upscale(options, images, model):
     return Results(rows, ("given", "reduced", "bicubic"), lines)
 
 
+def factors(shape):
+    """Returns the factors by which images can be enlarged to a shape (height, width, ...)."""
+    height, width = shape[:2]
+    return [n for n in range(2, min(height, width) + 1) if height % n == width % n == 0]
+
+
 def _factor(factor, least, shape):
     """Returns the factor for images of `least` (height, width) or more."""
-    factors = [n for n in range(2, min(shape[:2]) + 1) if shape[0] % n == 0 and shape[1] % n == 0]
-    fitting = [n for n in factors if shape[0] // n <= least[0] and shape[1] // n <= least[1]]
+    fitting = [n for n in factors(shape) if shape[0] // n <= least[0] and shape[1] // n <= least[1]]
     if factor is None and fitting:
         return 4 if 4 in fitting and least[0] >= shape[0] else fitting[0]
     if factor not in fitting:

@@ -74,7 +74,7 @@ TINY = {
     "toy_clips": True, "frames_options": {**TOY, "frames": 4, "channels": 1},
     "xray_options": {**TOY, "channels": 1}, "xray_samples": 24,
     "methods": ("gaussian", "inversion"), "scores": ("mean", "mahalanobis"), "draws": 1,
-    "strokes": 8, "speed_steps": (2, 3), "speed_batch": 2,
+    "strokes": 8, "speed_steps": (1, 2), "speed_batch": 2,
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import abc
 
 import gradio as gr
 
+from keras_diffusion.cli import edit_restore
 from keras_diffusion.cli.app import conditions, edits
 
 NUM, NUMS = 3, {"interpolate": 8, "variations": 8, "restyle": 1}  # of results, at first
@@ -157,6 +158,6 @@ def add_events(page, kind, form, groups):
 
 
 def _factors(config):
-    """Returns the factors by which images can be enlarged to the model's size, as text."""
-    height, width, _ = config.image_shape
-    return [str(n) for n in range(2, min(height, width) // 2 + 1) if height % n == width % n == 0]
+    """Returns the factors by which images of 2 pixels or more can be enlarged, as text."""
+    least = min(config.image_shape[:2])
+    return [str(n) for n in edit_restore.factors(config.image_shape) if n < least]
