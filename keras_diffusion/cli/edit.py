@@ -81,15 +81,11 @@ def compute(options, images, model):
     Raises:
         ValueError: flags that do not fit the model or the images; one line.
     """
-    import tensorflow as tf
-
     if (model.frames > 1) != (options.command == "fill-frames"):
         kind = "clips, for fill-frames" if model.frames > 1 else "single images, not of clips"
         raise ValueError(f"--model: {model.name} is of {kind}. Choose another model.")
-    try:
+    with frameworks.advising_smaller_batches():
         return options.run(options, images, model)
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise ValueError("--batch-size: out of memory. Choose a smaller one.") from error
 
 
 def check_targets(names, options):

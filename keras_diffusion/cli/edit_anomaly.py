@@ -65,7 +65,7 @@ def given_options(options):
     """Returns the arguments of `anomaly_map` that flags give.
 
     Raises:
-        ValueError: draws of a noise that is not drawn.
+        ValueError: a number of draws for inversion, which draws none.
     """
     if options.draws and options.noise == ["inversion"]:
         raise ValueError("--draws: no effect with --noise inversion. Leave one of them out.")
@@ -93,14 +93,9 @@ def find(options):
 def run(path, **settings):
     """Runs `evaluation.anomaly.run` with a model and the fields of its `Settings`."""
     frameworks.import_keras()
-    import tensorflow as tf
-
     from keras_diffusion.evaluation import anomaly
     from keras_diffusion.evaluation.run import load_image_model
 
     model = load_image_model(path)
-    try:
-        with frameworks.raising_os_errors():
-            anomaly.run(model, anomaly.Settings(**settings))
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise ValueError("--batch-size: out of memory. Choose a smaller one.") from error
+    with frameworks.advising_smaller_batches(), frameworks.raising_os_errors():
+        anomaly.run(model, anomaly.Settings(**settings))

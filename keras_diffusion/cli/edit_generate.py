@@ -117,7 +117,7 @@ def interpolate(options, images, model):
     name, ends = "-".join(images), list(images.values())
     given, lines = [], []
     if isinstance(ends[0], int) != isinstance(ends[1], int):
-        raise ValueError("A: is an image and B a seed, or the other way round. Give two of a kind.")
+        raise ValueError("A: is of another kind than B. Give two images, or two seeds.")
     if not isinstance(ends[0], int):
         given, lines = _fitted(images, model)
         ends = given

@@ -8,7 +8,7 @@ from keras_diffusion.cli.parsing import MODEL_HELP, folder, within
 from keras_diffusion.cli.sample import MAX_IMAGES
 from keras_diffusion.cli.sample_plan import choose_conditions
 from keras_diffusion.config.guidance import LARGEST_SCALE
-from keras_diffusion.saving import export_folder
+from keras_diffusion.config.options import MAX_STEPS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +47,9 @@ def add_common_flags(sub, num):
     add, count = sub.add_argument, within(1, MAX_IMAGES)
     add("--num", type=count, default=num, metavar="N", help="number of results for each image")
     add("--model", metavar="NAME or PATH", help=MODEL_HELP)
-    add("--num-steps", type=within(1, export_folder.MAX_STEPS), metavar="N",
-        help="sampler steps, 1 to 1000; default: 20, or 25 where images are turned into noise")
+    add("--num-steps", type=within(1, MAX_STEPS), metavar="N",
+        help=f"sampler steps, 1 to {MAX_STEPS}; default: 20, or 25 where images are turned into "
+        "noise")
     add("--batch-size", type=count, default=16, metavar="N",
         help="results that are computed at once, which decides the memory but not the results")
     add("--out", type=folder, default=Path("edits"), metavar="DIR",

@@ -22,14 +22,13 @@ from keras_diffusion.cli.parsing import (
 )
 from keras_diffusion.config.fields import LARGEST_INT, flag
 from keras_diffusion.config.guidance import Guidance
-from keras_diffusion.config.options import EXTRACTORS, OPTIONS
+from keras_diffusion.config.options import EXTRACTORS, MAX_STEPS, OPTIONS
 from keras_diffusion.runtime import frameworks
 from keras_diffusion.runtime.files import require_writable
 from keras_diffusion.runtime.signals import exiting_at_once
 
 INCEPTION_SIZE = 75  # pixels, the smallest that Inception takes
 SAMPLERS = OPTIONS["sampler"].metadata["choices"]
-MAX_STEPS = OPTIONS["num_steps"].metadata["at_most"]
 ANOMALY_FLAGS = ("normal", "reference", "noise", "times", "draws")
 SAMPLE_FLAGS = (
     "num", "samplers", "steps", "minutes", "extractor", "extractor_size", "cache", *Guidance.NAMES,
@@ -134,8 +133,6 @@ def _check(args):
 def _evaluate(args, model):
     frameworks.import_keras()
     with exiting_at_once():
-        import tensorflow as tf
-
         from keras_diffusion.evaluation import real_images
         from keras_diffusion.evaluation import run as evaluating
 
@@ -143,18 +140,15 @@ def _evaluate(args, model):
     for name, path in (("--out", out), ("--cache", args.cache)):
         require_writable(name, path)
     names = ("cache", "num", "samplers", "steps", "minutes", "extractor", "seed", "batch_size")
-    try:
-        settings = evaluating.Settings(
-            out=out,
-            guidance={name: getattr(args, name) for name in Guidance.NAMES},
-            data={name: getattr(args, name) for name in real_images.OPTIONS},
-            extractor_size=args.extractor_size or INCEPTION_SIZE,
-            **{name: getattr(args, name) for name in names},
-        )
-        with frameworks.raising_os_errors():
-            evaluating.run(model, settings)
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise ValueError("out of memory: choose a smaller --batch-size or --num.") from error
+    settings = evaluating.Settings(
+        out=out,
+        guidance={name: getattr(args, name) for name in Guidance.NAMES},
+        data={name: getattr(args, name) for name in real_images.OPTIONS},
+        extractor_size=args.extractor_size or INCEPTION_SIZE,
+        **{name: getattr(args, name) for name in names},
+    )
+    with frameworks.advising_smaller_batches(), frameworks.raising_os_errors():
+        evaluating.run(model, settings)
 
 
 def _find_anomalies(args, model):

@@ -14,6 +14,7 @@ import numpy as np
 from keras_diffusion.cli.parsing import OneLineParser, folder, with_flag, within
 from keras_diffusion.cli.sample_plan import generate, make_plan
 from keras_diffusion.config.guidance import LARGEST_SCALE, Guidance
+from keras_diffusion.config.options import MAX_STEPS
 from keras_diffusion.plotting.images import grid, save_gif, save_png, split_frames, to_pillow
 from keras_diffusion.runtime.console import StatusLine, duration, number
 from keras_diffusion.runtime.frameworks import import_tensorflow
@@ -61,8 +62,8 @@ def parser(prog="sample.py", kind=OneLineParser):
         "that of the model")
     add("--sampler", metavar="NAME",
         help="cold, ddim, ddpm, dpmpp_2m or heun; default: that of the model")
-    add("--num-steps", type=within(1, export_folder.MAX_STEPS), metavar="N",
-        help="sampler steps, 1 to 1000; default: that of the model")
+    add("--num-steps", type=within(1, MAX_STEPS), metavar="N",
+        help=f"sampler steps, 1 to {MAX_STEPS}; default: that of the model")
     add("--seed", type=within(-(2**31), 2**31 - 1), default=0, metavar="N",
         help="seed; image i depends only on the seed and on i, but for rounding")
     add("--batch-size", type=count, default=64, metavar="N",

@@ -4,6 +4,8 @@ import functools
 
 import numpy as np
 
+from keras_diffusion.runtime.console import one_line
+
 STD = 0.03  # standard deviation of newly initialised embeddings
 
 
@@ -25,14 +27,14 @@ def word_vectors(name, words, width):
     try:
         import keras_hub
     except ImportError as error:
-        what = " ".join(str(error).split())[:160]
-        raise ValueError(f"needs KerasHub: pip install keras-hub ({what}).") from error
+        reason = one_line(error, 160)
+        raise ValueError(f"needs KerasHub: pip install keras-hub ({reason}).") from error
     try:
         tokenizer = keras_hub.models.Tokenizer.from_preset(name)
         table = keras_hub.models.Backbone.from_preset(name).token_embedding.get_weights()[0]
     except Exception as error:  # unknown name, no network, no text model
-        what = " ".join(str(error).split())[:160]
-        raise ValueError(f"{name!r} is not a text model of KerasHub ({what}).") from error
+        reason = one_line(error, 160)
+        raise ValueError(f"{name!r} is not a text model of KerasHub ({reason}).") from error
     vectors = np.stack([table[np.asarray(tokenizer(word))].mean(axis=0) for word in words])
     vectors = vectors.astype("float32") - vectors.mean(axis=0)
     directions, sizes, _ = np.linalg.svd(vectors, full_matrices=False)

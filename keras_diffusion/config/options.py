@@ -8,6 +8,7 @@ from keras_diffusion.config.fields import LARGEST_INT, check, flag, option
 LARGEST_SIDE = 4096  # pixels
 WIDEST = 2**14  # channels
 MOST_FRAMES = 256
+MAX_STEPS = 1000  # of a sampler
 UNETS = ("convnext_unet", "unet")
 NETWORKS = (*UNETS, "cnn")
 EXTRACTORS = ("classifier", "inception")  # of features, besides the path of a Keras model
@@ -218,7 +219,7 @@ class Config:
     sampler: str = option("dpmpp_2m", choices=("ddpm", "ddim", "heun", "dpmpp_2m", "cold"),
         movable=True,
         help="sampler of previews, and default of the export")
-    num_steps: int = option(20, at_least=1, at_most=1000, movable=True,
+    num_steps: int = option(20, at_least=1, at_most=MAX_STEPS, movable=True,
         help="sampler steps of previews, and default of the export")
     guidance_scale: float = option(2.0, check=guidance.RULES["guidance_scale"],
         unless="unconditional", movable=True,

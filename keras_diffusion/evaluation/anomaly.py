@@ -233,8 +233,13 @@ def run(model, settings):
     return record
 
 
-def read(folders, image_shape):
+def read(folders, image_shape, argument="FOLDER"):
     """Returns the `Images` of folders, cropped and resized as for training.
+
+    Args:
+        folders: paths.
+        image_shape: (height, width, channels).
+        argument: of the command, that named the folders.
 
     Raises:
         ValueError: a folder without readable images.
@@ -245,7 +250,7 @@ def read(folders, image_shape):
         try:
             files = folder.scan(root)
         except (OSError, ValueError) as error:
-            raise ValueError(f"FOLDER: {error}") from error
+            raise ValueError(f"{argument}: {error}") from error
         own = root.resolve().name
         for i, path in enumerate(files.paths):
             image = tf.constant(files.decode(i, channels))
@@ -298,7 +303,8 @@ def _reference(model, settings, normal):
             images of this class are taken.
     """
     if settings.reference is not None:
-        pixels, origin = read([settings.reference], model.image_shape).pixels, settings.reference
+        origin = settings.reference
+        pixels = read([origin], model.image_shape, "--reference").pixels
     else:
         try:
             real = real_images.load(model, {})

@@ -12,9 +12,9 @@ from pathlib import Path
 import keras
 
 from keras_diffusion.evaluation import classifier
+from keras_diffusion.runtime.console import one_line
 from keras_diffusion.runtime.files import content_hash
 
-NAMES = ("classifier", "inception")
 INCEPTION_SIZES = (75, 299)  # pixels: the least that Keras' InceptionV3 takes, and its own
 BATCH = 64  # images at once, for networks that may be large
 
@@ -114,7 +114,7 @@ def from_file(path, image_shape):
         with classifier.dtype_policy("float32"):
             model = feature_model(network, image_shape)
     except Exception as error:  # whatever Keras makes of the file
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error, 160)
         raise ValueError(f"{path} cannot be used as an extractor ({reason}).") from error
     digest = content_hash(path.read_bytes())
     return _extractor(path.name, model, digest, network.input_shape[1:3], image_shape)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from keras_diffusion import build
-from keras_diffusion.config.options import Config
+from keras_diffusion.config.options import EXTRACTORS, Config
 from keras_diffusion.data import pipeline
 from keras_diffusion.data.sources import Source
-from keras_diffusion.evaluation import extractors, references
+from keras_diffusion.evaluation import references
 
 CACHE = Path("evaluations/cache")  # of trained classifiers, and of features of real images
 OPTIONS = ("dataset", "folder", "data_dir", "train_split", "val_split")  # of `Config`, see `load`
@@ -146,8 +146,8 @@ def check_scores(config, source):
             "--score-every: one image is no data set to score against; every epoch of such a run "
             "has its psnr and ssim."
         )
-    if name not in extractors.NAMES and not Path(name).is_file():
-        choices = ", ".join(extractors.NAMES)
+    if name not in EXTRACTORS and not Path(name).is_file():
+        choices = ", ".join(EXTRACTORS)
         raise ValueError(
             f"--score-extractor: unknown {name!r}. Choose from: {choices}, or a Keras model's path."
         )

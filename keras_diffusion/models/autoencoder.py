@@ -123,7 +123,7 @@ class Autoencoder(BaseModel):
 
     def _prepare_training(self, class_weight):
         if not self.trainable_variables:
-            raise ValueError("autoencoder: a LatentCodec has frozen it; train it before.")
+            raise ValueError("autoencoder: frozen by a LatentCodec. Train it first.")
         super()._prepare_training(class_weight)
 
     def _update_weights(self, gradients):

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_diffusion.models import muon  # noqa: F401 - registers the optimizer of many files
 from keras_diffusion.models.inputs import check_values, unpack
+from keras_diffusion.runtime.console import one_line
 from keras_diffusion.runtime.files import whole_file
 
 IN_BATCHES = (tf.data.Dataset, tf.distribute.DistributedDataset, types.GeneratorType)
@@ -168,7 +169,7 @@ class BaseModel(keras.Model):
         try:
             super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
         except ValueError as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(error, 300)
             raise ValueError(f"load_weights: {filepath} does not fit: {reason}") from error
 
     def export(self, *args, **kwargs):

@@ -78,9 +78,15 @@ def names(items, limit=10):
     return ", ".join(items[:limit]) + more
 
 
-def one_line(message):
-    """Joins the lines of a message; spaces within them are kept, as they may belong to a path."""
-    return " ".join(line.strip() for line in str(message).splitlines() if line.strip())
+def one_line(message, length=None):
+    """Joins the lines of a message; spaces within them are kept, as they may belong to a path.
+
+    Args:
+        message: text, or an error.
+        length: int, of the result, at most; None: all of it.
+    """
+    lines = (line.strip() for line in str(message).splitlines())
+    return " ".join(line for line in lines if line)[:length]
 
 
 def shell_path(path):

@@ -6,6 +6,7 @@ import re
 import sys
 import tempfile
 
+from keras_diffusion.runtime.console import one_line
 from keras_diffusion.runtime.signals import exiting_at_once
 
 
@@ -54,6 +55,17 @@ def raising_os_errors():
         raise OSError((python or [first])[-1]) from error
 
 
+@contextlib.contextmanager
+def advising_smaller_batches():
+    """Raises ValueError, one line, if there is not enough memory for a batch."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise ValueError("--batch-size: out of memory. Choose a smaller one.") from error
+
+
 def import_tensorflow():
     """Imports TensorFlow without its messages; Ctrl-C meanwhile exits at once."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -82,7 +94,7 @@ def import_keras():
         with exiting_at_once():
             import keras
     except (AssertionError, ImportError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise ValueError(
             f"KERAS_HOME: Keras cannot be imported ({reason}). Check keras.json there, in ~/.keras "
             "by default, and KERAS_ variables of the environment."

@@ -10,7 +10,7 @@ CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # of `cpu_flags`
 def policy(name):
     """Returns (dtype policy, reason) of a name: "auto" or a Keras dtype policy."""
     if name != "auto":
-        return name, "as asked"
+        return name, "given"
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         capability = tf.config.experimental.get_device_details(gpus[0]).get(

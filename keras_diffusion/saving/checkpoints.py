@@ -16,6 +16,7 @@ from pathlib import Path
 import keras
 
 from keras_diffusion.models.diffusion_model import DiffusionModel
+from keras_diffusion.runtime.console import one_line
 from keras_diffusion.runtime.files import PART, whole_file
 
 FORMAT = 1  # of the progress file
@@ -160,7 +161,7 @@ def _random_state(model):
 
 
 def _skipped(path, error):
-    reason = " ".join(str(error).split())[:160] or type(error).__name__
+    reason = one_line(error, 160) or type(error).__name__
     return f"warning: skipping {path}, which is damaged ({reason})"
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from keras_diffusion.conditioning.prompts import Prompts
 from keras_diffusion.config.guidance import Guidance
+from keras_diffusion.config.options import MAX_STEPS
 from keras_diffusion.runtime.console import names as join_names
 from keras_diffusion.runtime.files import OLD, PART, whole_file
 
 FORMAT = 4  # of the endpoints and of config.json
 CONFIG_FILE = Path("assets.extra", "config.json")  # TensorFlow's folder for files of one's own
-MAX_STEPS = 1000
 
 ROOT = Path("saved_models")  # of the current folder
 # Beside the package in a checkout, else where pip puts the data files of pyproject.toml.
@@ -32,16 +32,28 @@ def _are_names(value):
     return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
 
 
+def _is_shape(value):
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and all(_is_count(side, 1) for side in value)
+    )
+
+
+def _is_codec(value):
+    """bool: `value` is what `describe` of a codec returns, as far as it is used."""
+    if not isinstance(value, dict):
+        return False
+    if value.get("kind") == "latents":
+        clip = value.get("clip", "missing")
+        return _is_shape(value.get("x_shape")) and isinstance(clip, int | float | None)
+    return value.get("kind") == "pixels"
+
+
 # {field: (check, the rule in words)}; what is not here needs no check to sample.
 _RULES = {
-    "image_shape": (
-        lambda shape: (
-            isinstance(shape, list | tuple)
-            and len(shape) == 3
-            and all(_is_count(side, 1) for side in shape)
-        ),
-        "[height, width, channels]",
-    ),
+    "image_shape": (_is_shape, "[height, width, channels]"),
+    "codec": (_is_codec, "of the kind pixels, or latents with x_shape and clip"),
     "frames": (lambda number: _is_count(number, 1), "a whole number from 1"),
     "num_classes": (_is_count, "a whole number from 0"),
     "class_names": (_are_names, "a list of names"),

@@ -17,6 +17,7 @@ from keras_diffusion.config.resolve import locate_paths
 from keras_diffusion.diffusion.samplers import SAMPLERS
 from keras_diffusion.models.codecs import PixelCodec
 from keras_diffusion.models.diffusion_model import DiffusionModel
+from keras_diffusion.runtime.console import one_line
 from keras_diffusion.sampling.edit_graph import EditGraph
 from keras_diffusion.sampling.request import Request
 from keras_diffusion.saving import checkpoints, export_folder
@@ -167,7 +168,7 @@ def load_diffusion_model(path):
         try:
             model = keras.models.load_model(path)
         except Exception as error:  # a damaged file raises anything
-            raise ValueError(f"{path} cannot be loaded ({_on_one_line(error)}).") from error
+            raise ValueError(f"{path} cannot be loaded ({one_line(error, 160)}).") from error
         file, run_dir = path, path.absolute().parents[1]
     if not isinstance(model, DiffusionModel):
         raise ValueError(f"{file} is of type {type(model).__name__}, not DiffusionModel.")
@@ -179,7 +180,7 @@ def _load_export(path):
     try:
         loaded = tf.saved_model.load(str(path))
     except Exception as error:  # TensorFlow raises several kinds
-        raise ValueError(f"{path} cannot be loaded ({_on_one_line(error)}).") from error
+        raise ValueError(f"{path} cannot be loaded ({one_line(error, 160)}).") from error
     same = (
         "image_shape",
         "frames",
@@ -256,7 +257,3 @@ def _from_keras(model, path, run_dir):
         x_shape=model.x_shape,
         denoise=model.denoise,
     )
-
-
-def _on_one_line(error):
-    return " ".join(str(error).split())[:160]

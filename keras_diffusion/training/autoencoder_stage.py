@@ -20,6 +20,7 @@ from keras_diffusion.data import latents
 from keras_diffusion.models.autoencoder import Autoencoder
 from keras_diffusion.models.codecs import LatentCodec, PixelCodec
 from keras_diffusion.plotting import figures
+from keras_diffusion.runtime.console import one_line
 from keras_diffusion.runtime.files import whole_file
 from keras_diffusion.saving import checkpoints
 from keras_diffusion.training import fit
@@ -82,8 +83,7 @@ def _load(path, strategy):
         with strategy.scope():
             autoencoder = keras.models.load_model(path)
     except Exception as error:  # a damaged file raises anything
-        reason = " ".join(str(error).split())[:160]
-        raise ValueError(f"{path} cannot be loaded ({reason}).") from error
+        raise ValueError(f"{path} cannot be loaded ({one_line(error, 160)}).") from error
     if not isinstance(autoencoder, Autoencoder):
         kind = type(autoencoder).__name__
         raise ValueError(f"{path} contains a {kind}; give the file of an Autoencoder.")

@@ -92,7 +92,7 @@ def test_it_trains_with_fit(trained):
 def test_the_networks_of_a_codec_are_not_trained():
     autoencoder = tiny_autoencoder(*TINY)
     LatentCodec.measured(autoencoder, edge_images(4, (8, 8, 1)))
-    with pytest.raises(ValueError, match="a LatentCodec has frozen it"):
+    with pytest.raises(ValueError, match="frozen by a LatentCodec"):
         autoencoder.fit(edge_images(4, (8, 8, 1)), verbose=0)
 
 

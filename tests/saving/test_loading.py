@@ -113,6 +113,8 @@ def test_any_other_format_is_to_be_exported_again(config, number):
     ("name", "value"),
     [
         ("image_shape", None), ("image_shape", [8, 8]), ("image_shape", [0, 8, 1]),
+        ("codec", {}), ("codec", "pixels"), ("codec", {"kind": "latents", "clip": 3}),
+        ("codec", {"kind": "latents", "x_shape": [2, 2, 4]}),
         ("num_classes", "ten"), ("num_classes", -1), ("num_classes", True), ("num_classes", 2),
         ("class_names", ["ant"]), ("class_names", list(range(10))), ("samplers", "ddpm"),
         ("sampler", "heun"), ("sampler", None), ("num_steps", 0), ("num_steps", 1001),

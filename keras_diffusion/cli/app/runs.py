@@ -8,12 +8,13 @@ import re
 import time
 from pathlib import Path
 
-from keras_diffusion.runtime.console import duration, shell_path
+from keras_diffusion.runtime.console import duration
 from keras_diffusion.runtime.locks import is_held
 
 TRAINING, FINISHED, STOPPED = "training now", "finished", "stopped"
 SAMPLES = re.compile(r"epoch-(\d+)\.png")
 CODEC = "codec"  # folder of stage one of a run on latents
+CHECKPOINTS = "**/checkpoints/step-*.keras"  # of both stages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class State:
         history: Path of its history.csv, or of that of its stage one while there is no other.
         epochs: int, rows of the history.
         samples: {epoch: Path}, the grids of samples, oldest first.
+        can_resume: bool, it has stopped and left a checkpoint.
     """
 
     name: str
@@ -37,6 +39,7 @@ class State:
     history: Path
     epochs: int
     samples: dict
+    can_resume: bool
 
 
 def names(root):
@@ -81,8 +84,6 @@ def read(root, name):
     lines = [what + _how_far(status, len(rows))]
     if is_training:
         lines.append(_time_left(status, time.time() - written))
-    elif state == STOPPED:
-        lines.append(f"It is resumed by: python train.py --resume {shell_path(folder)}")
     return State(
         name=name,
         state=state,
@@ -91,6 +92,7 @@ def read(root, name):
         history=history,
         epochs=len(rows),
         samples=_samples(folder / "samples"),
+        can_resume=state == STOPPED and any(folder.glob(CHECKPOINTS)),
     )
 
 

@@ -3,6 +3,7 @@
 import functools
 import html
 import threading
+from pathlib import Path
 
 import gradio as gr
 from PIL import Image
@@ -19,10 +20,7 @@ HEALTH_HELP = (
     "It falls, then stays level. If it rises, lower --learning-rate.",
     "It should be zero.",
 )
-NONE = (
-    "There are no runs in {}. A training writes one, such as: python train.py --dataset digits "
-    "--minutes 1"
-)
+NONE = "There are no runs in {}. A training writes one, such as: {}"
 NO_GRID = gr.update(visible=False, value=None), ""
 COLOURS = {runs.TRAINING: "#16a34a", runs.FINISHED: "#2563eb", runs.STOPPED: "#b45309"}
 CURVES = 32  # runs whose plots are kept
@@ -52,7 +50,7 @@ def add(page):
     timer = gr.Timer(SECONDS, active=False)
 
     def look(name, number, seen):
-        return _look(page.runs, name, number, seen)
+        return _look(page, name, number, seen)
 
     def switched(event: gr.SelectData):
         return gr.Timer(active=event.value == "Watch")
@@ -78,28 +76,30 @@ def add(page):
     connect(epoch.input, moved, [run, epoch], [samples, caption], trigger_mode="always_last")
 
 
-def _look(root, name, number, seen):
+def _look(page, name, number, seen):
     """Returns the values of the outputs; what has not changed is skipped.
 
     Args:
-        root: folder of the runs.
+        page: `Page`.
         name: the chosen run; what is no run of the folder is replaced by one.
         number: the chosen epoch; what is no number stands for the last one.
         seen: what the browser shows, as returned before.
     """
-    names, number = runs.names(root), _epoch(number)
+    root, number = page.runs, _epoch(number)
+    names = runs.names(root)
     if not names and seen.get("names") == []:
         return [gr.skip()] * 8
     if not names:
-        nothing = [gr.update(choices=[], value=None), html.escape(NONE.format(root))]
+        command = page.shell("train", ["--dataset", "digits", "--minutes", "1"])
+        nothing = html.escape(NONE.format(root, command))
         hidden = gr.update(visible=False)
-        return [*nothing, hidden, *NO_GRID, "", "", {"names": []}]
+        return [gr.update(choices=[], value=None), nothing, hidden, *NO_GRID, "", "", {"names": []}]
     name = name if name in names else names[0]
     try:
         state = runs.read(root, name)
     except ValueError:  # deleted just now: the next look chooses another one
         return [gr.skip()] * 8
-    now = {"names": names, "run": name, "about": _about(state), "epochs": state.epochs,
+    now = {"names": names, "run": name, "about": _about(page, state), "epochs": state.epochs,
            "samples": list(state.samples)}  # fmt: skip
     changed = {key for key in now if now[key] != seen.get(key)}
     others = "run" in changed
@@ -148,8 +148,8 @@ def _grid(root, name, number):
     return gr.update(visible=True, value=image), caption
 
 
-def _about(state):
-    """Returns HTML: the state of a run, how far it is, and warnings."""
+def _about(page, state):
+    """Returns HTML: the state of a run, how far it is, how it is resumed, and warnings."""
     colour = COLOURS[state.state]
     badge = (
         f'<span style="background:{colour};color:white;border-radius:1em;padding:0.15em 0.8em;'
@@ -157,6 +157,9 @@ def _about(state):
     )
     lines = [f"<p>{badge} {html.escape(state.lines[0])}</p>"]
     lines += [f"<p>{html.escape(line)}</p>" for line in state.lines[1:]]
+    if state.can_resume:
+        command = page.shell("train", ["--resume", str(Path(page.runs, state.name))])
+        lines.append(f"<p>Resume it with: {html.escape(command)}</p>")
     lines += [f"<p><b>Warning:</b> {html.escape(line)}</p>" for line in state.warnings]
     return "".join(lines)
 

@@ -208,7 +208,7 @@ def test_a_run_that_is_training_is_followed(page, folder):
             lambda: page.one(shown).get_attribute("src") != source,
             what="new samples",
         )
-    wait(lambda: "stopped" in about() and "It is resumed by" in about(), what="stopped")
+    wait(lambda: "stopped" in about() and "Resume it with" in about(), what="stopped")
     grids = sorted((folder / "runs/tiny/samples").glob("epoch-*.png"))
     epoch = int(grids[1].stem.removeprefix("epoch-"))
     page.write("Samples after epoch", str(epoch))

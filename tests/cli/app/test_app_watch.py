@@ -1,5 +1,6 @@
 """The tab Watch without a browser: what it says of the files of runs."""
 
+import html
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 from fixtures_data import save_image
 
 from keras_diffusion.cli.app import runs, watch
+from keras_diffusion.cli.app.page import Page
 from keras_diffusion.training.run_dir import locked, write_history
 
 STATUS = {"epoch": 3, "epochs": 10, "minutes": None, "seconds": 200.0, "seconds_left": 400,
@@ -83,9 +85,25 @@ def test_a_run_that_has_stopped_or_is_finished(tmp_path):
     make_run(tmp_path / "finished", epochs=10, minutes=4, seconds=240, finished=True)
     stopped, finished = (runs.read(tmp_path, name) for name in ("stopped", "finished"))
     assert stopped.state == runs.STOPPED
-    assert stopped.lines[1] == f"It is resumed by: python train.py --resume {tmp_path}/stopped"
+    assert stopped.lines == ["3 of 10 epochs, 3 min"]
     assert stopped.warnings[:2] == ["it does not learn", "10 steps in a row"]
     assert (finished.state, finished.lines) == (runs.FINISHED, ["10 of 10 epochs, 4 min of 4 min"])
+
+
+@pytest.mark.parametrize("prog", ["app.py", "keras-diffusion app"])
+def test_a_run_with_a_checkpoint_is_resumed_as_the_page_was_called(prog, tmp_path):
+    train = {"app.py": "python train.py", "keras-diffusion app": "keras-diffusion train"}[prog]
+    for stage in ("a run", "a run/codec"):
+        folder = make_run(tmp_path / "a run")
+        assert "Resume" not in look(tmp_path, "a run", None, {}, prog)["about"]
+        checkpoint = tmp_path / stage / "checkpoints/step-00000003.keras"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.write_bytes(b"")
+        shown = html.unescape(look(tmp_path, "a run", None, {}, prog)["about"])
+        assert f"Resume it with: {train} --resume '{folder}'<" in shown
+        with locked(folder):
+            assert "Resume" not in look(tmp_path, "a run", None, {}, prog)["about"]
+        shutil.rmtree(folder)
 
 
 def test_stage_one_of_a_run_on_latents(tmp_path):
@@ -123,17 +141,17 @@ def test_only_listed_runs_are_read(name, tmp_path):
     make_run(tmp_path / "tiny")
     with pytest.raises(ValueError, match="no run"):
         runs.read(tmp_path / "runs", name)
-    [choice, *_] = watch._look(tmp_path / "runs", name, None, {})
-    assert choice["value"] == "tiny"
+    assert look(tmp_path / "runs", name, None, {})["choice"]["value"] == "tiny"
 
 
 # What the page shows --------------------------------------------------------------------------
 
 
-def look(root, name, number, seen):
+def look(root, name, number, seen, prog="app.py"):
     """`watch._look` as {name: value}; what is skipped is left out."""
     names = ("choice", "about", "slider", "grid", "caption", "losses", "health", "seen")
-    values = zip(names, watch._look(root, name, number, seen), strict=True)
+    page = Page(models=None, jobs=None, files=None, runs=root, prog=prog)
+    values = zip(names, watch._look(page, name, number, seen), strict=True)
     return {name: value for name, value in values if value != gr.skip()}
 
 
