@@ -102,7 +102,7 @@ def _word_vectors(config, prompts):
     try:
         return word_vectors(config.word_vectors, prompts.words, config.text_width)
     except ValueError as error:
-        raise ValueError(f"--word-vectors: {error}") from error
+        raise ValueError(f"--set word_vectors: {error}") from error
 
 
 def _text_encoder(config, prompts):

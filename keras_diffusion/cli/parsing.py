@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from keras_diffusion.config import fields
-from keras_diffusion.config.options import OPTIONS
+from keras_diffusion.config.options import OPTIONS, named
 from keras_diffusion.runtime.console import one_line
 from keras_diffusion.runtime.files import check_writable
 from keras_diffusion.saving import export_folder
@@ -96,9 +96,9 @@ def locate_model(model):
 def help_of(field):
     """Returns the help of an option of `Config`, with the options that it depends on."""
     rule = field.metadata
-    notes = [f"only with {fields.flag(rule['needs'])}"] if rule["needs"] else []
+    notes = [f"only with {named(rule['needs'])}"] if rule["needs"] else []
     if rule["unless"]:
-        notes.append(f"not with {fields.flag(rule['unless'])}")
+        notes.append(f"not with {named(rule['unless'])}")
     if 0 < len(rule["networks"]) < len(OPTIONS["network"].metadata["choices"]):
         notes.append(f"only for --network {' or '.join(rule['networks'])}")
     text, *default = rule["help"].split("; default: ")
@@ -155,7 +155,7 @@ def parse_options(args):
             value = fields.parse(OPTIONS[name], value)
         if options.setdefault(name, value) != value:
             raise ValueError(
-                f"{fields.flag(name)}: {value!r} contradicts {options[name]!r}. Give only one."
+                f"{named(name)}: {value!r} contradicts {options[name]!r}. Give only one."
             )
     return options
 

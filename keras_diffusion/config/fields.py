@@ -71,6 +71,11 @@ def flag(name):
     return "--" + name.replace("_", "-")
 
 
+def argument(field):
+    """Returns how train.py is given an option: "--batch-size", or "--set dropout"."""
+    return flag(field.name) if field.metadata["flag"] else f"--set {field.name}"
+
+
 def kind_of(field):
     """Returns the type of an option, whether it may be None or not."""
     return (typing.get_args(field.type) or (field.type,))[0]
@@ -86,13 +91,13 @@ def bounds(field):
 
 def check(field, value):
     """Raises ValueError for a value that an option does not take."""
-    kind, rule, name = kind_of(field), field.metadata, flag(field.name)
+    kind, rule, name = kind_of(field), field.metadata, argument(field)
     if value is None and field.default is None:
         return
     if type(value) is not kind and (kind, type(value)) != (float, int):
         raise ValueError(f"{name}: {value!r} is not {KINDS[kind]}.")
     if value == "":
-        raise ValueError(f"{name}: is empty. Give a value, or leave the flag out.")
+        raise ValueError(f"{name}: is empty. Give a value, or leave the option out.")
     if rule["choices"] and value not in rule["choices"]:
         choices = ", ".join(map(str, sorted(rule["choices"])))
         raise ValueError(f"{name}: unknown {value!r}. Choose from: {choices}.")
@@ -125,6 +130,6 @@ def parse(field, text):
         value = (rule["parse"] or PARSERS[kind])(text)
     except Exception as error:  # whatever Python raises for such a text
         words = rule["check"][1] if rule["check"] else f"is not {KINDS[kind]}"
-        raise ValueError(f"{flag(field.name)}: {text!r} {words}.") from error
+        raise ValueError(f"{argument(field)}: {text!r} {words}.") from error
     check(field, value)
     return value

@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_diffusion.config import guidance
-from keras_diffusion.config.fields import LARGEST_INT, check, flag, option
+from keras_diffusion.config.fields import LARGEST_INT, argument, check, option
 
 LARGEST_SIDE = 4096  # pixels
 WIDEST = 2**14  # channels
@@ -237,11 +237,13 @@ class Config:
         for field in dataclasses.fields(self):
             check(field, getattr(self, field.name))
         if self.attention is not None and len(self.attention) != len(self.widths):
-            raise ValueError(f"--attention: {self.attention} must be one for each of the widths.")
+            raise ValueError(
+                f"--set attention: {self.attention} must have one value for each width."
+            )
         if self.frames > 1:
             for name in ("latent", "score_every"):
                 if getattr(self, name):
-                    raise ValueError(f"{flag(name)}: is not for clips (--frames). Leave it out.")
+                    raise ValueError(f"{named(name)}: is not for clips (--frames). Leave it out.")
             if self.channels == 4:
                 raise ValueError("--channels: must be 1 or 3 for clips (--frames).")
 
@@ -265,9 +267,9 @@ class Config:
             needs, unless = field.metadata["needs"], field.metadata["unless"]
             networks = field.metadata["networks"]
             if needs and not getattr(self, needs):
-                reasons[name] = f"has no effect without {flag(needs)}. Give both or none."
+                reasons[name] = f"has no effect without {named(needs)}. Give both or none."
             elif unless and getattr(self, unless):
-                reasons[name] = f"cannot be combined with {flag(unless)}. Give only one of them."
+                reasons[name] = f"cannot be combined with {named(unless)}. Give only one of them."
             elif networks and self.network not in networks:
                 choices = " or ".join(networks)
                 reasons[name] = f"has no effect on {self.network!r}. Choose --network {choices}."
@@ -275,6 +277,11 @@ class Config:
 
 
 OPTIONS = {field.name: field for field in dataclasses.fields(Config)}
+
+
+def named(name):
+    """Returns how train.py is given an option: "--batch-size", or "--set dropout"."""
+    return argument(OPTIONS[name])
 
 
 def from_json(saved):

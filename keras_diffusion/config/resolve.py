@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from keras_diffusion.config.fields import check, flag
+from keras_diffusion.config.fields import check
 from keras_diffusion.config.options import (
     EXCLUSIVE,
     LEARNING_RATES,
@@ -16,6 +16,7 @@ from keras_diffusion.config.options import (
     OPTIONS,
     Config,
     from_json,
+    named,
 )
 
 PRESETS = Path(__file__).parent / "presets"
@@ -40,7 +41,7 @@ def resolve(dataset=None, options=()):
     options = absolute_paths(options)
     for group in EXCLUSIVE:
         for one, other in itertools.combinations([name for name in group if name in options], 2):
-            raise ValueError(f"{flag(one)}: not allowed with {flag(other)}. Give only one of them.")
+            raise ValueError(f"{named(one)}: not allowed with {named(other)}. Give only one.")
     start = preset(dataset, options.get("image_size"), options.get("latent", False))
     start = for_network(start, options.get("network", start.network))
     changed = {"dataset": dataset or start.dataset, **options}
@@ -93,7 +94,7 @@ def _check_effect(config, options):
     """Raises ValueError if one of the options has no effect in a Config."""
     for name, reason in config.without_effect().items():
         if name in options and options[name] is not False:
-            raise ValueError(f"{flag(name)}: {reason}")
+            raise ValueError(f"{named(name)}: {reason}")
 
 
 def for_network(config, network):
@@ -159,7 +160,7 @@ def resumed(run_dir, options):
     for name, value in changes.items():
         if not OPTIONS[name].metadata["movable"]:
             saved = getattr(config, name)
-            raise ValueError(f"{flag(name)}: {value!r} contradicts {saved!r} of {path}.")
+            raise ValueError(f"{named(name)}: {value!r} contradicts {saved!r} of {path}.")
     config = dataclasses.replace(config, **changes)
     _check_effect(config, changes)
     return config

@@ -266,7 +266,9 @@ def tfds(name, data_dir=None, train_split=None, val_split=None):
     keys = {"image": image_key, **({"label": label_key} if label_key else {})}
 
     def read(split):
-        data = builder.as_dataset(split=split)
+        # Whoever needs the images twice keeps them resized: a cache here would be a second copy.
+        options = tensorflow_datasets.ReadConfig(try_autocache=False)
+        data = builder.as_dataset(split=split, read_config=options)
         return data.map(lambda example: {key: example[theirs] for key, theirs in keys.items()})
 
     def read_labels(split):

@@ -149,7 +149,8 @@ def check_scores(config, source):
     if name not in EXTRACTORS and not Path(name).is_file():
         choices = ", ".join(EXTRACTORS)
         raise ValueError(
-            f"--score-extractor: unknown {name!r}. Choose from: {choices}, or a Keras model's path."
+            f"--set score_extractor: unknown {name!r}. Choose from: {choices}, or the path of a "
+            "Keras model."
         )
     if name == "classifier" and source.num_classes < 2 and not config.unconditional:
         number = "one class" if source.num_classes else "none"
@@ -178,5 +179,5 @@ def reference_of_run(config, data):
         reference = references.prepare(config.score_extractor, real, CACHE, accuracy=accuracy)
     except (ValueError, OSError) as error:
         kind = OSError if isinstance(error, OSError) else ValueError
-        raise kind(f"--score-extractor: {error}") from error
+        raise kind(f"--set score_extractor: {error}") from error
     return real, reference

@@ -186,10 +186,10 @@ class DiffusionModel(BaseModel):
         distribution.apply_reduced(self.optimizer, gradients, variables)
         self.step.assign_add(1)
         step = tf.cast(self.step, tf.float32)
-        decay = tf.minimum(self.ema_decay, (1 + step) / (10 + step))
+        rate = 1 - tf.minimum(self.ema_decay, (1 + step) / (10 + step))
         with tf.name_scope("average"):
             for average, weight in paired(self.ema_network, self.network):
-                average.assign(average + (1 - decay) * (weight - average))
+                average.assign(average + rate * (weight - average))
 
     def _noised(self, batch, key):
         """Samples times, noise, label dropout and templates for a batch, see `_mixed`."""

@@ -44,7 +44,7 @@ class Muon(keras.optimizers.AdamW):
         learning_rate=0.01,
         weight_decay=1e-4,
         momentum=0.95,
-        steps=5,
+        steps=4,
         exclude_layers=("out",),
         name="muon",
         **kwargs,
@@ -84,13 +84,14 @@ class Muon(keras.optimizers.AdamW):
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def orthogonal(matrix, steps=5):
+def orthogonal(matrix, steps=4):
     """Moves the singular values of a matrix near 1, between about 0.7 and 1.2.
 
-        X <- X p(X^T X),   p(S) = a I + b S + c S^2
+        X <- X / |X^T X|^(1/2),   X <- X p(X^T X),   p(S) = a I + b S + c S^2
 
     As p(S) commutes with S, X p_1 p_2 ... is X P with a product P of small matrices, and X itself,
-    often nine times as tall as wide, is multiplied only twice.
+    often nine times as tall as wide, is multiplied only twice. The Frobenius norm |X^T X|^(1/2) is
+    a closer bound of the largest singular value than the usual |X|: 4 steps do as much as 5.
 
     Args:
         matrix: (rows, columns), float32.
@@ -103,7 +104,7 @@ def orthogonal(matrix, steps=5):
     if columns > rows:
         return tf.transpose(orthogonal(tf.transpose(matrix), steps))
     gram = tf.matmul(matrix, matrix, transpose_a=True)
-    squares = tf.linalg.trace(gram) + 1e-14  # the largest singular value is at most its root
+    squares = tf.norm(gram) + 1e-14
     return tf.matmul(matrix, _product(gram / squares, steps)) / tf.sqrt(squares)
 
 

@@ -41,8 +41,8 @@ CALLS = [
     ("--frobnicate", "--frobnicate", None),
     ("--set dropout", "--set", None),
     ("--set wings=2", "--set", None),
-    ("--set dropout=high", "--dropout", None),
-    ("--set 'guidance_interval=(0.8,0.1)'", "--guidance-interval", None),
+    ("--set dropout=high", "--set dropout", None),
+    ("--set 'guidance_interval=(0.8,0.1)'", "--set guidance_interval", None),
     # values that contradict each other
     ("--epochs 3 --set epochs=4", "--epochs", None),
     ("--epochs 3 --minutes 2", "--epochs", None),

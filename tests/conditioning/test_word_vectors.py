@@ -80,5 +80,5 @@ def test_errors_of_one_line(hub, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "keras_hub", None)  # its import fails
     options = ["--dataset", "digits", "--text", "--set", "word_vectors=bert_tiny_en_uncased"]
     [*_, line] = rejection(train.main, options, capsys)
-    assert "--word-vectors" in line and "pip install keras-hub" in line
+    assert "--set word_vectors" in line and "pip install keras-hub" in line
     assert not list(tmp_path.iterdir())
