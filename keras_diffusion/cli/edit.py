@@ -84,7 +84,7 @@ def compute(options, images, model):
     if (model.frames > 1) != (options.command == "fill-frames"):
         kind = "clips, for fill-frames" if model.frames > 1 else "single images, not of clips"
         raise ValueError(f"--model: {model.name} is of {kind}. Choose another model.")
-    with frameworks.advising_smaller_batches():
+    with frameworks.advising_less():
         return options.run(options, images, model)
 
 

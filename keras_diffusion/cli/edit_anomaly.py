@@ -97,5 +97,5 @@ def run(path, **settings):
     from keras_diffusion.evaluation.run import load_image_model
 
     model = load_image_model(path)
-    with frameworks.advising_smaller_batches(), frameworks.raising_os_errors():
+    with frameworks.advising_less(), frameworks.raising_os_errors():
         anomaly.run(model, anomaly.Settings(**settings))

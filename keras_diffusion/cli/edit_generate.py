@@ -117,7 +117,7 @@ def interpolate(options, images, model):
     name, ends = "-".join(images), list(images.values())
     given, lines = [], []
     if isinstance(ends[0], int) != isinstance(ends[1], int):
-        raise ValueError("A: is of another kind than B. Give two images, or two seeds.")
+        raise ValueError("A: and B are an image and a seed. Give two images, or two seeds.")
     if not isinstance(ends[0], int):
         given, lines = _fitted(images, model)
         ends = given

@@ -117,7 +117,7 @@ def _check(args):
             kind = "with" if args.anomaly else "without"
             raise ValueError(f"{flag(name)}: has no effect {kind} --anomaly.")
     if args.folder == "":
-        raise ValueError("--folder: is empty. Give a value, or leave the flag out.")
+        raise ValueError("--folder: is empty. Give a value, or leave the option out.")
     if args.folder is not None and not Path(args.folder).exists():
         raise ValueError(f"--folder: {args.folder} does not exist.")
     if args.extractor not in EXTRACTORS and not Path(args.extractor).is_file():
@@ -147,7 +147,7 @@ def _evaluate(args, model):
         extractor_size=args.extractor_size or INCEPTION_SIZE,
         **{name: getattr(args, name) for name in names},
     )
-    with frameworks.advising_smaller_batches(), frameworks.raising_os_errors():
+    with frameworks.advising_less("--batch-size or --num"), frameworks.raising_os_errors():
         evaluating.run(model, settings)
 
 

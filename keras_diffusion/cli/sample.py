@@ -88,7 +88,7 @@ def main(arguments=None, prog="sample.py"):
     except (ValueError, OSError) as error:
         flags.error(with_flag(error, FLAGS))
     except MemoryError:
-        flags.error("out of memory: choose a smaller --num.")
+        flags.error("--num: out of memory. Choose a smaller one.")
     except KeyboardInterrupt:
         print("\ninterrupted; no image is written", file=sys.stderr)
         return 130

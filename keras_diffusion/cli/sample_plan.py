@@ -180,7 +180,7 @@ def _call(endpoint, path, arguments, shape):
         if images.dtype != np.uint8 or images.shape[-4:] != shape:
             raise ValueError(f"its images are {images.dtype} {images.shape}")
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise ValueError("out of memory: choose a smaller --batch-size.") from error
+        raise ValueError("--batch-size: out of memory. Choose a smaller one.") from error
     except Exception as error:  # a graph of another program
         raise ValueError(
             f"--model: {path} cannot be sampled as its config.json says: {str(error)[:200]}"

@@ -55,7 +55,7 @@ class Config:
     """The options of a run; presets/ holds those of known data sets.
 
     Raises:
-        ValueError: a value that its option does not take, on one line that names the flag.
+        ValueError: a value that its option does not take, on one line that names the option.
     """
 
     # fmt: off
@@ -260,9 +260,13 @@ class Config:
         """Returns {option: reason} of the options that have no effect, given all others."""
         reasons = {}
         if self.minutes:
-            reasons["codec_epochs"] = "has no effect with --minutes. Give codec_share instead."
+            reasons["codec_epochs"] = (
+                "has no effect with --minutes. Give --set codec_share instead."
+            )
         else:
-            reasons["codec_share"] = "has no effect without --minutes. Give codec_epochs instead."
+            reasons["codec_share"] = (
+                "has no effect without --minutes. Give --set codec_epochs instead."
+            )
         for name, field in OPTIONS.items():
             needs, unless = field.metadata["needs"], field.metadata["unless"]
             networks = field.metadata["networks"]
@@ -280,7 +284,7 @@ OPTIONS = {field.name: field for field in dataclasses.fields(Config)}
 
 
 def named(name):
-    """Returns how train.py is given an option: "--batch-size", or "--set dropout"."""
+    """Returns `fields.argument` of the option of a name in `OPTIONS`."""
     return argument(OPTIONS[name])
 
 

@@ -265,15 +265,16 @@ def tfds(name, data_dir=None, train_split=None, val_split=None):
     sizes = [_split_size(builder, split) for split in (train_split, val_split)]
     keys = {"image": image_key, **({"label": label_key} if label_key else {})}
 
+    # Images that fit into memory are kept resized, so a cache would be a second copy.
+    uncached = tensorflow_datasets.ReadConfig(try_autocache=False)
+
     def read(split):
-        # Whoever needs the images twice keeps them resized: a cache here would be a second copy.
-        options = tensorflow_datasets.ReadConfig(try_autocache=False)
-        data = builder.as_dataset(split=split, read_config=options)
+        data = builder.as_dataset(split=split, read_config=uncached)
         return data.map(lambda example: {key: example[theirs] for key, theirs in keys.items()})
 
     def read_labels(split):
         undecoded = {image_key: tensorflow_datasets.decode.SkipDecoding()}
-        data = builder.as_dataset(split=split, decoders=undecoded)
+        data = builder.as_dataset(split=split, decoders=undecoded, read_config=uncached)
         batches = data.map(lambda example: example[label_key]).batch(4096).as_numpy_iterator()
         return np.concatenate(list(batches))
 

@@ -239,7 +239,7 @@ def read(folders, image_shape, argument="FOLDER"):
     Args:
         folders: paths.
         image_shape: (height, width, channels).
-        argument: of the command, that named the folders.
+        argument: str, what the command calls the folders, for errors.
 
     Raises:
         ValueError: a folder without readable images.

@@ -123,7 +123,9 @@ class Autoencoder(BaseModel):
 
     def _prepare_training(self, class_weight):
         if not self.trainable_variables:
-            raise ValueError("autoencoder: frozen by a LatentCodec. Train it first.")
+            raise ValueError(
+                "autoencoder: frozen by a LatentCodec. Train it before it is given to one."
+            )
         super()._prepare_training(class_weight)
 
     def _update_weights(self, gradients):

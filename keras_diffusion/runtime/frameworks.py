@@ -57,29 +57,38 @@ def raising_os_errors():
 
 
 @contextlib.contextmanager
-def advising_smaller_batches():
-    """Raises ValueError, one line, if there is not enough memory for a batch."""
+def advising_less(flag="--batch-size"):
+    """Raises ValueError, one line, if there is not enough memory; `flag` is what to reduce."""
     import tensorflow as tf
 
     try:
         yield
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise ValueError("--batch-size: out of memory. Choose a smaller one.") from error
+        raise ValueError(f"{flag}: out of memory. Choose a smaller one.") from error
 
 
 def import_tensorflow():
-    """Imports TensorFlow without its messages; Ctrl-C meanwhile exits at once.
-
-    Python then looks for garbage less often: tracing a graph makes very many objects and hardly any
-    garbage, and the search took 6% of the time to a first training step.
-    """
-    gc.set_threshold(100_000)
+    """Imports TensorFlow without its messages; Ctrl-C meanwhile exits at once."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with holding_stderr() as stderr, exiting_at_once(stderr):
+    with holding_stderr() as stderr, exiting_at_once(stderr), _without_collection():
         import tensorflow
 
         tensorflow.config.list_physical_devices()  # looks for CUDA
     return tensorflow
+
+
+@contextlib.contextmanager
+def _without_collection():
+    """Turns Python's garbage collector off, and leaves what is made meanwhile out of it for good.
+
+    The many objects of modules stay to the end, so looking for garbage among them only takes time.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def import_keras():
@@ -97,7 +106,7 @@ def import_keras():
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever backend keras.json names
     import_tensorflow()
     try:
-        with exiting_at_once():
+        with exiting_at_once(), _without_collection():
             import keras
     except (AssertionError, ImportError, TypeError, ValueError) as error:
         reason = one_line(error) or type(error).__name__

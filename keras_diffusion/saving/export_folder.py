@@ -46,14 +46,15 @@ def _is_codec(value):
         return False
     if value.get("kind") == "latents":
         clip = value.get("clip", "missing")
-        return _is_shape(value.get("x_shape")) and isinstance(clip, int | float | None)
+        is_bound = type(clip) in (int, float) and clip > 0
+        return _is_shape(value.get("x_shape")) and (clip is None or is_bound)
     return value.get("kind") == "pixels"
 
 
 # {field: (check, the rule in words)}; what is not here needs no check to sample.
 _RULES = {
     "image_shape": (_is_shape, "[height, width, channels]"),
-    "codec": (_is_codec, "of the kind pixels, or latents with x_shape and clip"),
+    "codec": (_is_codec, 'of kind "pixels", or of kind "latents" with x_shape and clip'),
     "frames": (lambda number: _is_count(number, 1), "a whole number from 1"),
     "num_classes": (_is_count, "a whole number from 0"),
     "class_names": (_are_names, "a list of names"),

@@ -26,7 +26,7 @@ class Status(keras.callbacks.Callback):
         seconds: trained so far, over all sessions.
         seconds_left: null while it is not known.
         finished: whether the training is over.
-        message: "", or why it has stopped before its end.
+        message: "", or why it has stopped before the end of the training.
         warning: "" or that of `callbacks.Faults`.
 
     A file that cannot be written is not an error: the training goes on.

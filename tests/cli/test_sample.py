@@ -24,7 +24,8 @@ from keras_diffusion.saving.export_folder import CONFIG_FILE, ExportConfig
 
 CLASSES = ("ant", "bee", "cat")
 LABELLED = ExportConfig(
-    image_shape=(4, 4, 1), codec={}, num_classes=3, class_names=CLASSES, prompts=None,
+    image_shape=(4, 4, 1), codec={"kind": "pixels"}, num_classes=3,
+    class_names=CLASSES, prompts=None,
     schedule="cosine", prediction_type="v", samplers=("ddim",), sampler="ddim", num_steps=2,
     guidance=Guidance(2.0, (0.2, 0.7), 0.3), training={}, versions={},
 )  # fmt: skip

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from keras_diffusion.config.fields import KINDS, kind_of, parse
-from keras_diffusion.config.options import NETWORK_DEFAULTS, OPTIONS, Config
+from keras_diffusion.config.options import NETWORK_DEFAULTS, OPTIONS, Config, named
 from keras_diffusion.diffusion.process import LOSS_WEIGHTINGS, PREDICTION_TYPES
 from keras_diffusion.diffusion.samplers import SAMPLERS
 from keras_diffusion.diffusion.schedules import SCHEDULES
@@ -18,7 +18,7 @@ FLOATS = [name for name, field in OPTIONS.items() if kind_of(field) is float]
 
 
 def assert_one_line(error, name):
-    assert str(error).startswith(f"--{name.replace('_', '-')}: ")
+    assert str(error).startswith(f"{named(name)}: ")
     assert len(str(error).splitlines()) == 1
 
 
@@ -64,7 +64,7 @@ def test_text_is_parsed_as_the_type_of_the_option(name, text, value):
 @pytest.mark.parametrize("name", FLOATS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 1e30])
 def test_no_option_takes_nan_infinity_or_a_number_out_of_bounds(name, value):
-    with pytest.raises(ValueError, match=f"--{name.replace('_', '-')}: .* must be "):
+    with pytest.raises(ValueError, match=f"{named(name)}: .* must be "):
         Config(**{name: value})
 
 

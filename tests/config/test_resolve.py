@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from keras_diffusion.config.fields import kind_of
-from keras_diffusion.config.options import OPTIONS, Config
+from keras_diffusion.config.options import OPTIONS, Config, named
 from keras_diffusion.config.resolve import PRESETS, preset, resolve, resumed
 
 DATASETS = sorted(path.stem for path in PRESETS.glob("[a-z]*.py"))
@@ -132,14 +132,14 @@ def test_the_config_of_a_run_comes_back(tmp_path):
     moved = {"guidance_scale": 3.0, "data_dir": "/elsewhere", "accumulate": 2}
     assert resumed(run_dir, moved) == dataclasses.replace(config, **moved)
     for name, value in {"seed": 5, "train_split": "train", "widths": (8,)}.items():
-        with pytest.raises(ValueError, match=f"--{name.replace('_', '-')}: .* contradicts "):
+        with pytest.raises(ValueError, match=f"{named(name)}: .* contradicts "):
             resumed(run_dir, {name: value})
 
 
 def test_an_option_without_effect_on_a_resumed_run_is_rejected(tmp_path):
     run_dir = write_run(tmp_path / "run", {"unconditional": True, "guidance_scale": 1.1})
     assert resumed(run_dir, {"guidance_scale": 1.1}).unconditional
-    with pytest.raises(ValueError, match="--guidance-scale: "):
+    with pytest.raises(ValueError, match="--set guidance_scale: "):
         resumed(run_dir, {"guidance_scale": 3.0})
 
 

@@ -89,6 +89,15 @@ def test_an_unknown_normal_class_is_rejected(folders):
     assert not (folders / "out").exists()
 
 
+def test_a_reference_without_images_is_named(folders):
+    (folders / "empty").mkdir()
+    with pytest.raises(ValueError, match="^--reference: .*empty"):
+        anomaly.run(
+            GaussianModel(DIGITS[:60]),
+            dataclasses.replace(settings(folders), reference=folders / "empty"),
+        )
+
+
 def test_area_and_interval():
     generator = np.random.default_rng(0)
     scores = generator.normal(size=200) + LABELS

@@ -11,7 +11,7 @@ from PIL import Image
 
 from keras_diffusion.cli import evaluate
 from keras_diffusion.config.guidance import Guidance
-from keras_diffusion.evaluation import classifier, extractors, real_images, sampler_settings
+from keras_diffusion.evaluation import classifier, real_images, sampler_settings
 from keras_diffusion.evaluation import run as evaluation
 from keras_diffusion.evaluation.real_images import RealImages
 from keras_diffusion.evaluation.sampler_settings import (
@@ -134,10 +134,6 @@ def test_what_does_not_fit_the_model_is_rejected(quick, arguments, message, caps
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((8, 8), 30 * index, "uint8")).save(path)
     assert f"error: {message}" in rejection(evaluate.main, arguments.split(), capsys)[-1]
-
-
-def test_the_extractors_have_the_names_of_the_package():
-    assert evaluate.EXTRACTORS == extractors.NAMES
 
 
 # Time ---------------------------------------------------------------------------------------

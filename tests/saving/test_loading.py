@@ -96,6 +96,7 @@ def config(saved, tmp_path):
 
 def test_a_config_is_read_as_it_was_written(config):
     names = {"num_classes": 2, "class_names": ["ant", "bee"], "prompts": DESCRIBED}
+    names["codec"] = {"kind": "latents", "x_shape": [2, 2, 4], "clip": None}
     read = export_folder.read(config(**names))
     assert read.prompts == PROMPTS and read.class_names == ("ant", "bee")
     again = json.loads(json.dumps(read.to_json()))
@@ -115,6 +116,7 @@ def test_any_other_format_is_to_be_exported_again(config, number):
         ("image_shape", None), ("image_shape", [8, 8]), ("image_shape", [0, 8, 1]),
         ("codec", {}), ("codec", "pixels"), ("codec", {"kind": "latents", "clip": 3}),
         ("codec", {"kind": "latents", "x_shape": [2, 2, 4]}),
+        ("codec", {"kind": "latents", "x_shape": [2, 2, 4], "clip": float("nan")}),
         ("num_classes", "ten"), ("num_classes", -1), ("num_classes", True), ("num_classes", 2),
         ("class_names", ["ant"]), ("class_names", list(range(10))), ("samplers", "ddpm"),
         ("sampler", "heun"), ("sampler", None), ("num_steps", 0), ("num_steps", 1001),

@@ -25,7 +25,8 @@ FACTS = {
     "hardware": "AVX2, 2 cores",
 }  # fmt: skip
 CONFIG = export_folder.ExportConfig(
-    image_shape=(4, 4, 3), codec={}, num_classes=3, class_names=CLASSES, prompts=None,
+    image_shape=(4, 4, 3), codec={"kind": "pixels"}, num_classes=3,
+    class_names=CLASSES, prompts=None,
     schedule="cosine", prediction_type="v", samplers=("ddim",), sampler="ddim", num_steps=2,
     guidance=Guidance(2.0), training=FACTS, versions={}, parameters=1000,
 )  # fmt: skip

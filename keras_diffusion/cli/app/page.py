@@ -69,7 +69,7 @@ class Page:
         return PARSERS[command](kind=RaisingParser).parse_args(arguments)
 
     def shell(self, command, arguments):
-        """Returns the line for a shell that does the same as a job, called as this page was."""
+        """Returns the line for a shell that calls a command, as this page was called."""
         script = f"python {command}.py"
         if not self.prog.endswith(".py"):
             script = f"keras-diffusion {command}"

@@ -14,7 +14,6 @@ from keras_diffusion.runtime.locks import is_held
 TRAINING, FINISHED, STOPPED = "training now", "finished", "stopped"
 SAMPLES = re.compile(r"epoch-(\d+)\.png")
 CODEC = "codec"  # folder of stage one of a run on latents
-CHECKPOINTS = "**/checkpoints/step-*.keras"  # of both stages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +28,7 @@ class State:
         history: Path of its history.csv, or of that of its stage one while there is no other.
         epochs: int, rows of the history.
         samples: {epoch: Path}, the grids of samples, oldest first.
-        can_resume: bool, it has stopped and left a checkpoint.
+        can_resume: bool, whether it has stopped and left a checkpoint.
     """
 
     name: str
@@ -92,7 +91,7 @@ def read(root, name):
         history=history,
         epochs=len(rows),
         samples=_samples(folder / "samples"),
-        can_resume=state == STOPPED and any(folder.glob(CHECKPOINTS)),
+        can_resume=state == STOPPED and _has_checkpoint(folder),
     )
 
 
@@ -177,6 +176,14 @@ def _samples(folder):
     """Returns {epoch: Path} of the grids in a folder, oldest first."""
     found = {int(match[1]): folder / match[0] for match in _matches(folder)}
     return dict(sorted(found.items()))
+
+
+def _has_checkpoint(folder):
+    try:
+        stages = [(folder / stage / "checkpoints").glob("step-*.keras") for stage in ("", CODEC)]
+        return any(map(any, stages))
+    except OSError:  # the run is deleted meanwhile
+        return False
 
 
 def _matches(folder):

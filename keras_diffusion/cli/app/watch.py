@@ -158,7 +158,7 @@ def _about(page, state):
     lines = [f"<p>{badge} {html.escape(state.lines[0])}</p>"]
     lines += [f"<p>{html.escape(line)}</p>" for line in state.lines[1:]]
     if state.can_resume:
-        command = page.shell("train", ["--resume", str(Path(page.runs, state.name))])
+        command = page.shell("train", [f"--resume={Path(page.runs, state.name)}"])
         lines.append(f"<p>Resume it with: {html.escape(command)}</p>")
     lines += [f"<p><b>Warning:</b> {html.escape(line)}</p>" for line in state.warnings]
     return "".join(lines)

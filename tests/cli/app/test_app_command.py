@@ -19,7 +19,8 @@ from keras_diffusion.saving import export_folder, loading
 from keras_diffusion.saving.export_folder import CONFIG_FILE, ExportConfig
 
 LABELLED = ExportConfig(
-    image_shape=(4, 4, 1), codec={}, num_classes=3, class_names=("ant", "bee", "cat"), prompts=None,
+    image_shape=(4, 4, 1), codec={"kind": "pixels"}, num_classes=3,
+    class_names=("ant", "bee", "cat"), prompts=None,
     schedule="cosine", prediction_type="v", samplers=("ddim",), sampler="ddim", num_steps=2,
     guidance=Guidance(2.0), training={}, versions={},
 )  # fmt: skip

@@ -100,7 +100,7 @@ def test_a_run_with_a_checkpoint_is_resumed_as_the_page_was_called(prog, tmp_pat
         checkpoint.parent.mkdir(parents=True)
         checkpoint.write_bytes(b"")
         shown = html.unescape(look(tmp_path, "a run", None, {}, prog)["about"])
-        assert f"Resume it with: {train} --resume '{folder}'<" in shown
+        assert f"Resume it with: {train} '--resume={folder}'<" in shown
         with locked(folder):
             assert "Resume" not in look(tmp_path, "a run", None, {}, prog)["about"]
         shutil.rmtree(folder)
