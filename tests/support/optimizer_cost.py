@@ -4,7 +4,6 @@ python tests/support/optimizer_cost.py mnist --data-dir DIR
 """
 
 import argparse
-import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -26,7 +25,6 @@ def make_step(options):
     """Returns a function that takes a training step of a preset, and returns its seconds."""
     config = resolve(options["dataset"], options)
     data = build.load_data(config)
-    config = dataclasses.replace(config, image_size=data.image_shape[:2], channels=data.channels)
     model = build.model(config, data.image_shape, data.source.num_classes, None, None)
     batches = iter(data.training_batches())
 
